@@ -1,0 +1,42 @@
+# Everything runs in .venv, which is made on first use and remade when pyproject.toml changes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CLIPCLI := $(BIN)/clipcli
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint fix clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(CLIPCLI): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -e .
+	@touch $@
+
+$(VENV)/dev: $(CLIPCLI)
+	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	@touch $@
+
+demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves predictions.csv
+	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
+
+test: $(VENV)/dev ## Run all tests
+	$(BIN)/pytest
+
+test-fast: $(VENV)/dev ## Run the tests that take less than seconds
+	$(BIN)/pytest -m "not slow"
+
+lint: $(VENV)/dev ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/dev ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and everything made
+	rm -rf $(VENV) build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""`python -m clipcli`."""
+
+from clipcli.cli.app import main
+
+main()

@@ -1,0 +1,127 @@
+"""The Python API: the functions that the command line calls, with plain arguments.
+
+`import clipcli` offers all of them; torch is imported by `load_model`, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+from clipcli import pipeline, prompts
+from clipcli.classifier import Classifier, Ranking
+from clipcli.classifier import build_classifier as _build_classifier
+from clipcli.embeddings import load_classifier, save_classifier
+from clipcli.pipeline import EngineOptions
+from clipcli.records import Encoder, Outcome
+from clipcli.sinks import LONG_COLUMNS, long_rows
+from clipcli.sources import Inputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clipcli.encoder import OpenClipEncoder, Precision
+
+__all__ = ["build_classifier", "classify", "load_classifier", "load_model", "save_classifier", "to_frame"]
+
+
+def load_model(
+    model: str = "balanced",
+    pretrained: str | None = None,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    offline: bool = False,
+) -> OpenClipEncoder:
+    """Load a model, downloading it on first use.
+
+    Args:
+        model: a preset (`nano`, `fast`, `balanced`, `accurate`, `best`), `ARCHITECTURE:TAG`,
+            `hf-hub:org/repo` or `local-dir:/path`.
+        pretrained: a tag or weights file, for a bare architecture.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        precision: `auto`, `fp32`, `bf16`, `fp16`.
+        offline: never use the network.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsUnavailableError: neither cached nor reachable.
+        WeightsDamagedError: truncated weights, or of another architecture.
+    """
+    from clipcli.models import locate, parse_model
+
+    spec = parse_model(model, pretrained)
+    files = locate(spec, offline)
+    from clipcli.encoder import OpenClipEncoder
+
+    return OpenClipEncoder(files, device, precision)
+
+
+def build_classifier(
+    encoder: Encoder,
+    classes: str | PathLike[str] | Sequence[str],
+    templates: str | Sequence[str] = (),
+    *,
+    concept: str = "",
+) -> Classifier:
+    """Turn words into class embeddings.
+
+    Args:
+        encoder: from `load_model`.
+        classes: labels, or a class list: a file or the name of a shipped one.
+        templates: a template set, a file, a template with `{}`, or several of them.
+        concept: a hint added to every template, such as "a type of pet".
+
+    Returns:
+        A classifier with (C, D) class embeddings.
+
+    Raises:
+        PromptError: a class list or template that cannot be used.
+    """
+    if isinstance(classes, str | PathLike):
+        specs = prompts.load_classes(fspath(classes))
+    else:
+        specs = [prompts.ClassSpec(label) for label in classes]
+    chosen = prompts.load_templates([templates] if isinstance(templates, str) else templates)
+    return _build_classifier(encoder, prompts.build_prompts(specs, chosen, concept))
+
+
+def classify(
+    images: str | PathLike[str] | Iterable[str | PathLike[str]],
+    encoder: Encoder,
+    classifier: Classifier,
+    *,
+    top_k: int = 5,
+    batch_size: int | None = None,
+    **ranking: Any,
+) -> Iterator[Outcome]:
+    """Classify files, folders and globs lazily, one outcome an image, in order.
+
+    Args:
+        images: one or several files, folders or globs.
+        encoder: from `load_model`.
+        classifier: from `build_classifier` or `load_classifier`.
+        top_k: labels an image.
+        batch_size: images encoded together; None is what suits the device.
+        ranking: further fields of `clipcli.classifier.Ranking`: score, min_score, min_margin.
+
+    Returns:
+        An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
+
+    Raises:
+        UsageError: a path that does not exist.
+        ModelMismatchError: the classifier was built with another model.
+    """
+    paths = [images] if isinstance(images, str | PathLike) else list(images)
+    inputs = Inputs(tuple(fspath(path) for path in paths))
+    options = EngineOptions(batch_size=batch_size)
+    return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options)
+
+
+def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Collect outcomes in a DataFrame: image, rank, label, score, cosine, error; as in the CSV."""
+    import pandas as pd
+
+    rows = [row for outcome in outcomes for row in long_rows(outcome)]
+    return pd.DataFrame(rows, columns=list(LONG_COLUMNS)).astype({"rank": "Int64"})

@@ -1,0 +1,189 @@
+"""Class embeddings and what is computed with them: logits, probabilities, ranks, abstention.
+
+Numpy only. Scores are computed in float64 from float32 features, so that they do not depend on
+how many images are scored together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcli.errors import ModelMismatchError, UsageError
+from clipcli.prompts import PromptSet
+from clipcli.records import Activation, Encoder, Float32Array, ImagePredictions, Prediction
+
+UNKNOWN = "unknown"
+TEXTS_AT_ONCE = 4096
+
+Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How scores become predictions.
+
+    Args:
+        top_k: labels an image, best first.
+        score: what `score` means; `auto` is the activation that the model was trained with.
+        min_score: below it, the image is labelled `unknown`.
+        min_margin: the same for the distance between the best and the second score.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+
+    top_k: int = 5
+    score: Score = "auto"
+    min_score: float | None = None
+    min_margin: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"--top-k must be at least 1, not {self.top_k}")
+        if self.min_margin is not None and self.min_margin < 0:
+            raise UsageError(f"--min-margin must not be negative: {self.min_margin}")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One embedding a class, and the model's own scale, bias and activation.
+
+    Args:
+        classnames: C labels.
+        class_embeddings: (C, D) float32, unit norm.
+        logit_scale: already exponentiated.
+        logit_bias: None for softmax models.
+        activation: what the model was trained with.
+        fingerprint: of the encoder that made the embeddings.
+        provenance: model, templates and versions, kept for the reader of the file.
+        prompts: what each embedding was made from.
+    """
+
+    classnames: tuple[str, ...]
+    class_embeddings: Float32Array
+    logit_scale: float
+    logit_bias: float | None
+    activation: Activation
+    fingerprint: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    prompts: tuple[tuple[str, ...], ...] = ()
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Refuse features of another model.
+
+        Raises:
+            ModelMismatchError: the fingerprints differ.
+        """
+        if encoder.fingerprint != self.fingerprint:
+            made_by = self.provenance.get("model", "another model")
+            raise ModelMismatchError(
+                f"the class embeddings were made by {made_by} ({self.fingerprint}),"
+                f" but the images would be encoded by {encoder.name} ({encoder.fingerprint})",
+                f"Use --model {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
+            )
+
+    def cosines(self, image_features: Float32Array) -> Float32Array:
+        """(N, D) unit-norm features -> (N, C) cosine similarities."""
+        products = image_features.astype(np.float64) @ self.class_embeddings.astype(np.float64).T
+        return products.astype(np.float32)
+
+    def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
+        """(N, C) cosines -> (N, C) scores.
+
+        softmax: softmax over the classes of scale · cosine (Radford et al. 2021, figure 3);
+        sigmoid: σ(scale · cosine + bias), each class by itself (Zhai et al. 2023, equation 1).
+        """
+        if score == "cosine":
+            return cosines
+        logits = self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+        activation = self.activation if score == "auto" else score
+        return (softmax if activation == "softmax" else sigmoid)(logits).astype(np.float32)
+
+    def predict(
+        self, images: Sequence[str], image_features: Float32Array, ranking: Ranking
+    ) -> list[ImagePredictions]:
+        """Rank the classes of N images, given their (N, D) features; ties go to the earlier class."""
+        cosines = self.cosines(image_features)
+        scores = self.scores(cosines, ranking.score)
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, : max(ranking.top_k, 2)]
+        return [
+            ImagePredictions(
+                image, self._ranked(image, scores[row], cosines[row], order[row], ranking), scores[row]
+            )
+            for row, image in enumerate(images)
+        ]
+
+    def _ranked(
+        self,
+        image: str,
+        scores: Float32Array,
+        cosines: Float32Array,
+        order: npt.NDArray[np.intp],
+        ranking: Ranking,
+    ) -> tuple[Prediction, ...]:
+        """The predictions of one image from its (C,) scores and the (k,) indices of its best classes."""
+        if _abstains(scores[order], ranking):
+            best = order[0]
+            return (Prediction(image, 1, UNKNOWN, float(scores[best]), float(cosines[best])),)
+        return tuple(
+            Prediction(image, rank, self.classnames[index], float(scores[index]), float(cosines[index]))
+            for rank, index in enumerate(order[: ranking.top_k].tolist(), 1)
+        )
+
+
+def _abstains(best_scores: Float32Array, ranking: Ranking) -> bool:
+    if ranking.min_score is not None and best_scores[0] < ranking.min_score:
+        return True
+    if ranking.min_margin is None or len(best_scores) < 2:
+        return False
+    return bool(best_scores[0] - best_scores[1] < ranking.min_margin)
+
+
+def softmax(logits: Float64Array) -> Float64Array:
+    """(N, C) logits -> (N, C) probabilities that sum to 1 over the classes."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def sigmoid(logits: Float64Array) -> Float64Array:
+    """(N, C) logits -> (N, C) independent probabilities."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+
+def build_classifier(encoder: Encoder, prompt_set: PromptSet) -> Classifier:
+    """Encode prompts and average them into one embedding a class.
+
+    Each prompt's feature has unit norm; a class is the mean of its prompts, normalised again
+    (Radford et al. 2021, section 3.1.4, and `open_clip.build_zero_shot_classifier`).
+
+    Returns:
+        A classifier with (C, D) class embeddings.
+    """
+    return Classifier(
+        classnames=prompt_set.classnames,
+        class_embeddings=_mean_features(encoder, prompt_set),
+        logit_scale=encoder.logit_scale,
+        logit_bias=encoder.logit_bias,
+        activation=encoder.activation,
+        fingerprint=encoder.fingerprint,
+        provenance=encoder.provenance(),
+        prompts=prompt_set.prompts,
+    )
+
+
+def _mean_features(encoder: Encoder, prompt_set: PromptSet) -> Float32Array:
+    """(C, D); texts that several classes share are encoded once."""
+    texts = list(dict.fromkeys(prompt for prompts in prompt_set.prompts for prompt in prompts))
+    row = {text: index for index, text in enumerate(texts)}
+    chunks = [encoder.encode_texts(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+    features = np.concatenate(chunks)  # (M, D)
+    means = np.stack(
+        [features[[row[prompt] for prompt in prompts]].mean(axis=0) for prompts in prompt_set.prompts]
+    )
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)

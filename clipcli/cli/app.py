@@ -1,0 +1,46 @@
+"""The Typer application. Commands import what is heavy only when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipcli import __version__
+from clipcli.cli import classes, classify, console, models, prompts, templates
+
+app = typer.Typer(
+    name="clipcli",
+    help="A folder of pictures and a list of words in, ranked labels out.",
+    epilog="First steps: `clipcli classify photos/ --labels 'cat,dog,receipt' -o predictions.csv`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("classify")(classify.classify)
+app.command("prompts")(prompts.prompts)
+app.add_typer(templates.app, name="templates")
+app.add_typer(classes.app, name="classes")
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clipcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of clipcli itself."""
+
+
+def main() -> None:
+    """Run the command line; errors become one or two lines and an exit code."""
+    console.run(app)

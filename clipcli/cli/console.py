@@ -1,0 +1,213 @@
+"""What the user sees on stderr, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from clipcli.errors import ClipcliError, ClipcliWarning
+from clipcli.records import ImageFailure, Outcome
+
+if TYPE_CHECKING:
+    import typer
+    from rich.console import Console
+
+INTERRUPTED = 130
+_SHOWN_FAILURES = 5
+_SHOWN_LABELS = 5
+_SHOWN_IMAGES = 50
+
+
+@lru_cache
+def stderr() -> Console:
+    """The console for progress, notes and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Tell something that needs no action."""
+    stderr().print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """Tell something that the user may want to act on."""
+    stderr().print(f"[yellow]warning:[/] {_escaped(message)}")
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+# --- Errors --------------------------------------------------------------------------------------
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run the application and exit with its code."""
+    _route_warnings()
+    try:
+        app()
+    except ClipcliError as error:
+        _fail(error, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted", "", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
+        sys.exit(0)
+    except Exception as error:
+        hint = "This is a bug. Run again with CLIPCLI_DEBUG=1 and report what it prints."
+        _fail(error, f"{type(error).__name__}: {error}", hint, 1)
+    sys.exit(0)
+
+
+def _fail(error: BaseException, message: str, hint: str, code: int) -> NoReturn:
+    if os.environ.get("CLIPCLI_DEBUG"):
+        raise error
+    stderr().print(f"[bold red]error:[/] {_escaped(message)}")
+    if hint:
+        note(hint)
+    sys.exit(code)
+
+
+def _route_warnings() -> None:
+    """Our own warnings become lines on stderr; those of libraries are noise to a user."""
+    if os.environ.get("CLIPCLI_DEBUG"):
+        return
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", ClipcliWarning)
+    warnings.showwarning = lambda message, *_args, **_kwargs: warn(str(message))
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout: aligned on a terminal, CSV when piped."""
+    if not sys.stdout.isatty():
+        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(_escaped, row))
+    Console(highlight=False).print(table)
+
+
+# --- Progress and summary ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def progress(
+    outcomes: Iterable[Outcome], count: Callable[[], int] | None, quiet: bool
+) -> Iterator[Iterable[Outcome]]:
+    """Pass outcomes on and, on a terminal, show how far they are, images/s and the time left.
+
+    `count` finds out the total in the background; None where it cannot be known.
+    """
+    if quiet or not stderr().is_terminal:
+        yield outcomes
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("images", total=None, rate="")
+        if count is not None:
+            counting = lambda: bar.update(task, total=count())  # noqa: E731
+            threading.Thread(target=counting, daemon=True).start()
+        yield _advancing(outcomes, bar, task)
+
+
+def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Outcome]:
+    start = time.perf_counter()
+    for done, outcome in enumerate(outcomes, 1):
+        yield outcome
+        bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - start):.1f} images/s")
+
+
+class Summary:
+    """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.reasons: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.start = time.perf_counter()
+
+    @property
+    def failed(self) -> int:
+        """Images that could not be read."""
+        return self.reasons.total()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.images += 1
+        if not isinstance(outcome, ImageFailure):
+            self.labels[outcome.predictions[0].label] += 1
+            return
+        self.reasons[outcome.reason.partition(":")[0]] += 1
+        if self.failed <= _SHOWN_FAILURES:
+            warn(f"{outcome.image}: {outcome.reason}")
+        if self.failed == _SHOWN_FAILURES:
+            note("further failures are in the error column only")
+
+    def print(self, output: str, quiet: bool) -> None:
+        """Images, failures by reason, speed, the most frequent labels, and where the output is."""
+        if quiet:
+            return
+        seconds = time.perf_counter() - self.start
+        note(f"{self.images} images in {seconds:.1f} s, {self.images / seconds:.1f} images/s")
+        if self.failed:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+            warn(f"{self.failed} failed: {reasons}")
+        labels = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(_SHOWN_LABELS))
+        if labels:
+            more = len(self.labels) - _SHOWN_LABELS
+            note(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
+        if output:
+            note(f"wrote {output}")
+
+
+class PredictionTable:
+    """The first images of a run as a table on stdout."""
+
+    def __init__(self, top_k: int) -> None:
+        self.top_k = top_k
+        self.shown: list[Outcome] = []
+        self.images = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome while the table has room."""
+        self.images += 1
+        if len(self.shown) < _SHOWN_IMAGES:
+            self.shown.append(outcome)
+
+    def print(self) -> None:
+        """Print the table, and how many images it leaves out."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("image", *(f"{rank}." for rank in range(1, self.top_k + 1)), box=None, pad_edge=False)
+        for outcome in self.shown:
+            table.add_row(*map(_escaped, _cells(outcome)))
+        Console(highlight=False).print(table)
+        if self.images > len(self.shown):
+            note(f"shown: {len(self.shown)} of {self.images} images; -o predictions.csv keeps them all")
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    image = outcome.image.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(outcome, ImageFailure):
+        return [image, outcome.reason]
+    return [image, *(f"{prediction.label} {prediction.score:.3f}" for prediction in outcome.predictions)]

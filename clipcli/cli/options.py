@@ -1,0 +1,145 @@
+"""Options that several commands share, declared once, and the objects that they make together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from clipcli.encoder import OpenClipEncoder
+    from clipcli.models import ModelSpec
+    from clipcli.prompts import PromptSet
+
+_CLASSES, _MODEL = "Classes", "Model"
+
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", "-l", metavar="A,B,C", help="Labels, separated by commas.", rich_help_panel=_CLASSES
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="LABEL", help="One label, commas kept; repeat.", rich_help_panel=_CLASSES
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        "-c",
+        metavar="FILE|NAME",
+        help="A class list: .txt, .csv, .json, .yaml, or the name of a shipped one (`clipcli classes list`).",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--templates",
+        "-t",
+        metavar="NAME|FILE|TEXT",
+        help="A template set, a file, or a template such as 'a photo of a {}.'; repeat. [default: imagenet7]",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Concept = Annotated[
+    str,
+    typer.Option(
+        "--concept",
+        metavar="TEXT",
+        help="A hint for every template: 'a type of pet'.",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        envvar="CLIPCLI_MODEL",
+        help="nano, fast, balanced, accurate, best; ARCHITECTURE:TAG; hf-hub:org/repo; or a folder."
+        " [default: balanced]",
+        rich_help_panel=_MODEL,
+    ),
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained", metavar="TAG|FILE", help="Weights for a bare architecture.", rich_help_panel=_MODEL
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(
+        "--precision",
+        help="auto: bf16 where the hardware has it natively, fp16 on other GPUs, else fp32.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Never use the network.", rich_help_panel=_MODEL),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors still show.")]
+
+
+def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
+    """The model that --model and --pretrained name."""
+    from clipcli.models import DEFAULT_MODEL, parse_model
+
+    return parse_model(model or DEFAULT_MODEL, pretrained)
+
+
+def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) -> OpenClipEncoder:
+    """Load a model, telling of downloads and, with them, of licences that forbid commercial use."""
+    from clipcli.cli import console
+    from clipcli.models import is_cached, licence_of, locate
+
+    prepare_hub(offline)
+    if not offline and not is_cached(spec):
+        console.note(f"downloading the weights of {spec.name}")
+        licence = licence_of(spec)
+        if "NC" in licence or "non-commercial" in licence:
+            console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
+    files = locate(spec, offline)
+    from clipcli.encoder import OpenClipEncoder
+
+    return OpenClipEncoder(files, device, precision)  # type: ignore[arg-type]
+
+
+def prepare_hub(offline: bool) -> None:
+    """Settings that the Hugging Face client reads once, when it is imported."""
+    from clipcli.cli import console
+
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if not console.stderr().is_terminal:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def prompt_set(
+    labels: str | None,
+    label: list[str] | None,
+    classes: str | None,
+    templates: list[str] | None,
+    concept: str,
+) -> PromptSet:
+    """The classes and templates that the options name."""
+    from clipcli import prompts
+
+    specs = prompts.parse_labels(labels) if labels is not None else []
+    specs += [prompts.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
+    specs += prompts.load_classes(classes) if classes else []
+    return prompts.build_prompts(specs, prompts.load_templates(templates or ()), concept)

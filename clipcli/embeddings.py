@@ -1,0 +1,146 @@
+"""Class embeddings on disk: .safetensors, which `classify` reads back, and three formats for other tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipcli import __version__
+from clipcli.classifier import Classifier
+from clipcli.errors import OutputError, UsageError
+
+_KIND = "clipcli class embeddings"
+
+
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write class embeddings in the format that the suffix names.
+
+    `.safetensors` holds one tensor `class_embeddings` (C, D) and, as JSON in its metadata, class
+    names, prompts and provenance; `.npz` the same as arrays; `.csv` and `.parquet` one row a
+    class: label, then D columns.
+
+    Raises:
+        UsageError: a suffix that is not supported.
+        OutputError: the file cannot be written.
+    """
+    check_output(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        _WRITERS[path.suffix.lower()](classifier, partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that `save_classifier` could not write, before the work is done.
+
+    Raises:
+        UsageError: a suffix that is not supported, or a folder that does not exist.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise UsageError(
+            f"cannot write class embeddings as {path.name}", f"Use one of {', '.join(_WRITERS)}."
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"no such folder: {path.parent}", "Create it first, or name another file with -o.")
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read a `.safetensors` file that `save_classifier` wrote.
+
+    Raises:
+        UsageError: no such file, not such a file, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}", "Make it with `clipcli prompts -o classes.safetensors`.")
+    if path.suffix.lower() != ".safetensors":
+        raise UsageError(
+            f"{path}: class embeddings are read from .safetensors only",
+            "Other formats are for other tools; write one with `clipcli prompts -o classes.safetensors`.",
+        )
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = json.loads((file.metadata() or {}).get("clipcli", "{}"))
+            if metadata.get("kind") != _KIND:
+                raise UsageError(
+                    f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
+                )
+            embeddings = np.asarray(file.get_tensor("class_embeddings"), dtype=np.float32)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
+    return _from_metadata(metadata, embeddings, path)
+
+
+def _from_metadata(metadata: dict[str, Any], embeddings: Any, path: Path) -> Classifier:
+    try:
+        classnames = tuple(metadata["classnames"])
+        if embeddings.shape[0] != len(classnames):
+            raise ValueError("the number of labels and of embeddings differ")
+        return Classifier(
+            classnames=classnames,
+            class_embeddings=embeddings,
+            logit_scale=float(metadata["logit_scale"]),
+            logit_bias=metadata["logit_bias"],
+            activation=metadata["activation"],
+            fingerprint=metadata["fingerprint"],
+            provenance=metadata["provenance"],
+            prompts=tuple(tuple(prompts) for prompts in metadata["prompts"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
+
+
+def _metadata(classifier: Classifier) -> dict[str, Any]:
+    return {
+        "kind": _KIND,
+        "clipcli_version": __version__,
+        "classnames": classifier.classnames,
+        "prompts": classifier.prompts,
+        "logit_scale": classifier.logit_scale,
+        "logit_bias": classifier.logit_bias,
+        "activation": classifier.activation,
+        "fingerprint": classifier.fingerprint,
+        "provenance": classifier.provenance,
+    }
+
+
+def _save_safetensors(classifier: Classifier, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    metadata = {"clipcli": json.dumps(_metadata(classifier), ensure_ascii=False)}
+    save_file({"class_embeddings": classifier.class_embeddings}, path, metadata=metadata)
+
+
+def _save_npz(classifier: Classifier, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            class_embeddings=classifier.class_embeddings,
+            classnames=np.array(classifier.classnames),
+            metadata=np.array(json.dumps(_metadata(classifier), ensure_ascii=False)),
+        )
+
+
+def _frame(classifier: Classifier) -> Any:
+    import pandas as pd
+
+    columns = [f"d{index}" for index in range(classifier.class_embeddings.shape[1])]
+    frame = pd.DataFrame(classifier.class_embeddings, columns=columns)
+    frame.insert(0, "label", classifier.classnames)
+    return frame
+
+
+_WRITERS: dict[str, Callable[[Classifier, Path], None]] = {
+    ".safetensors": _save_safetensors,
+    ".npz": _save_npz,
+    ".csv": lambda classifier, path: _frame(classifier).to_csv(path, index=False),
+    ".parquet": lambda classifier, path: _frame(classifier).to_parquet(path, index=False),
+}

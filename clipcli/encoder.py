@@ -1,0 +1,347 @@
+"""open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
+
+With `train.py` this is the only module that imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from open_clip.transformer import TextTransformer, text_global_pool
+
+from clipcli import __version__
+from clipcli.errors import ClipcliWarning, ModelError, UsageError, WeightsDamagedError
+from clipcli.models import ModelFiles
+from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
+
+TokenArray: TypeAlias = npt.NDArray[np.int64]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TEXT_BATCH = 64
+_LENGTH_STEP = 8  # texts are grouped by length rounded up to this, see encode_texts
+_ROW_STEP = 4  # batches are padded to a multiple of this on a CPU, see _padded
+
+
+class OpenClipEncoder:
+    """An open_clip model, ready to encode.
+
+    Args:
+        files: from `clipcli.models.locate`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        precision: `auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32.
+
+    Raises:
+        UsageError: the device is not there.
+        WeightsDamagedError: the weights are truncated, unsafe to load, or of another architecture.
+    """
+
+    def __init__(self, files: ModelFiles, device: str = "auto", precision: Precision = "auto") -> None:
+        self.files = files
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.model = _build(files)
+        self.logit_scale = float(self.model.logit_scale.detach().exp())  # read before it is rounded to bf16
+        self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
+        self.model.to(device=self.device, dtype=_DTYPES[self.precision])
+        self.tokenizer = _build_tokenizer(files)
+
+    # --- What the Encoder protocol asks for -------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The model as a user would name it."""
+        return self.files.spec.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of weights, configuration and preprocessing."""
+        return self.files.fingerprint
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The model's own recipe for pixels."""
+        return self.files.preprocess
+
+    @property
+    def activation(self) -> Activation:
+        """A learned bias means that the model was trained with a sigmoid loss."""
+        return "softmax" if self.logit_bias is None else "sigmoid"
+
+    @property
+    def batch_size(self) -> int:
+        """Images a batch that suit the device."""
+        return 32 if self.device.type == "cpu" else 128
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, weights and versions, as stored beside class embeddings."""
+        return {
+            "model": self.name,
+            "model_name": self.files.spec.model_name,
+            "pretrained": self.files.spec.pretrained,
+            "weights_sha256": self.files.sha256,
+            "preprocess": self.preprocess.__dict__,
+            "precision": self.precision,
+            "clipcli": __version__,
+            "open_clip": open_clip.__version__,
+            "torch": torch.__version__,
+        }
+
+    def encode_images(self, pixels: Uint8Array) -> Float32Array:
+        """(N, H, W, 3) uint8 -> (N, D) float32, unit norm.
+
+        In fp32 on a CPU, an image's features do not depend on the batch it is in.
+        """
+        with torch.inference_mode():
+            batch = torch.from_numpy(self._padded(pixels)).to(self.device).permute(0, 3, 1, 2)
+            features = self.model.encode_image(self._normalized(batch))
+            return _unit_norm(features)[: len(pixels)]
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.
+
+        Texts are run at their real length, rounded up to a multiple of 8, so that a text's features
+        depend on the text alone and not on what it is encoded with.
+        """
+        tokens = self._tokenize(texts)
+        features = np.empty((len(texts), self.embed_dim), dtype=np.float32)
+        lengths = self._lengths(tokens)
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            for start in range(0, len(rows), _TEXT_BATCH):
+                some = rows[start : start + _TEXT_BATCH]
+                features[some] = self._encode_tokens(tokens[some, :length])
+        return features
+
+    # --- What `models info` shows -----------------------------------------------------------
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the width of the shared space."""
+        return int(self.files.model_cfg["embed_dim"])
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have."""
+        return int(self.tokenizer.context_length)
+
+    @property
+    def quick_gelu(self) -> bool:
+        """Whether the towers were built with QuickGELU."""
+        return any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of both towers."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    # --- Images -----------------------------------------------------------------------------
+
+    def _padded(self, rows: Any) -> Any:
+        """Repeat the last row until the batch is a multiple of 4, on a CPU.
+
+        Matrix kernels for a few odd rows sum in another order; with whole groups of rows every
+        image gets the same bits in a batch of 1, 7 or 64.
+        """
+        missing = -len(rows) % _ROW_STEP if self.device.type == "cpu" else 0
+        if not missing:
+            return np.ascontiguousarray(rows)
+        return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+
+    def _normalized(self, batch: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) uint8 -> normalised, in the model's precision; arithmetic as torchvision's in fp32."""
+        shape = (1, 3, 1, 1)
+        mean = torch.tensor(self.preprocess.mean, device=self.device).view(shape)
+        std = torch.tensor(self.preprocess.std, device=self.device).view(shape)
+        return batch.float().div_(255).sub_(mean).div_(std).to(_DTYPES[self.precision])
+
+    # --- Texts ------------------------------------------------------------------------------
+
+    def _tokenize(self, texts: Sequence[str]) -> TokenArray:
+        """(M, context_length) token ids; warns of each text that had to be cut."""
+        tokens = self.tokenizer(list(texts)).numpy()
+        if not getattr(self.tokenizer, "tokenizer_mode", ""):
+            one_more = self.tokenizer(list(texts), context_length=self.context_length + 1).numpy()
+            for index in np.flatnonzero(one_more[:, -1] != self._pad_id).tolist():
+                warnings.warn(
+                    f"prompt longer than {self.context_length} tokens, its end is not seen: {texts[index]!r}",
+                    ClipcliWarning,
+                    stacklevel=3,
+                )
+        return np.asarray(tokens)
+
+    @property
+    def _pad_id(self) -> int:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        return 0 if inner is None else int(inner.pad_token_id)
+
+    def _lengths(self, tokens: TokenArray) -> TokenArray:
+        """(M,) columns that each text needs: its own, in steps of 8, where cutting the padding is exact."""
+        full = tokens.shape[1]
+        if self._causal_tower is None:
+            return np.full(len(tokens), full)
+        used = full - np.argmax(tokens[:, ::-1] != self._pad_id, axis=1)
+        return np.asarray(np.minimum(-(-used // _LENGTH_STEP) * _LENGTH_STEP, full))
+
+    @cached_property
+    def _causal_tower(self) -> Any:
+        """The text tower if padding cannot reach the result: causal, and pooled at the end-of-text token."""
+        tower = getattr(self.model, "text", self.model)
+        is_clip = isinstance(self.model, open_clip.CLIP) or type(tower) is TextTransformer
+        pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+        causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+        return tower if is_clip and causal and pool in ("argmax", "eos", "first") else None
+
+    def _encode_tokens(self, tokens: TokenArray) -> Float32Array:
+        with torch.inference_mode():
+            batch = torch.from_numpy(self._padded(tokens)).to(self.device)
+            if self._causal_tower is None or batch.shape[1] == self.context_length:
+                features = self.model.encode_text(batch)
+            else:
+                features = _encode_short_texts(self._causal_tower, batch)
+            return _unit_norm(features)[: len(tokens)]
+
+
+def _encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L) token ids -> (M, D), for L below the context length.
+
+    The steps are those of open_clip's `encode_text`, with positions and causal mask cut to L.
+    A causal token never looks at what follows it, so the result is the same.
+    """
+    length = tokens.shape[1]
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)  # (M, L, W)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    x = text_global_pool(
+        x, tokens, pool, eos_token_id=getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
+    )
+    projection = tower.text_projection
+    if projection is not None:
+        x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+    return cast(torch.Tensor, x)
+
+
+def _unit_norm(features: torch.Tensor) -> Float32Array:
+    normalized: Float32Array = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return normalized
+
+
+# --- Building ------------------------------------------------------------------------------------
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is CUDA, else MPS, else the CPU.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"unknown device {device!r}", "Use auto, cpu, cuda, cuda:0 or mps.") from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (resolved.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(resolved.type, False):
+        raise UsageError(f"this machine has no device {device!r}", "Use --device auto or cpu.")
+    return resolved
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> str:
+    """`auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp16"
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has_bf16 or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)() else "fp32"
+
+
+def _build(files: ModelFiles) -> Any:
+    """Build the architecture and load the weights; random weights are impossible."""
+    try:
+        with _quiet():
+            model = open_clip.create_model(
+                _register(files),
+                pretrained=str(files.weights),
+                require_pretrained=True,
+                weights_only=True,
+            )
+    except Exception as error:
+        raise WeightsDamagedError(*_build_failure(files, error)) from error
+    return model.eval()
+
+
+def _register(files: ModelFiles) -> str:
+    """Make the configuration, wherever it comes from, known to open_clip under a name of its own."""
+    name = f"clipcli-{files.fingerprint}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{name}.json")
+        path.write_text(json.dumps(files.model_cfg), encoding="utf-8")
+        open_clip.add_model_config(path)
+    return name
+
+
+def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
+    text = str(error)
+    again = f"Delete the file and run `clipcli models pull {files.spec.name}`."
+    if "Weights only load failed" in text or "UnpicklingError" in type(error).__name__:
+        return (
+            f"{files.weights} was not loaded: it is damaged, or a pickle that would run code",
+            "Use a .safetensors file, or weights saved as a plain state dict.",
+        )
+    if "state_dict" in text or "size mismatch" in text:
+        mismatch = " ".join(text.split())[:160]
+        return (
+            f"{files.weights} does not fit {files.spec.model_name}: {mismatch}",
+            "Is it another architecture?",
+        )
+    return f"{files.weights} is damaged: {' '.join(text.split())[:160] or type(error).__name__}", again
+
+
+def _build_tokenizer(files: ModelFiles) -> Any:
+    text_cfg = files.model_cfg["text_cfg"]
+    arguments = {"context_length": text_cfg.get("context_length", 77), **text_cfg.get("tokenizer_kwargs", {})}
+    if files.tokenizer is None:
+        return open_clip.SimpleTokenizer(**arguments)
+    try:
+        mode = text_cfg.get("tokenizer_mode")
+        with _quiet():
+            return open_clip.HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"the tokenizer in {files.tokenizer} cannot be loaded: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence open_clip's and transformers' own log lines; what matters raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,401 @@
+"""Words to prompts: template sets, class lists, and the `PromptSet` that they make together.
+
+A template is a sentence with a placeholder for the class name: `{}`, `{c}`, `{label}` or `<>`;
+any other brace is literal. A class list says which classes there are and by which names they go.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import importlib.util
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from clipcli.errors import ClipcliWarning, PromptError
+
+PLACEHOLDER = re.compile(r"\{\}|\{c\}|\{label\}|<>")
+DEFAULT_TEMPLATES = "imagenet7"
+
+_PACKAGED = Path(__file__).parent / "_prompts"  # in a wheel
+LIBRARY = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "prompts"
+"""Where the shipped template sets and class lists lie."""
+
+_FROM_OPEN_CLIP = {
+    "imagenet7": ("SIMPLE_IMAGENET_TEMPLATES", "the seven templates that did best together on ImageNet"),
+    "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", "the 80 templates of the CLIP paper for ImageNet"),
+}
+_SENTENCE_WORDS = 6
+_CLASS_KEYS = {"label", "name", "aliases", "context", "prompt", "prompts"}
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of each class, in class order: `prompts[c]` are the texts for `classnames[c]`."""
+
+    classnames: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class of a class list.
+
+    Args:
+        label: what the output says.
+        name: what the prompts say; the label where empty.
+        aliases: further names, averaged into the class.
+        context: a word that settles which meaning is meant: crane + bird.
+        prompts: sentences used in place of the templates; placeholders in them are filled.
+        where: file and line, for messages.
+    """
+
+    label: str
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    context: str = ""
+    prompts: tuple[str, ...] = ()
+    where: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that prompts are made with, the main one first, context added."""
+        names = dict.fromkeys((self.name or self.label, *self.aliases))
+        return tuple(f"{name} {self.context}".strip() for name in names)
+
+
+# --- Templates -----------------------------------------------------------------------------------
+
+
+def fill(template: str, name: str) -> str:
+    """Put a class name into every placeholder of a template."""
+    return PLACEHOLDER.sub(lambda _: name, template)
+
+
+def add_concept(template: str, concept: str) -> str:
+    """Add a hint such as "a type of pet" at the end of a template.
+
+    Source: Radford et al. 2021, section 3.1.4: "A photo of a {label}, a type of pet."
+    """
+    body, stop = (template[:-1], ".") if template.endswith(".") else (template, "")
+    return f"{body}, {concept.strip().rstrip('.')}{stop}"
+
+
+def list_template_sets() -> dict[str, str]:
+    """The shipped template sets: name -> one-line description."""
+    shipped = {path.stem: _description(path) for path in sorted((LIBRARY / "templates").glob("*.txt"))}
+    return shipped | {name: text for name, (_, text) in _FROM_OPEN_CLIP.items()}
+
+
+def load_templates(references: Sequence[str] = ()) -> tuple[str, ...]:
+    """Resolve `--templates` values and join them: each a set's name, a file, or a template.
+
+    Raises:
+        PromptError: no such set or file, or a template without a placeholder.
+    """
+    found = [template for reference in references or (DEFAULT_TEMPLATES,) for template in _resolve(reference)]
+    return tuple(dict.fromkeys(found))
+
+
+def _resolve(reference: str) -> tuple[str, ...]:
+    if reference in _FROM_OPEN_CLIP:
+        return _open_clip_templates(_FROM_OPEN_CLIP[reference][0])
+    shipped = LIBRARY / "templates" / f"{reference}.txt"
+    if re.fullmatch(r"[\w-]+", reference) and shipped.is_file():
+        return _read_templates(shipped)
+    if PLACEHOLDER.search(reference):
+        return (reference,)
+    if Path(reference).is_file():
+        return _read_templates(Path(reference))
+    raise PromptError(*_unknown_templates(reference))
+
+
+def _unknown_templates(reference: str) -> tuple[str, str]:
+    if " " in reference:
+        return f"template without a placeholder: {reference!r}", "Write {} where the class name belongs."
+    near = difflib.get_close_matches(reference, list_template_sets(), 1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"no template set or file named {reference!r}", f"{hint}`clipcli templates list` shows the sets."
+
+
+def _read_templates(path: Path) -> tuple[str, ...]:
+    templates = []
+    for number, line in _content_lines(_read_text(path), str(path)):
+        if not PLACEHOLDER.search(line):
+            raise PromptError(
+                f"{path}:{number}: template without a placeholder: {line!r}",
+                "Write {} where the class name belongs.",
+            )
+        templates.append(line)
+    if not templates:
+        raise PromptError(f"{path}: no templates in this file")
+    return tuple(templates)
+
+
+def _open_clip_templates(attribute: str) -> tuple[str, ...]:
+    functions: Iterable[Callable[[str], str]] = getattr(_open_clip_metadata(), attribute)
+    return tuple(function("{}") for function in functions)
+
+
+def _open_clip_metadata() -> ModuleType:
+    """`open_clip.zero_shot_metadata`, loaded by itself: importing all of open_clip takes seconds."""
+    package = importlib.util.find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).with_name("zero_shot_metadata.py")
+    spec = importlib.util.spec_from_file_location("open_clip_zero_shot_metadata", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- Class lists ---------------------------------------------------------------------------------
+
+
+def list_class_lists() -> dict[str, str]:
+    """The shipped class lists: name -> one-line description."""
+    shipped = {path.stem: _description(path) for path in sorted((LIBRARY / "classes").glob("*.txt"))}
+    return shipped | {"imagenet": "ImageNet-1k, 1000 classes, with open_clip's curated names"}
+
+
+def parse_labels(text: str) -> list[ClassSpec]:
+    """The value of `--labels`: labels separated by commas; empty ones are reported and left out."""
+    specs = []
+    for number, part in enumerate(text.split(","), 1):
+        if part.strip():
+            specs.append(ClassSpec(part.strip(), where=f"--labels, label {number}"))
+        else:
+            _warn(f"--labels: label {number} is empty and was left out")
+    return specs
+
+
+def load_classes(reference: str) -> list[ClassSpec]:
+    """Read a class list: the name of a shipped one, or a .txt, .csv, .json, .yaml file.
+
+    Raises:
+        PromptError: no such list, unreadable, malformed (with its line where there is one) or empty.
+    """
+    if reference == "imagenet":
+        return _imagenet_classes()
+    shipped = LIBRARY / "classes" / f"{reference}.txt"
+    path = shipped if re.fullmatch(r"[\w-]+", reference) and shipped.is_file() else Path(reference)
+    if not path.is_file():
+        near = difflib.get_close_matches(reference, list_class_lists(), 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise PromptError(
+            f"no class list or file named {reference!r}", f"{hint}`clipcli classes list` shows the lists."
+        )
+    readers = {".csv": _read_csv, ".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
+    specs = readers.get(path.suffix.lower(), _read_lines)(_read_text(path), str(path))
+    if not specs:
+        raise PromptError(f"{path}: no classes in this file")
+    return specs
+
+
+def check_classes(specs: Sequence[ClassSpec]) -> None:
+    """Refuse an empty list and labels that stand twice, naming both places.
+
+    Raises:
+        PromptError: either.
+    """
+    if not specs:
+        raise PromptError("no labels given", 'Use --labels "cat,dog", --label or --classes FILE.')
+    first: dict[str, ClassSpec] = {}
+    for spec in specs:
+        before = first.setdefault(spec.label, spec)
+        if before is not spec:
+            raise PromptError(
+                f"{spec.where or 'labels'}: label {spec.label!r} stands twice",
+                f"First in {before.where}." if before.where else "",
+            )
+
+
+def _read_lines(text: str, where: str) -> list[ClassSpec]:
+    """.txt: a label a line; `label: alias, alias`."""
+    specs = []
+    for number, line in _content_lines(text, where):
+        label, _, aliases = line.partition(":")
+        if not label.strip():
+            raise PromptError(f"{where}:{number}: no label before the colon")
+        specs.append(ClassSpec(label.strip(), aliases=_split(aliases), where=f"{where}:{number}"))
+    return specs
+
+
+def _read_csv(text: str, where: str) -> list[ClassSpec]:
+    """.csv: columns label, and any of name, aliases, context, prompt; several values parted by `|` or `;`."""
+    rows = csv.DictReader(io.StringIO(text))
+    columns = [(column or "").strip().lower() for column in rows.fieldnames or ()]
+    if "label" not in columns:
+        raise PromptError(f"{where}:1: no column named 'label'", f"Found: {', '.join(columns) or 'nothing'}.")
+    rows.fieldnames = columns
+    specs = []
+    for row in rows:
+        cells = {key: value or "" for key, value in row.items() if key in _CLASS_KEYS}
+        if not any(value.strip() for value in cells.values()):
+            _warn(f"{where}:{rows.line_num}: empty line left out")
+            continue
+        specs.append(_spec(cells.pop("label"), cells, f"{where}:{rows.line_num}"))
+    return specs
+
+
+def _read_json(text: str, where: str) -> list[ClassSpec]:
+    try:
+        content = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
+    except json.JSONDecodeError as error:
+        raise PromptError(f"{where}:{error.lineno}: not valid JSON: {error.msg}") from None
+    return _from_mapping(content, where)
+
+
+def _read_yaml(text: str, where: str) -> list[ClassSpec]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if isinstance(node, yaml.MappingNode):
+            _unique([(str(key.value), None) for key, _ in node.value], where)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise PromptError(f"{where}:{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    return _from_mapping(content, where)
+
+
+def _unique(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise PromptError(f"{where}: label {key!r} stands twice")
+        seen.add(key)
+    return dict(pairs)
+
+
+def _from_mapping(content: Any, where: str) -> list[ClassSpec]:
+    """.json and .yaml: a list of labels, or label -> name | aliases | sentences | {name, aliases, ...}."""
+    if isinstance(content, list):
+        content = {str(label): None for label in _unique([(str(item), None) for item in content], where)}
+    if not isinstance(content, dict):
+        raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
+    specs = []
+    for key, value in content.items():
+        label = str(key)
+        if isinstance(value, dict):
+            unknown = set(value) - _CLASS_KEYS
+            if unknown:
+                raise PromptError(
+                    f"{where}: class {label!r}: unknown key {sorted(map(str, unknown))[0]!r}",
+                    "Known: name, aliases, context, prompts.",
+                )
+            specs.append(_spec(label, value, where))
+        elif isinstance(value, list):
+            key_of_list = "prompts" if _are_sentences(value) else "aliases"
+            specs.append(_spec(label, {key_of_list: value}, where))
+        else:
+            specs.append(_spec(label, {"name": "" if value is None else value}, where))
+    return specs
+
+
+def _are_sentences(items: list[Any]) -> bool:
+    """CuPL-style lists hold sentences, other lists hold aliases: most items end in a stop or are long."""
+    sentences = [
+        text
+        for text in map(str, items)
+        if text.rstrip()[-1:] in ".!?" or len(text.split()) >= _SENTENCE_WORDS
+    ]
+    return len(sentences) * 2 > len(items)
+
+
+def _spec(label: str, fields: dict[str, Any], where: str) -> ClassSpec:
+    if not label.strip():
+        raise PromptError(f"{where}: a class without a label")
+    return ClassSpec(
+        label=label.strip(),
+        name=str(fields.get("name") or "").strip(),
+        aliases=_texts(fields.get("aliases")),
+        context=str(fields.get("context") or "").strip(),
+        prompts=_texts(fields.get("prompts")) or _texts(fields.get("prompt"), separators="|"),
+        where=where,
+    )
+
+
+def _texts(value: Any, separators: str = "|;") -> tuple[str, ...]:
+    """A list of texts, or one string that is parted at the separators."""
+    if isinstance(value, str):
+        value = re.split(f"[{re.escape(separators)}]", value)
+    return tuple(text for item in value or () if (text := str(item).strip()))
+
+
+def _split(aliases: str) -> tuple[str, ...]:
+    return tuple(alias for part in aliases.split(",") if (alias := part.strip()))
+
+
+def _imagenet_classes() -> list[ClassSpec]:
+    """Two names stand twice in open_clip's list (missile, sunglasses); the second label gets a number."""
+    specs: dict[str, ClassSpec] = {}
+    for name in _open_clip_metadata().IMAGENET_CLASSNAMES:
+        label = f"{name} (2)" if name in specs else name
+        specs[label] = ClassSpec(label, name=name)
+    return list(specs.values())
+
+
+# --- Both together -------------------------------------------------------------------------------
+
+
+def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept: str = "") -> PromptSet:
+    """Every name of every class through every template.
+
+    Args:
+        specs: the classes, in order.
+        templates: each with a placeholder.
+        concept: a hint added to every template, such as "a type of pet".
+
+    Raises:
+        PromptError: no class, or a label that stands twice.
+    """
+    check_classes(specs)
+    hinted = [add_concept(template, concept) for template in templates] if concept else templates
+    prompts = [
+        tuple(dict.fromkeys(fill(text, name) for name in spec.names for text in spec.prompts or hinted))
+        for spec in specs
+    ]
+    return PromptSet(tuple(spec.label for spec in specs), tuple(prompts))
+
+
+# --- Text files ----------------------------------------------------------------------------------
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise PromptError(f"{path}:{line}: not UTF-8 text", "Save the file as UTF-8.") from None
+    except OSError as error:
+        raise PromptError(f"{path}: {error.strerror}") from None
+
+
+def _content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines without comments; an empty line between others is reported."""
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            _warn(f"{where}:{number}: empty line left out")
+        elif not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
+def _description(path: Path) -> str:
+    first = _read_text(path).partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ClipcliWarning, stacklevel=2)

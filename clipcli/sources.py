@@ -1,0 +1,165 @@
+"""Find the images: files, folders, globs, list files and standard input, in a stable order.
+
+Folders are walked one at a time, names sorted within each, so that a million files need no
+list of a million paths and two runs see the same order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+from pathspec import PathSpec
+
+from clipcli.errors import UsageError
+from clipcli.images import IMAGE_SUFFIXES
+from clipcli.records import ImageFailure
+
+_LITTER = {"__MACOSX"}
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user named.
+
+    Args:
+        paths: files, folders and globs, in order.
+        from_file: a file that lists paths, newline- or NUL-separated; `-` is standard input.
+        include: globs, as in .gitignore, of which files in folders must match one.
+        exclude: globs of files and folders to leave out.
+
+    Raises:
+        UsageError: nothing is named, a path does not exist, or a glob matches nothing.
+    """
+
+    paths: tuple[str, ...] = ()
+    from_file: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.paths and self.from_file is None:
+            raise UsageError("no images given", "Name files, folders or globs, or use --from-file LIST.")
+        if self.from_file not in (None, "-") and not Path(str(self.from_file)).is_file():
+            raise UsageError(f"no such list file: {self.from_file}")
+        for path in self.paths:
+            if path != "-" and not os.path.lexists(path) and not _matches_something(path):
+                raise UsageError(*_missing(path))
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Standard input can be read only once."""
+        return self.from_file == "-" or "-" in self.paths
+
+    def __iter__(self) -> Iterator[str | ImageFailure]:
+        """Every image path in order; a folder that cannot be listed is an `ImageFailure`."""
+        wanted = _filter(self.include, self.exclude)
+        for path in self.paths:
+            if path == "-":
+                yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
+            elif Path(path).is_dir():
+                yield from _walk(path, "", wanted, ())
+            elif os.path.lexists(path):
+                yield path
+            else:
+                for match in sorted(glob.iglob(path, recursive=True)):
+                    yield from _walk(match, "", wanted, ()) if Path(match).is_dir() else (match,)
+        if self.from_file == "-":
+            yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
+        elif self.from_file is not None:
+            with Path(self.from_file).open("rb") as file:
+                yield from _read_list(file)
+
+
+def _matches_something(pattern: str) -> bool:
+    return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None
+
+
+def _missing(path: str) -> tuple[str, str]:
+    if glob.has_magic(path):
+        return f"nothing matches {path}", ""
+    parent, name = os.path.split(path.rstrip("/"))
+    try:
+        near = difflib.get_close_matches(name, os.listdir(parent or "."), 1)
+    except OSError:
+        near = []
+    hint = f"Did you mean {os.path.join(parent, near[0])}?" if near else ""
+    return f"no such file or folder: {path}", hint
+
+
+Wanted = Callable[[str, bool], bool]
+
+
+def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
+    """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
+    included = PathSpec.from_lines("gitignore", include) if include else None
+    excluded = PathSpec.from_lines("gitignore", exclude) if exclude else None
+
+    def wanted(path: str, is_folder: bool) -> bool:
+        if excluded is not None and excluded.match_file(path + "/" if is_folder else path):
+            return False
+        return is_folder or included is None or included.match_file(path)
+
+    return wanted
+
+
+def _walk(
+    folder: str, relative: str, wanted: Wanted, parents: tuple[tuple[int, int], ...]
+) -> Iterator[str | ImageFailure]:
+    """Images of one folder and those below it; links are followed, but never in a circle."""
+    try:
+        status = os.stat(folder)
+        identity = status.st_dev, status.st_ino
+        if identity in parents:
+            return
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, _kind(entry)) for entry in entries)
+    except OSError as error:
+        yield ImageFailure(folder, f"folder cannot be read: {error.strerror}")
+        return
+    for name, kind in found:
+        if name.startswith(".") or name in _LITTER or not wanted(relative + name, kind == "folder"):
+            continue
+        path = os.path.join(folder, name)
+        if kind == "folder":
+            yield from _walk(path, f"{relative}{name}/", wanted, (*parents, identity))
+        elif kind == "file" and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield path
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """folder, file (a dangling link is one, so that its row names it) or other (pipe, device)."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        dangling = entry.is_symlink() and not os.path.exists(entry.path)
+        return "file" if dangling or entry.is_file() else "other"
+    except OSError:
+        return "file"
+
+
+def _read_list(stream: BufferedReader) -> Iterator[str]:
+    """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines."""
+    head = stream.read1(_CHUNK)
+    separator = b"\0" if b"\0" in head else b"\n"
+    rest = b""
+    while head:
+        *complete, rest = (rest + head).split(separator)
+        yield from _decoded(complete, separator)
+        head = stream.read1(_CHUNK)
+    yield from _decoded([rest], separator)
+
+
+def _decoded(names: list[bytes], separator: bytes) -> Iterator[str]:
+    for name in names:
+        kept = name if separator == b"\0" else name.rstrip(b"\r")
+        if kept.strip():
+            yield os.fsdecode(kept)

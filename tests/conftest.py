@@ -1,0 +1,160 @@
+"""Shared fixtures: isolated caches, models with random weights, and a way to run the command line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_HOME = tempfile.mkdtemp(prefix="clipcli-tests-")
+os.environ |= {
+    "HOME": _HOME,
+    "HF_HOME": f"{_HOME}/huggingface",
+    "HF_ENDPOINT": "http://127.0.0.1:9",  # no test reaches a real hub
+    "CUDA_VISIBLE_DEVICES": "",
+    "COLUMNS": "120",
+}
+for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN"):
+    os.environ.pop(_name, None)
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+class Result(NamedTuple):
+    """What a command printed and returned."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process, as `clipcli ARGS...` would."""
+
+    def run(*arguments: object) -> Result:
+        from clipcli.cli.app import main
+
+        monkeypatch.setattr(sys, "argv", ["clipcli", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        return Result(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def nano() -> Any:
+    """The bundled model in fp32."""
+    import clipcli
+
+    return clipcli.load_model("nano", device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of twelve small pictures, none of them square."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        height, width = 40 + 7 * number, 90 - 3 * number
+        coarse = generator.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:02}.{'png' if number % 2 else 'jpg'}")
+    return folder
+
+
+MODELS = ("clip", "siglip", "mobileclip", "pe")
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders in open_clip's local format: published architectures, made smaller, with random weights."""
+    made: dict[str, Path] = {}
+
+    def make(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = _save_random(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return make
+
+
+_KINDS = {
+    "clip": ("ViT-B-32", "laion2b_s34b_b79k"),
+    "siglip": ("ViT-B-16-SigLIP2-256", "webli"),
+    "mobileclip": ("MobileCLIP2-S0", "dfndr2b"),
+    "pe": ("PE-Core-B-16", "meta"),
+}
+_SMALL_TEXT = {"width": 64, "heads": 4, "layers": 2}
+
+
+def _save_random(kind: str, folder: Path) -> Path:
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    model_name, tag = _KINDS[kind]
+    model_cfg = copy.deepcopy(open_clip.get_model_config(model_name))
+    model_cfg["text_cfg"] |= _SMALL_TEXT
+    if kind == "clip":
+        model_cfg["vision_cfg"] |= {"width": 128, "layers": 3}
+    if kind == "siglip":
+        model_cfg["text_cfg"] |= {"hf_tokenizer_name": "local", "vocab_size": save_tokenizer(folder)}
+    preprocess_cfg = open_clip.get_pretrained_cfg(model_name, tag)
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {k: v for k, v in preprocess_cfg.items() if k != "hf_hub"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    model = build_random(model_cfg)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def build_random(model_cfg: dict[str, Any]) -> Any:
+    """An open_clip model with random weights, and a scale and spread as if it were trained."""
+    import open_clip
+    import torch
+
+    fields = {key: value for key, value in model_cfg.items() if key != "custom_text"}
+    kind = open_clip.CustomTextCLIP if model_cfg.get("custom_text") else open_clip.CLIP
+    model = kind(**copy.deepcopy(fields)).eval()
+    with torch.no_grad():
+        model.logit_scale.fill_(np.log(50.0))
+        for module in model.modules():  # running statistics of a trained network are not 0 and 1
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+def save_tokenizer(folder: Path) -> int:
+    """Save a small word-level Hugging Face tokenizer with padding and an end token; returns its size."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    from clipcli.prompts import load_classes, load_templates
+
+    texts = [*load_templates(["imagenet80"]), *(spec.name for spec in load_classes("imagenet")[:40])]
+    words = sorted({word.strip(".,").lower() for text in texts for word in text.split()})
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "<eos>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="right"
+    )
+    fast.save_pretrained(folder)
+    return len(vocabulary)

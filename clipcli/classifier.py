@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,8 @@ class Ranking:
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise UsageError(f"--top-k must be at least 1, not {self.top_k}")
+        if self.score not in get_args(Score):
+            raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
         if self.min_margin is not None and self.min_margin < 0:
             raise UsageError(f"--min-margin must not be negative: {self.min_margin}")
 
@@ -152,8 +154,8 @@ def softmax(logits: Float64Array) -> Float64Array:
 
 
 def sigmoid(logits: Float64Array) -> Float64Array:
-    """(N, C) logits -> (N, C) independent probabilities."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+    """(N, C) logits -> (N, C) independent probabilities; the smallest ones keep their digits too."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
 
 
 def build_classifier(encoder: Encoder, prompt_set: PromptSet) -> Classifier:

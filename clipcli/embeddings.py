@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from clipcli import __version__
 from clipcli.classifier import Classifier
 from clipcli.errors import OutputError, UsageError
+from clipcli.records import Activation
 
 _KIND = "clipcli class embeddings"
 
@@ -27,28 +29,40 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         UsageError: a suffix that is not supported.
         OutputError: the file cannot be written.
     """
+    from safetensors import SafetensorError
+
     check_output(path)
     partial = path.with_name(path.name + ".partial")
     try:
         _WRITERS[path.suffix.lower()](classifier, partial)
         partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+    except (OSError, SafetensorError, UnicodeError) as error:
+        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def check_output(path: Path) -> None:
     """Refuse a file that `save_classifier` could not write, before the work is done.
 
     Raises:
-        UsageError: a suffix that is not supported, or a folder that does not exist.
+        UsageError: a suffix that is not supported, a folder that does not exist, or a folder's name.
+        OutputError: the place cannot be looked at.
     """
     if path.suffix.lower() not in _WRITERS:
         raise UsageError(
             f"cannot write class embeddings as {path.name}", f"Use one of {', '.join(_WRITERS)}."
         )
-    if not path.parent.is_dir():
-        raise UsageError(f"no such folder: {path.parent}", "Create it first, or name another file with -o.")
+    try:
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"no such folder: {path.parent}", "Create it first, or name another file with -o."
+            )
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -59,22 +73,26 @@ def load_classifier(path: Path) -> Classifier:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}", "Make it with `clipcli prompts -o classes.safetensors`.")
     if path.suffix.lower() != ".safetensors":
         raise UsageError(
             f"{path}: class embeddings are read from .safetensors only",
             "Other formats are for other tools; write one with `clipcli prompts -o classes.safetensors`.",
         )
     try:
+        if not path.is_file():
+            raise UsageError(
+                f"no such file: {path}", "Make it with `clipcli prompts -o classes.safetensors`."
+            )
         with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {}).get("clipcli", "{}"))
-            if metadata.get("kind") != _KIND:
+            if not isinstance(metadata, dict) or metadata.get("kind") != _KIND:
                 raise UsageError(
                     f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
                 )
             embeddings = np.asarray(file.get_tensor("class_embeddings"), dtype=np.float32)
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, ValueError) as error:
         raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
     return _from_metadata(metadata, embeddings, path)
 
@@ -82,16 +100,19 @@ def load_classifier(path: Path) -> Classifier:
 def _from_metadata(metadata: dict[str, Any], embeddings: Any, path: Path) -> Classifier:
     try:
         classnames = tuple(metadata["classnames"])
-        if embeddings.shape[0] != len(classnames):
-            raise ValueError("the number of labels and of embeddings differ")
+        if embeddings.ndim != 2 or len(embeddings) != len(classnames):
+            raise ValueError(f"{len(classnames)} labels, but embeddings of shape {embeddings.shape}")
+        if metadata["activation"] not in get_args(Activation):
+            raise ValueError(f"activation {metadata['activation']!r}")
+        bias = metadata["logit_bias"]
         return Classifier(
             classnames=classnames,
             class_embeddings=embeddings,
             logit_scale=float(metadata["logit_scale"]),
-            logit_bias=metadata["logit_bias"],
+            logit_bias=None if bias is None else float(bias),
             activation=metadata["activation"],
             fingerprint=metadata["fingerprint"],
-            provenance=metadata["provenance"],
+            provenance=dict(metadata["provenance"]),
             prompts=tuple(tuple(prompts) for prompts in metadata["prompts"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -116,7 +137,8 @@ def _save_safetensors(classifier: Classifier, path: Path) -> None:
     from safetensors.numpy import save_file
 
     metadata = {"clipcli": json.dumps(_metadata(classifier), ensure_ascii=False)}
-    save_file({"class_embeddings": classifier.class_embeddings}, path, metadata=metadata)
+    embeddings = np.ascontiguousarray(classifier.class_embeddings)  # any other memory order would be mixed up
+    save_file({"class_embeddings": embeddings}, path, metadata=metadata)
 
 
 def _save_npz(classifier: Classifier, path: Path) -> None:

@@ -10,15 +10,16 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import TextTransformer, text_global_pool
 
 from clipcli import __version__
@@ -27,12 +28,13 @@ from clipcli.models import ModelFiles
 from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
 
 TokenArray: TypeAlias = npt.NDArray[np.int64]
+Rows = TypeVar("Rows", Uint8Array, TokenArray)
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TEXT_BATCH = 64
 _LENGTH_STEP = 8  # texts are grouped by length rounded up to this, see encode_texts
-_ROW_STEP = 4  # batches are padded to a multiple of this on a CPU, see _padded
+_CPU_ROW_STEP = 4  # on a CPU, batches are filled up to a multiple of this, see _in_groups
 
 
 class OpenClipEncoder:
@@ -102,12 +104,10 @@ class OpenClipEncoder:
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D) float32, unit norm.
 
-        In fp32 on a CPU, an image's features do not depend on the batch it is in.
+        An image's features do not depend on the batch it is in: on a CPU to the bit for most
+        models, elsewhere up to rounding in the precision used.
         """
-        with torch.inference_mode():
-            batch = torch.from_numpy(self._padded(pixels)).to(self.device).permute(0, 3, 1, 2)
-            features = self.model.encode_image(self._normalized(batch))
-            return _unit_norm(features)[: len(pixels)]
+        return self._in_groups(pixels, self._encode_pixels, self.batch_size)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.
@@ -120,9 +120,7 @@ class OpenClipEncoder:
         lengths = self._lengths(tokens)
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)
-            for start in range(0, len(rows), _TEXT_BATCH):
-                some = rows[start : start + _TEXT_BATCH]
-                features[some] = self._encode_tokens(tokens[some, :length])
+            features[rows] = self._in_groups(tokens[rows, :length], self._encode_tokens, _TEXT_BATCH)
         return features
 
     # --- What `models info` shows -----------------------------------------------------------
@@ -147,18 +145,31 @@ class OpenClipEncoder:
         """Number of weights of both towers."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    # --- Batches ----------------------------------------------------------------------------
+
+    def _in_groups(self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int) -> Float32Array:
+        """Encode rows (N, ...) a group at a time -> (N, D) float32, unit norm.
+
+        Matrix kernels of CPUs sum odd rows in another order. With groups filled up to a multiple of
+        4, a row of a linear layer gets the same bits in a batch of 1, 7 or 64. (Models that pool by
+        attention, such as SigLIP and PE, still differ in the last bit.)
+        """
+        on_cpu = self.device.type == "cpu"
+        features = np.empty((len(rows), self.embed_dim), dtype=np.float32)
+        for start in range(0, len(rows), at_once):
+            group = rows[start : start + at_once]
+            missing = -len(group) % _CPU_ROW_STEP if on_cpu else 0
+            filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
+            with torch.inference_mode():
+                encoded = torch.nn.functional.normalize(encode(filled).float(), dim=-1)
+            features[start : start + at_once] = encoded[: len(group)].cpu().numpy()
+        return features
+
     # --- Images -----------------------------------------------------------------------------
 
-    def _padded(self, rows: Any) -> Any:
-        """Repeat the last row until the batch is a multiple of 4, on a CPU.
-
-        Matrix kernels for a few odd rows sum in another order; with whole groups of rows every
-        image gets the same bits in a batch of 1, 7 or 64.
-        """
-        missing = -len(rows) % _ROW_STEP if self.device.type == "cpu" else 0
-        if not missing:
-            return np.ascontiguousarray(rows)
-        return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+    def _encode_pixels(self, pixels: Uint8Array) -> torch.Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2)
+        return cast(torch.Tensor, self.model.encode_image(self._normalized(batch)))
 
     def _normalized(self, batch: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) uint8 -> normalised, in the model's precision; arithmetic as torchvision's in fp32."""
@@ -204,14 +215,11 @@ class OpenClipEncoder:
         causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
         return tower if is_clip and causal and pool in ("argmax", "eos", "first") else None
 
-    def _encode_tokens(self, tokens: TokenArray) -> Float32Array:
-        with torch.inference_mode():
-            batch = torch.from_numpy(self._padded(tokens)).to(self.device)
-            if self._causal_tower is None or batch.shape[1] == self.context_length:
-                features = self.model.encode_text(batch)
-            else:
-                features = _encode_short_texts(self._causal_tower, batch)
-            return _unit_norm(features)[: len(tokens)]
+    def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
+        if self._causal_tower is None or batch.shape[1] == self.context_length:
+            return cast(torch.Tensor, self.model.encode_text(batch))
+        return _encode_short_texts(self._causal_tower, batch)
 
 
 def _encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -232,11 +240,6 @@ def _encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     if projection is not None:
         x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
     return cast(torch.Tensor, x)
-
-
-def _unit_norm(features: torch.Tensor) -> Float32Array:
-    normalized: Float32Array = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-    return normalized
 
 
 # --- Building ------------------------------------------------------------------------------------
@@ -328,7 +331,7 @@ def _build_tokenizer(files: ModelFiles) -> Any:
     try:
         mode = text_cfg.get("tokenizer_mode")
         with _quiet():
-            return open_clip.HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
+            return HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"the tokenizer in {files.tokenizer} cannot be loaded: {reason}") from error

@@ -2,8 +2,9 @@
 
 The result equals open_clip's own transform bit for bit (before normalisation), with four
 deliberate differences where that transform loses information: EXIF orientation is applied,
-transparency is composited on white, palette and 1-bit images become RGB *before* resizing,
-and 16-bit grey is scaled instead of clipped.
+transparency is composited on white, every image becomes RGB *before* resizing, and 16-bit grey
+is scaled instead of clipped. Of images longer than 16 times their width (or the reverse), only the
+part that the crop shows is resized, which may round differently.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from clipcli.errors import ImageError
 from clipcli.records import Preprocess, Uint8Array
@@ -27,11 +28,23 @@ IMAGE_SUFFIXES = frozenset(
 MAX_PIXELS = 2**28
 """Larger images are refused before they are decoded: 268 megapixels, some 0.8 GB as RGB."""
 
+MAX_BYTES = 2**31
+"""Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
+
 Image.MAX_IMAGE_PIXELS = None  # `_open` checks MAX_PIXELS itself, and says so in the image's row
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _EXTREME_ASPECT = 16  # beyond, resizing the whole image first would cost gigabytes
 _NOT_RASTER = {b"%PDF": "a PDF is not a raster image", b"<svg": "an SVG is not a raster image"}
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # Pillow would run Ghostscript on it
 
 
 def load_pixels(path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> Uint8Array:
@@ -54,8 +67,13 @@ def load_pixels(path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS)
 def read_file(path: str) -> bytes:
     """Read a regular file; a pipe or device is refused, because reading one may never end."""
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise ImageError(
+                f"too large: {status.st_size / 1e9:.1f} GB, the limit is {MAX_BYTES / 1e9:.1f} GB"
+            )
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise ImageError("no such file") from None
@@ -67,8 +85,10 @@ def decode(data: bytes, preprocess: Preprocess, max_pixels: int = MAX_PIXELS) ->
     """Decode an encoded image; arguments, result and errors as in `load_pixels`."""
     if not data:
         raise ImageError("empty file")
+    if data.startswith(_POSTSCRIPT):
+        raise ImageError("a PostScript file is not a raster image")
     try:
-        return np.asarray(resize(to_rgb(_open(data, max_pixels)), preprocess))
+        return np.asarray(resize(to_rgb(_upright(_open(data, max_pixels))), preprocess))
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -87,8 +107,18 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             f"too large: {image.width}x{image.height} is {megapixels:.0f} megapixels,"
             f" the limit is {max_pixels / 1e6:.0f}"
         )
-    ImageOps.exif_transpose(image, in_place=True)
+    image.load()
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF is no reason to lose the picture."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as in `decode`
+        return image
+    method = _TRANSPOSITIONS.get(orientation or 1)
+    return image if method is None else image.transpose(method)
 
 
 def _unidentified_reason(data: bytes) -> str:
@@ -111,21 +141,26 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit by its full range, floats within 0..1 by 255; other ranges from lowest to highest value."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    low, high = float(values.min()), float(values.max())
+    """16-bit by its full range, floats within 0..1 by 255; other ranges from lowest to highest value.
+
+    What is not finite (no value at this pixel, say) is black, or white for +inf.
+    """
+    values = np.asarray(image).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if image.mode.startswith("I") and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    scaled = (known - low) * (255.0 / max(high - low, 1e-12))
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def resize(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     """Resize and crop or pad an RGB image to `preprocess.size`, as `open_clip.transform` does."""
     height, width = preprocess.size
-    resampling = _RESAMPLING[preprocess.interpolation]
+    resampling = _resampling(preprocess)
     if preprocess.resize_mode == "squash":
         return image.resize((width, height), resampling)
     if preprocess.resize_mode == "longest":
@@ -133,6 +168,14 @@ def resize(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     if max(image.size) > _EXTREME_ASPECT * min(image.size):
         return image.resize((width, height), resampling, box=_crop_box(image, preprocess))
     return _center_crop(image.resize(_shortest_size(image, preprocess), resampling), (width, height))
+
+
+def _resampling(preprocess: Preprocess) -> Image.Resampling:
+    """open_clip's choice: bicubic, or bilinear, which `shortest` ignores where the target is not square."""
+    square = preprocess.size[0] == preprocess.size[1]
+    if preprocess.interpolation == "bilinear" and (square or preprocess.resize_mode != "shortest"):
+        return Image.Resampling.BILINEAR
+    return Image.Resampling.BICUBIC
 
 
 def _shortest_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
@@ -147,17 +190,22 @@ def _shortest_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int
 
 
 def _center_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    left = round((image.width - size[0]) / 2.0)
-    top = round((image.height - size[1]) / 2.0)
+    left, top = _crop_offset(image.size, size)
     return image.crop((left, top, left + size[0], top + size[1]))
+
+
+def _crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
+    """(left, top) of a centred crop, both sizes as (width, height); rounding as torchvision does."""
+    return round((size[0] - crop[0]) / 2.0), round((size[1] - crop[1]) / 2.0)
 
 
 def _crop_box(image: Image.Image, preprocess: Preprocess) -> tuple[float, float, float, float]:
     """The part of the source that the centre crop shows: (left, top, right, bottom)."""
     height, width = preprocess.size
-    ratio = min(image.height / height, image.width / width)
-    left, top = (image.width - width * ratio) / 2, (image.height - height * ratio) / 2
-    return left, top, left + width * ratio, top + height * ratio
+    fitted = _shortest_size(image, preprocess)
+    left, top = _crop_offset(fitted, (width, height))
+    across, down = image.width / fitted[0], image.height / fitted[1]
+    return left * across, top * down, (left + width) * across, (top + height) * down
 
 
 def _resize_longest(image: Image.Image, preprocess: Preprocess) -> Image.Image:
@@ -165,7 +213,7 @@ def _resize_longest(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     height, width = preprocess.size
     ratio = max(image.height / height, image.width / width)
     size = max(1, round(image.width / ratio)), max(1, round(image.height / ratio))
-    fitted = image.resize(size, _RESAMPLING[preprocess.interpolation])
+    fitted = image.resize(size, _resampling(preprocess))
     if size == (width, height):
         return fitted
     fill = (preprocess.fill_color,) * 3

@@ -6,12 +6,14 @@ imports torch, except through open_clip's registry when a model is named by its 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +44,7 @@ _TOKENIZER_FILES = (
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
+_OFFLINE = "it is not in the cache, and --offline forbids the network"
 
 Source: TypeAlias = Literal["local-dir", "hf-hub", "pretrained", "file"]
 
@@ -275,12 +278,8 @@ def _builtin_config(spec: ModelSpec) -> dict[str, Any]:
     model_cfg = open_clip.get_model_config(spec.model_name)
     if spec.source == "pretrained":
         tag = open_clip.get_pretrained_cfg(spec.model_name, spec.pretrained)
-        built, wanted = model_cfg.get("quick_gelu", False), tag.get("quick_gelu", False)
-        if built and not wanted:
-            raise ModelError(
-                f"{spec.name}: these weights were not trained with QuickGELU, as {spec.model_name} has it"
-            )
-        return {"model_cfg": model_cfg | ({"quick_gelu": True} if wanted else {}), "preprocess_cfg": tag}
+        quick_gelu = model_cfg.get("quick_gelu", False) or tag.get("quick_gelu", False)
+        return {"model_cfg": model_cfg | {"quick_gelu": quick_gelu}, "preprocess_cfg": tag}
     recipes = [open_clip.get_pretrained_cfg(spec.model_name, tag) for tag in _registry()[spec.model_name]]
     known = {_preprocess(model_cfg, recipe) for recipe in recipes}
     if len(known) > 1:
@@ -326,19 +325,23 @@ def hub_file(spec: ModelSpec, repository: str, names: Sequence[str], offline: bo
         if cached is not None:
             return cached
     if offline:
-        raise _unavailable(spec, "it is not in the cache, and --offline forbids the network")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+        raise _unavailable(spec, _OFFLINE)
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name))
-        except EntryNotFoundError as error:
-            if "LocalEntry" in type(error).__name__:
-                raise _unavailable(spec, "it is not in the cache, and the hub cannot be reached") from error
+            with _quiet_hub():
+                return _download(repository, name)
+        except LocalEntryNotFoundError as error:
+            raise _download_failure(spec, error) from error
+        except EntryNotFoundError:
+            continue
         except Exception as error:  # the hub client raises its own, httpx's and OSError
-            raise _unavailable(spec, _download_failure(error)) from error
-    raise _unavailable(spec, f"{repository} holds none of {', '.join(names)}")
+            raise _download_failure(spec, error) from error
+    raise WeightsUnavailableError(
+        f"no weights for {spec.name}: {repository} holds none of {', '.join(names)}",
+        "hf-hub: wants a repository that open_clip can load." if spec.source == "hf-hub" else "",
+    )
 
 
 def _cached(repository: str, name: str) -> Path | None:
@@ -348,27 +351,112 @@ def _cached(repository: str, name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _unavailable(spec: ModelSpec, reason: str) -> WeightsUnavailableError:
+def _download(repository: str, name: str) -> Path:
+    """Download a file into the hub's cache; one that broke off goes on where it stopped.
+
+    The hub's own client starts over in every run. Here what has come of a large file waits beside
+    the blobs; when it is complete, the client files it as it does its own.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    url = hf_hub_url(repository, name)
+    metadata = get_hf_file_metadata(url)  # not retried: a hub that cannot be reached shows at once
+    if metadata.size and _SHA256.fullmatch(metadata.etag or ""):
+        _download_blob(repository, name, url, str(metadata.etag), metadata.size)
+    return Path(hf_hub_download(repository, name))
+
+
+def _download_blob(repository: str, name: str, url: str, sha256: str, size: int) -> None:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get, repo_folder_name
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
+
+    cache, folder = Path(constants.HF_HUB_CACHE), repo_folder_name(repo_id=repository, repo_type="model")
+    blob, lock = cache / folder / "blobs" / sha256, cache / ".locks" / folder / f"{sha256}.lock"
+    partial = blob.with_name(f"{sha256}.incomplete")
+    for path in (blob, lock):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if blob.exists() and _digest(blob) == sha256:
+            return
+        with partial.open("ab") as file:
+            if file.tell() > size:
+                file.truncate(0)
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),
+                expected_size=size,
+                displayed_filename=name,
+            )
+        if _digest(partial) != sha256:
+            partial.unlink()
+            raise OSError(f"{name} did not arrive as the hub has it")
+        partial.replace(blob)
+
+
+def forget_damaged(files: ModelFiles) -> bool:
+    """Remove weights from the hub's cache that are not what their name there, a digest, says.
+
+    Returns:
+        Whether they were removed; `locate` then downloads them again.
+    """
+    if not files.weights.is_symlink():
+        return False
+    blob = files.weights.parent / files.weights.readlink()
+    if not _SHA256.fullmatch(blob.name) or _digest(blob) == blob.name:
+        return False
+    for path in {files.weights, blob, blob.resolve()}:
+        path.unlink(missing_ok=True)
+    return True
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the client's warnings about retries off the terminal; what matters raises."""
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+
+    before = get_verbosity()
+    set_verbosity(logging.ERROR if before == logging.WARNING else before)
+    try:
+        yield
+    finally:
+        set_verbosity(before)
+
+
+def _unavailable(spec: ModelSpec, reason: str, what: str = "weights") -> WeightsUnavailableError:
     return WeightsUnavailableError(
-        f"no weights for {spec.name}: {reason}",
+        f"no {what} for {spec.name}: {reason}",
         f"Run `clipcli models pull {spec.name}` where there is a network, or try the bundled --model nano.",
     )
 
 
-def _download_failure(error: Exception) -> str:
-    """One line that says what went wrong with a download."""
-    name = type(error).__name__
-    if name in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        return "the hub has no such repository, or it is private"
+def _download_failure(spec: ModelSpec, error: Exception, what: str = "weights") -> WeightsUnavailableError:
+    """What went wrong with a download, in one line, and what to do."""
+    name, text = type(error).__name__, str(error)
     if name == "GatedRepoError":
-        return "the repository is gated: accept its licence on the hub and set HF_TOKEN"
+        return WeightsUnavailableError(
+            f"no {what} for {spec.name}: the repository is gated",
+            "Accept its licence on the hub and set HF_TOKEN.",
+        )
+    if name in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+        return WeightsUnavailableError(
+            f"no {what} for {spec.name}: the hub has no such repository, or it is private",
+            "Check the name; for a private repository set HF_TOKEN.",
+        )
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if name == "OfflineModeIsEnabled":
-        return "it is not in the cache, and HF_HUB_OFFLINE forbids the network"
-    if "Consistency" in str(error) or "IncompleteRead" in str(error) or "peer closed" in str(error):
-        return "the download broke off"
-    if any(part in name for part in ("Connect", "Timeout", "Network")) or isinstance(error, ConnectionError):
-        return "it is not in the cache, and the hub cannot be reached"
-    return f"the download failed: {str(error).splitlines()[0] if str(error) else name}"
+        reason = "it is not in the cache, and HF_HUB_OFFLINE forbids the network"
+    elif name in ("ReadError", "RemoteProtocolError", "ChunkedEncodingError") or "Consistency" in text:
+        reason = "the download broke off; the next one goes on where it stopped"
+    elif status is not None:
+        reason = f"the hub answered with status {status}"
+    elif any(part in name for part in ("Connect", "Timeout", "Network", "LocalEntry", "IncompleteSnapshot")):
+        reason = "it is not in the cache, and the hub cannot be reached"
+    else:
+        reason = f"the download failed: {text.splitlines()[0] if text else name}"
+    return _unavailable(spec, reason, what)
 
 
 def _locate_tokenizer(spec: ModelSpec, text_cfg: dict[str, Any], offline: bool) -> Path | None:
@@ -378,25 +466,26 @@ def _locate_tokenizer(spec: ModelSpec, text_cfg: dict[str, Any], offline: bool) 
         return None
     if spec.source == "local-dir":
         return Path(spec.model_name)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def snapshot(local: bool) -> Path:
         patterns = [*_TOKENIZER_FILES, "config.json"]
         return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local))
 
-    if (
-        _cached(repository, "tokenizer_config.json") is not None
-        or _cached(repository, "tokenizer.json") is not None
-    ):
-        return snapshot(local=True)
+    what = f"tokenizer {repository}"
+    if any(_cached(repository, name) for name in ("tokenizer_config.json", "tokenizer.json")):
+        with contextlib.suppress(LocalEntryNotFoundError):  # some of its files are missing
+            return snapshot(local=True)
     if offline:
-        raise _unavailable(
-            spec, f"its tokenizer {repository} is not in the cache, and --offline forbids the network"
-        )
+        raise _unavailable(spec, _OFFLINE, what)
     try:
-        return snapshot(local=False)
+        with _quiet_hub():
+            with contextlib.suppress(EntryNotFoundError):  # asked because the snapshot has no time limit
+                get_hf_file_metadata(hf_hub_url(repository, "tokenizer_config.json"))
+            return snapshot(local=False)
     except Exception as error:
-        raise _unavailable(spec, f"its tokenizer {repository}: {_download_failure(error)}") from error
+        raise _download_failure(spec, error, what) from error
 
 
 def _sha256(path: Path) -> str:
@@ -404,9 +493,13 @@ def _sha256(path: Path) -> str:
     resolved = path.resolve()
     if resolved.parent.name == "blobs" and _SHA256.fullmatch(resolved.name):
         return resolved.name
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with resolved.open("rb") as file:
+        with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:

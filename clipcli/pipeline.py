@@ -106,8 +106,8 @@ def encode(
     decoded = map_ahead(decode, images, workers, look_ahead=2 * batch_size + workers)
     while batch := list(islice(decoded, batch_size)):
         pixels = [array for _, array in batch if array is not None]
-        features = encoder.encode_images(np.stack(pixels)) if pixels else np.empty((0, 0), dtype=np.float32)
-        yield EncodedBatch([outcome for outcome, _ in batch], features)
+        stacked = np.stack(pixels) if pixels else np.empty((0, *encoder.preprocess.size, 3), dtype=np.uint8)
+        yield EncodedBatch([outcome for outcome, _ in batch], encoder.encode_images(stacked))
 
 
 def _decode(

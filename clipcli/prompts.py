@@ -35,7 +35,7 @@ _FROM_OPEN_CLIP = {
     "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", "the 80 templates of the CLIP paper for ImageNet"),
 }
 _SENTENCE_WORDS = 6
-_CLASS_KEYS = {"label", "name", "aliases", "context", "prompt", "prompts"}
+_CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ def _resolve(reference: str) -> tuple[str, ...]:
     if reference in _FROM_OPEN_CLIP:
         return _open_clip_templates(_FROM_OPEN_CLIP[reference][0])
     shipped = LIBRARY / "templates" / f"{reference}.txt"
-    if re.fullmatch(r"[\w-]+", reference) and shipped.is_file():
+    if re.fullmatch(r"[\w-]+", reference) and _is_file(shipped):
         return _read_templates(shipped)
     if PLACEHOLDER.search(reference):
         return (reference,)
-    if Path(reference).is_file():
+    if _is_file(Path(reference)):
         return _read_templates(Path(reference))
     raise PromptError(*_unknown_templates(reference))
 
@@ -187,8 +187,8 @@ def load_classes(reference: str) -> list[ClassSpec]:
     if reference == "imagenet":
         return _imagenet_classes()
     shipped = LIBRARY / "classes" / f"{reference}.txt"
-    path = shipped if re.fullmatch(r"[\w-]+", reference) and shipped.is_file() else Path(reference)
-    if not path.is_file():
+    path = shipped if re.fullmatch(r"[\w-]+", reference) and _is_file(shipped) else Path(reference)
+    if not _is_file(path):
         near = difflib.get_close_matches(reference, list_class_lists(), 1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise PromptError(
@@ -209,14 +209,17 @@ def check_classes(specs: Sequence[ClassSpec]) -> None:
     """
     if not specs:
         raise PromptError("no labels given", 'Use --labels "cat,dog", --label or --classes FILE.')
-    first: dict[str, ClassSpec] = {}
-    for spec in specs:
-        before = first.setdefault(spec.label, spec)
-        if before is not spec:
-            raise PromptError(
-                f"{spec.where or 'labels'}: label {spec.label!r} stands twice",
-                f"First in {before.where}." if before.where else "",
-            )
+    _refuse_repeated((spec.label, spec.where) for spec in specs)
+
+
+def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
+    """Each label comes with its place: a file and line, a file, or nothing."""
+    first: dict[str, str] = {}
+    for label, where in labels:
+        if label in first:
+            hint = f"First in {first[label]}." if first[label] not in ("", where) else ""
+            raise PromptError(f"{where or 'labels'}: label {label!r} stands twice", hint)
+        first[label] = where
 
 
 def _read_lines(text: str, where: str) -> list[ClassSpec]:
@@ -232,73 +235,91 @@ def _read_lines(text: str, where: str) -> list[ClassSpec]:
 
 def _read_csv(text: str, where: str) -> list[ClassSpec]:
     """.csv: columns label, and any of name, aliases, context, prompt; several values parted by `|` or `;`."""
-    rows = csv.DictReader(io.StringIO(text))
-    columns = [(column or "").strip().lower() for column in rows.fieldnames or ()]
-    if "label" not in columns:
-        raise PromptError(f"{where}:1: no column named 'label'", f"Found: {', '.join(columns) or 'nothing'}.")
-    rows.fieldnames = columns
-    specs = []
-    for row in rows:
-        cells = {key: value or "" for key, value in row.items() if key in _CLASS_KEYS}
-        if not any(value.strip() for value in cells.values()):
-            _warn(f"{where}:{rows.line_num}: empty line left out")
-            continue
-        specs.append(_spec(cells.pop("label"), cells, f"{where}:{rows.line_num}"))
-    return specs
+    rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(rows, ())]
+        if "label" not in columns:
+            found = ", ".join(filter(None, columns)) or "nothing"
+            raise PromptError(f"{where}:1: no column named 'label'", f"Found: {found}.")
+        specs = [_csv_spec(columns, cells, f"{where}:{rows.line_num}") for cells in rows]
+    except csv.Error as error:
+        raise PromptError(f"{where}:{rows.line_num}: not valid CSV: {error}") from None
+    return [spec for spec in specs if spec is not None]
+
+
+def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | None:
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise PromptError(f"{where}: more cells than columns", "Put a cell that holds a comma in quotes.")
+    known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *_CLASS_KEYS}}
+    if not any(cell.strip() for cell in known.values()):
+        _warn(f"{where}: empty line left out")
+        return None
+    return _spec(known.get("label"), known, where)
 
 
 def _read_json(text: str, where: str) -> list[ClassSpec]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated((key, where) for key, _ in pairs)
+        return dict(pairs)
+
     try:
-        content = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
+        content = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise PromptError(f"{where}:{error.lineno}: not valid JSON: {error.msg}") from None
-    return _from_mapping(content, where)
+    return _from_content(content, where)
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Scalars as they are written, but null: `no`, `1.10` and `010` are labels, no boolean and no numbers."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _read_yaml(text: str, where: str) -> list[ClassSpec]:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if isinstance(node, yaml.MappingNode):
-            _unique([(str(key.value), None) for key, _ in node.value], where)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise PromptError(f"{where}:{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    return _from_mapping(content, where)
+        node = yaml.compose(text, Loader=_TextLoader)
+        _refuse_repeated((str(key.value), f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
+        content = yaml.load(text, Loader=_TextLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PromptError(f"{where}:{line}: not valid YAML: {error.problem}") from None
+    return _from_content(content, where)
 
 
-def _unique(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise PromptError(f"{where}: label {key!r} stands twice")
-        seen.add(key)
-    return dict(pairs)
+def _label_nodes(node: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [key for key, _ in node.value]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _from_mapping(content: Any, where: str) -> list[ClassSpec]:
+def _from_content(content: Any, where: str) -> list[ClassSpec]:
     """.json and .yaml: a list of labels, or label -> name | aliases | sentences | {name, aliases, ...}."""
     if isinstance(content, list):
-        content = {str(label): None for label in _unique([(str(item), None) for item in content], where)}
-    if not isinstance(content, dict):
-        raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
-    specs = []
-    for key, value in content.items():
-        label = str(key)
-        if isinstance(value, dict):
-            unknown = set(value) - _CLASS_KEYS
-            if unknown:
-                raise PromptError(
-                    f"{where}: class {label!r}: unknown key {sorted(map(str, unknown))[0]!r}",
-                    "Known: name, aliases, context, prompts.",
-                )
-            specs.append(_spec(label, value, where))
-        elif isinstance(value, list):
-            key_of_list = "prompts" if _are_sentences(value) else "aliases"
-            specs.append(_spec(label, {key_of_list: value}, where))
-        else:
-            specs.append(_spec(label, {"name": "" if value is None else value}, where))
-    return specs
+        return [_spec(label, {}, where) for label in content]
+    if isinstance(content, dict):
+        return [
+            _spec(label, _fields(value, f"{where}: class {label!r}"), where)
+            for label, value in content.items()
+        ]
+    raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
+
+
+def _fields(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, list):
+        return {"prompts" if _are_sentences(value) else "aliases": value}
+    if not isinstance(value, dict):
+        return {"name": value}
+    unknown = sorted(map(str, set(value) - _CLASS_KEYS))
+    if unknown:
+        raise PromptError(f"{where}: unknown key {unknown[0]!r}", "Known: name, aliases, context, prompts.")
+    return value
 
 
 def _are_sentences(items: list[Any]) -> bool:
@@ -306,29 +327,40 @@ def _are_sentences(items: list[Any]) -> bool:
     sentences = [
         text
         for text in map(str, items)
-        if text.rstrip()[-1:] in ".!?" or len(text.split()) >= _SENTENCE_WORDS
+        if text.rstrip().endswith((".", "!", "?")) or len(text.split()) >= _SENTENCE_WORDS
     ]
     return len(sentences) * 2 > len(items)
 
 
-def _spec(label: str, fields: dict[str, Any], where: str) -> ClassSpec:
-    if not label.strip():
+def _spec(label: Any, fields: dict[str, Any], where: str) -> ClassSpec:
+    text = _text(label, where)
+    if not text:
         raise PromptError(f"{where}: a class without a label")
     return ClassSpec(
-        label=label.strip(),
-        name=str(fields.get("name") or "").strip(),
-        aliases=_texts(fields.get("aliases")),
-        context=str(fields.get("context") or "").strip(),
-        prompts=_texts(fields.get("prompts")) or _texts(fields.get("prompt"), separators="|"),
+        label=text,
+        name=_text(fields.get("name"), where),
+        aliases=_texts(fields.get("aliases"), where, separators="|;"),
+        context=_text(fields.get("context"), where),
+        prompts=_texts(fields.get("prompts") or fields.get("prompt"), where, separators="|"),
         where=where,
     )
 
 
-def _texts(value: Any, separators: str = "|;") -> tuple[str, ...]:
+def _text(value: Any, where: str) -> str:
+    """A text, a number as text, or nothing; anything else stands where no text was expected."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PromptError(f"{where}: expected a text, found {value!r}")
+    return str(value).strip()
+
+
+def _texts(value: Any, where: str, separators: str) -> tuple[str, ...]:
     """A list of texts, or one string that is parted at the separators."""
     if isinstance(value, str):
         value = re.split(f"[{re.escape(separators)}]", value)
-    return tuple(text for item in value or () if (text := str(item).strip()))
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items if (text := _text(item, where)))
 
 
 def _split(aliases: str) -> tuple[str, ...]:
@@ -359,7 +391,7 @@ def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept:
         PromptError: no class, or a label that stands twice.
     """
     check_classes(specs)
-    hinted = [add_concept(template, concept) for template in templates] if concept else templates
+    hinted = [add_concept(template, concept) for template in templates] if concept.strip() else templates
     prompts = [
         tuple(dict.fromkeys(fill(text, name) for name in spec.names for text in spec.prompts or hinted))
         for spec in specs
@@ -368,6 +400,13 @@ def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept:
 
 
 # --- Text files ----------------------------------------------------------------------------------
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a list of labels in place of a file's name may be too long for one
+        return False
 
 
 def _read_text(path: Path) -> str:
@@ -382,7 +421,7 @@ def _read_text(path: Path) -> str:
 
 def _content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:
     """Numbered lines without comments; an empty line between others is reported."""
-    lines = text.splitlines()
+    lines = text.split("\n")  # `splitlines` would part labels at rarer characters too
     while lines and not lines[-1].strip():
         lines.pop()
     for number, line in enumerate(lines, 1):

@@ -25,6 +25,7 @@ Row: TypeAlias = list[Cell]
 LONG_COLUMNS = {"image": str, "rank": int, "label": str, "score": float, "cosine": float, "error": str}
 _ROWS_A_GROUP = 10_000
 _XLSX_MAX_ROWS = 1_048_576
+_XLSX_MAX_COLUMNS = 16_384
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -55,7 +56,7 @@ class Layout:
             taken = {"image", "error"} & set(classnames)
             if taken:
                 raise UsageError(
-                    f"--layout matrix: a class cannot be named {taken.pop()!r}, as that column is"
+                    f"--layout matrix: a class cannot be named {min(taken)!r}, as that column is"
                 )
             self.columns = {"image": str, **dict.fromkeys(classnames, float), "error": str}
             self.rows = self._matrix_rows
@@ -105,6 +106,8 @@ def rounded(value: float) -> float:
 class Sink(ABC):
     """Writes the rows of a layout; a context manager that completes the file, or leaves it `.partial`.
 
+    A link is followed, so that it stays one. A device or pipe is written to as it is.
+
     Args:
         layout: columns and rows.
         path: the file, or None for standard output.
@@ -121,16 +124,26 @@ class Sink(ABC):
         self.layout = layout
         self.path = path
         self.excel = excel
+        self.images = 0
         if path is None and self.binary:
             raise UsageError("this format cannot go to standard output", "Name a file with -o FILE.")
-        if path is not None and not path.parent.is_dir():
+        self._guard(self._choose_place)
+
+    def _choose_place(self) -> None:
+        """`target` is the name under which the file appears, `partial` where it is written until then."""
+        path = self.path
+        self.target = self.partial = path
+        if path is None:
+            return
+        if not path.parent.is_dir():
             raise UsageError(
                 f"no such folder: {path.parent}", "Create it first, or name another file with -o."
             )
-        if path is not None and path.is_dir():
+        if path.is_dir():
             raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
-        self.partial = path.with_name(path.name + ".partial") if path else None
-        self.images = 0
+        if path.is_file() or not path.exists():
+            self.target = path.resolve() if path.is_symlink() else path
+            self.partial = self.target.with_name(self.target.name + ".partial")
 
     def write(self, outcome: Outcome) -> None:
         """Add the rows of one image."""
@@ -138,7 +151,11 @@ class Sink(ABC):
         self.images += 1
 
     def __enter__(self) -> Sink:
-        self._guard(self._open)
+        try:
+            self._guard(self._open)
+        except OutputError:
+            self._abandon()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -149,15 +166,16 @@ class Sink(ABC):
 
     def _complete(self) -> None:
         self._close()
-        if self.partial is not None and self.path is not None:
-            self.partial.replace(self.path)
+        if self.partial is not None and self.target is not None and self.partial != self.target:
+            self.partial.replace(self.target)
 
     def _abandon(self) -> None:
         """Keep the rows written so far as `.partial`; the error under way is what the user must see."""
         with contextlib.suppress(Exception):
             self._close()
-        if self.partial is not None and not self.images:
-            self.partial.unlink(missing_ok=True)
+        if self.partial is not None and self.partial != self.target and not self.images:
+            with contextlib.suppress(OSError):
+                self.partial.unlink()
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
@@ -183,15 +201,16 @@ class _TextSink(Sink):
     """Opens a UTF-8 text stream. File names that are not UTF-8 keep their bytes (surrogateescape)."""
 
     stream: IO[str]
+    encoding = "utf-8"
+    errors: ClassVar[str] = "surrogateescape"
 
     def _open(self) -> None:
-        encoding = "utf-8-sig" if self.excel else "utf-8"
         target = sys.stdout.fileno() if self.partial is None else self.partial
         self.stream = open(  # noqa: SIM115 (closed by _close)
             target,
             "w",
-            encoding=encoding,
-            errors="surrogateescape",
+            encoding=self.encoding,
+            errors=self.errors,
             newline="",
             closefd=self.partial is not None,
         )
@@ -206,8 +225,12 @@ class CsvSink(_TextSink):
     delimiter: ClassVar[str] = ","
 
     def _open(self) -> None:
+        self.encoding = "utf-8-sig" if self.excel else "utf-8"
         super()._open()
         self.writer = csv.writer(self.stream, delimiter=self.delimiter, lineterminator="\n")
+        self.quoting_writer = csv.writer(
+            self.stream, delimiter=self.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL
+        )
         self._write_row(list(self.layout.columns))
 
     def _write(self, outcome: Outcome) -> None:
@@ -215,7 +238,9 @@ class CsvSink(_TextSink):
             self._write_row(row)
 
     def _write_row(self, row: Row) -> None:
-        self.writer.writerow([neutralised(cell) for cell in row] if self.excel else row)
+        cells = [neutralised(cell) for cell in row] if self.excel else row
+        breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # csv quotes \n only
+        (self.quoting_writer if breaks else self.writer).writerow(cells)
 
 
 class TsvSink(CsvSink):
@@ -225,7 +250,9 @@ class TsvSink(CsvSink):
 
 
 class JsonlSink(_TextSink):
-    """One JSON object a row; empty cells are null."""
+    """One JSON object a row; empty cells are null. Bytes that are not UTF-8 are escaped, as \\udcNN."""
+
+    errors = "backslashreplace"
 
     def _write(self, outcome: Outcome) -> None:
         for row in self.layout.rows(outcome):
@@ -243,9 +270,13 @@ class ParquetSink(Sink):
         import pyarrow.parquet as pq
 
         arrow = {str: pa.string(), int: pa.int32(), float: pa.float64()}
-        self.schema = pa.schema([(column, arrow[kind]) for column, kind in self.layout.columns.items()])
-        self.writer = pq.ParquetWriter(self.partial, self.schema)
+        self.schema = pa.schema(
+            [(readable(column), arrow[kind]) for column, kind in self.layout.columns.items()]
+        )
         self.rows: list[Row] = []
+        assert self.partial is not None
+        self.file = self.partial.open("wb")
+        self.writer = pq.ParquetWriter(self.file, self.schema)
 
     def _write(self, outcome: Outcome) -> None:
         for row in self.layout.rows(outcome):
@@ -262,15 +293,24 @@ class ParquetSink(Sink):
         self.rows.clear()
 
     def _close(self) -> None:
-        if self.rows:
-            self._flush()
-        self.writer.close()
+        with self.file:
+            if self.rows:
+                self._flush()
+            self.writer.close()
 
 
 class XlsxSink(Sink):
     """An Excel workbook, streamed to disk; past 1,048,576 rows it goes on in a further sheet."""
 
     binary = True
+
+    def __init__(self, layout: Layout, path: Path | None, excel: bool = False) -> None:
+        super().__init__(layout, path, excel)
+        if len(layout.columns) > _XLSX_MAX_COLUMNS:
+            raise UsageError(
+                f"{len(layout.columns)} columns are more than a sheet has",
+                "Use .csv or .parquet, or --layout long.",
+            )
 
     def _open(self) -> None:
         from openpyxl import Workbook

@@ -6,17 +6,20 @@ list of a million paths and two runs see the same order.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import glob
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
-from pathspec import PathSpec
+from pathspec import GitIgnoreSpec
 
 from clipcli.errors import UsageError
 from clipcli.images import IMAGE_SUFFIXES
@@ -32,12 +35,12 @@ class Inputs:
 
     Args:
         paths: files, folders and globs, in order.
-        from_file: a file that lists paths, newline- or NUL-separated; `-` is standard input.
+        from_file: a file or pipe that lists paths, newline- or NUL-separated; `-` is standard input.
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
 
     Raises:
-        UsageError: nothing is named, a path does not exist, or a glob matches nothing.
+        UsageError: nothing is named, a path does not exist, or a glob matches nothing or is malformed.
     """
 
     paths: tuple[str, ...] = ()
@@ -48,16 +51,18 @@ class Inputs:
     def __post_init__(self) -> None:
         if not self.paths and self.from_file is None:
             raise UsageError("no images given", "Name files, folders or globs, or use --from-file LIST.")
-        if self.from_file not in (None, "-") and not Path(str(self.from_file)).is_file():
-            raise UsageError(f"no such list file: {self.from_file}")
+        _filter(self.include, self.exclude)
+        if self.from_file not in (None, "-"):
+            _check_list(str(self.from_file))
         for path in self.paths:
             if path != "-" and not os.path.lexists(path) and not _matches_something(path):
                 raise UsageError(*_missing(path))
 
     @property
     def reads_stdin(self) -> bool:
-        """Standard input can be read only once."""
-        return self.from_file == "-" or "-" in self.paths
+        """Standard input, like any pipe, can be read only once."""
+        piped = self.from_file is not None and not os.path.isfile(self.from_file)
+        return piped or "-" in (self.from_file, *self.paths)
 
     def __iter__(self) -> Iterator[str | ImageFailure]:
         """Every image path in order; a folder that cannot be listed is an `ImageFailure`."""
@@ -65,13 +70,10 @@ class Inputs:
         for path in self.paths:
             if path == "-":
                 yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
-            elif Path(path).is_dir():
-                yield from _walk(path, "", wanted, ())
-            elif os.path.lexists(path):
-                yield path
             else:
-                for match in sorted(glob.iglob(path, recursive=True)):
-                    yield from _walk(match, "", wanted, ()) if Path(match).is_dir() else (match,)
+                literal = os.path.lexists(path) or not glob.has_magic(path)  # gone since: still a row
+                for found in (path,) if literal else _expand(path):
+                    yield from _walk(found, "", wanted, ()) if os.path.isdir(found) else (found,)
         if self.from_file == "-":
             yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
         elif self.from_file is not None:
@@ -83,13 +85,34 @@ def _matches_something(pattern: str) -> bool:
     return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None
 
 
+def _expand(pattern: str) -> Iterator[str]:
+    """Matches in order; none inside a folder that matches too, or that `**` reached in a circle of links."""
+    parts = Path(pattern).parts
+    fixed = parts.index("**") if "**" in parts else len(parts)
+    folders: set[str] = set()
+    real = cache(os.path.realpath)
+    for match in sorted(glob.iglob(pattern, recursive=True)):
+        above = [str(folder) for folder in Path(match).parents if len(folder.parts) >= fixed]
+        if folders.isdisjoint(above) and len(set(map(real, above))) == len(above):
+            if os.path.isdir(match):
+                folders.add(str(Path(match)))
+            yield match
+
+
+def _check_list(path: str) -> None:
+    if not os.path.exists(path) or os.path.isdir(path):
+        raise UsageError(f"no such list file: {path}")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"list file cannot be read: {path}")
+
+
 def _missing(path: str) -> tuple[str, str]:
     if glob.has_magic(path):
         return f"nothing matches {path}", ""
     parent, name = os.path.split(path.rstrip("/"))
     try:
         near = difflib.get_close_matches(name, os.listdir(parent or "."), 1)
-    except OSError:
+    except (OSError, ValueError):
         near = []
     hint = f"Did you mean {os.path.join(parent, near[0])}?" if near else ""
     return f"no such file or folder: {path}", hint
@@ -100,8 +123,7 @@ Wanted = Callable[[str, bool], bool]
 
 def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
-    included = PathSpec.from_lines("gitignore", include) if include else None
-    excluded = PathSpec.from_lines("gitignore", exclude) if exclude else None
+    included, excluded = _globs(include, "--include"), _globs(exclude, "--exclude")
 
     def wanted(path: str, is_folder: bool) -> bool:
         if excluded is not None and excluded.match_file(path + "/" if is_folder else path):
@@ -109,6 +131,13 @@ def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
         return is_folder or included is None or included.match_file(path)
 
     return wanted
+
+
+def _globs(globs: Sequence[str], option: str) -> GitIgnoreSpec | None:
+    try:
+        return GitIgnoreSpec.from_lines(globs) if globs else None
+    except (ValueError, re.error):
+        raise UsageError(f"{option}: not a glob: {' or '.join(globs)}") from None
 
 
 def _walk(
@@ -148,8 +177,9 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 def _read_list(stream: BufferedReader) -> Iterator[str]:
     """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines."""
-    head = stream.read1(_CHUNK)
+    head = _beginning(stream)
     separator = b"\0" if b"\0" in head else b"\n"
+    head = head.removeprefix(codecs.BOM_UTF8)
     rest = b""
     while head:
         *complete, rest = (rest + head).split(separator)
@@ -158,8 +188,17 @@ def _read_list(stream: BufferedReader) -> Iterator[str]:
     yield from _decoded([rest], separator)
 
 
+def _beginning(stream: BufferedReader) -> bytes:
+    """What has arrived, but as much as tells the separator: a pipe may deliver any part at a time."""
+    head = b""
+    while chunk := stream.read1(_CHUNK):
+        head += chunk
+        if b"\0" in head or b"\n" in head:
+            break
+    return head
+
+
 def _decoded(names: list[bytes], separator: bytes) -> Iterator[str]:
-    for name in names:
-        kept = name if separator == b"\0" else name.rstrip(b"\r")
-        if kept.strip():
-            yield os.fsdecode(kept)
+    if separator == b"\n":
+        names = [name.rstrip(b"\r") for name in names if name.strip()]
+    yield from map(os.fsdecode, filter(None, names))

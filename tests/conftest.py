@@ -97,7 +97,7 @@ _KINDS = {
     "clip": ("ViT-B-32", "laion2b_s34b_b79k"),
     "siglip": ("ViT-B-16-SigLIP2-256", "webli"),
     "mobileclip": ("MobileCLIP2-S0", "dfndr2b"),
-    "pe": ("PE-Core-B-16", "meta"),
+    "pe": ("PE-Core-T-16-384", "meta"),
 }
 _SMALL_TEXT = {"width": 64, "heads": 4, "layers": 2}
 
@@ -113,13 +113,19 @@ def _save_random(kind: str, folder: Path) -> Path:
     if kind == "clip":
         model_cfg["vision_cfg"] |= {"width": 128, "layers": 3}
     if kind == "siglip":
+        model_cfg["vision_cfg"]["timm_model_name"] = "vit_base_patch32_siglip_256"
         model_cfg["text_cfg"] |= {"hf_tokenizer_name": "local", "vocab_size": save_tokenizer(folder)}
     preprocess_cfg = open_clip.get_pretrained_cfg(model_name, tag)
-    config = {"model_cfg": model_cfg, "preprocess_cfg": {k: v for k, v in preprocess_cfg.items() if k != "hf_hub"}}
+    config = {
+        "model_cfg": model_cfg,
+        "preprocess_cfg": {k: v for k, v in preprocess_cfg.items() if k != "hf_hub"},
+    }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)
     model = build_random(model_cfg)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     return folder
 
 
@@ -130,14 +136,17 @@ def build_random(model_cfg: dict[str, Any]) -> Any:
 
     fields = {key: value for key, value in model_cfg.items() if key != "custom_text"}
     kind = open_clip.CustomTextCLIP if model_cfg.get("custom_text") else open_clip.CLIP
-    model = kind(**copy.deepcopy(fields)).eval()
+    model = kind(**copy.deepcopy(fields))
     with torch.no_grad():
         model.logit_scale.fill_(np.log(50.0))
-        for module in model.modules():  # running statistics of a trained network are not 0 and 1
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
-    return model
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:  # the running statistics of a trained network fit its weights
+            norm.momentum = None
+            norm.reset_running_stats()
+        size = model_cfg["vision_cfg"]["image_size"]
+        for _ in range(2 if norms else 0):
+            model.train().encode_image(torch.randn(8, 3, size, size))
+    return model.eval()
 
 
 def save_tokenizer(folder: Path) -> int:
@@ -154,7 +163,11 @@ def save_tokenizer(folder: Path) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="right"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        padding_side="right",
     )
     fast.save_pretrained(folder)
     return len(vocabulary)

@@ -23,7 +23,13 @@ from safetensors.torch import save_file
 from clipcli import load_model, prompts
 from clipcli.classifier import build_classifier
 from clipcli.encoder import OpenClipEncoder, resolve_device, resolve_precision
-from clipcli.errors import ClipcliWarning, ModelError, UsageError, WeightsDamagedError, WeightsUnavailableError
+from clipcli.errors import (
+    ClipcliWarning,
+    ModelError,
+    UsageError,
+    WeightsDamagedError,
+    WeightsUnavailableError,
+)
 from clipcli.images import load_pixels
 from clipcli.models import is_cached, locate, parse_model
 
@@ -50,7 +56,9 @@ class Reference:
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def pair(request: pytest.FixtureRequest, random_model: Callable[[str], Path]) -> tuple[OpenClipEncoder, Reference]:
+def pair(
+    request: pytest.FixtureRequest, random_model: Callable[[str], Path]
+) -> tuple[OpenClipEncoder, Reference]:
     folder = random_model(request.param)
     return load_model(f"local-dir:{folder}", device="cpu", precision="fp32"), Reference(folder)
 
@@ -73,10 +81,12 @@ def rgb(path: Path) -> Image.Image:
 
 @pytest.fixture
 def photos(pictures: Path) -> list[Path]:
-    return [*sorted(pictures.iterdir()), *opaque_examples()[:8]]
+    return [*sorted(pictures.iterdir())[::3], *opaque_examples()[::8]]
 
 
-def test_pixels_equal_open_clips_transform(pair: tuple[OpenClipEncoder, Reference], photos: list[Path]) -> None:
+def test_pixels_equal_open_clips_transform(
+    pair: tuple[OpenClipEncoder, Reference], photos: list[Path]
+) -> None:
     encoder, reference = pair
     for path in photos:
         ours = torch.from_numpy(load_pixels(str(path), encoder.preprocess)[None].copy()).permute(0, 3, 1, 2)
@@ -108,7 +118,9 @@ def test_scores_equal_open_clips_logits(pair: tuple[OpenClipEncoder, Reference],
     labels = ["tench", "goldfish", "hammerhead shark"]
     specs = [prompts.ClassSpec(label) for label in labels]
     classifier = build_classifier(encoder, prompts.build_prompts(specs, ["a photo of a {}."]))
-    features = encoder.encode_images(np.stack([load_pixels(str(path), encoder.preprocess) for path in photos]))
+    features = encoder.encode_images(
+        np.stack([load_pixels(str(path), encoder.preprocess) for path in photos])
+    )
     ours = classifier.scores(classifier.cosines(features))
     with torch.no_grad():
         batch = torch.stack([reference.transform(rgb(path)) for path in photos])
@@ -127,7 +139,7 @@ def test_siglip_is_scored_by_a_sigmoid(random_model: Callable[[str], Path]) -> N
     assert encoder.preprocess.mean == (0.5, 0.5, 0.5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 20])
+@pytest.mark.parametrize("batch_size", [1, 7])
 def test_features_do_not_depend_on_the_batch(
     pair: tuple[OpenClipEncoder, Reference], photos: list[Path], batch_size: int
 ) -> None:
@@ -135,12 +147,18 @@ def test_features_do_not_depend_on_the_batch(
     pixels = np.stack([load_pixels(str(path), encoder.preprocess) for path in photos])
     whole = encoder.encode_images(pixels)
     parts = [encoder.encode_images(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    pools_by_attention = encoder.files.model_cfg["vision_cfg"].get("timm_pool") == "map"
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-6 if pools_by_attention else 0)
 
 
 def test_a_texts_features_do_not_depend_on_the_other_texts(pair: tuple[OpenClipEncoder, Reference]) -> None:
     encoder, _ = pair
-    texts = ["a photo of a tench.", "tench", "a low resolution photo of the goldfish, " * 3, "the toy goldfish."]
+    texts = [
+        "a photo of a tench.",
+        "tench",
+        "a low resolution photo of the goldfish, " * 3,
+        "the toy goldfish.",
+    ]
     together = encoder.encode_texts(texts)
     alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
     np.testing.assert_array_equal(together, alone)
@@ -216,7 +234,9 @@ def test_truncated_weights_are_an_error(random_model: Callable[[str], Path], tmp
         load_model(f"local-dir:{tmp_path}")
 
 
-def test_weights_of_another_architecture_are_an_error(random_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_an_error(
+    random_model: Callable[[str], Path], tmp_path: Path
+) -> None:
     shutil.copy(random_model("clip") / "open_clip_config.json", tmp_path)
     shutil.copy(random_model("pe") / "open_clip_model.safetensors", tmp_path)
     with pytest.raises(WeightsDamagedError, match="does not fit"):
@@ -238,11 +258,19 @@ def test_missing_tensors_are_an_error_not_random_weights(
 
 
 def test_a_weights_file_with_its_architecture(tmp_path: Path) -> None:
-    """`--model RN50 --pretrained FILE`: preprocessing is what all of the architecture's tags share."""
+    """`--model PE-Core-T-16-384 --pretrained FILE`: preprocessing is what all its tags share."""
     weights = tmp_path / "weights.safetensors"
-    save_file(build_random(open_clip.get_model_config("RN50")).state_dict(), weights)
-    encoder = load_model("RN50", str(weights), device="cpu", precision="fp32")
-    reference, transform = open_clip.create_model_from_pretrained("RN50", str(weights))
+    tensors = build_random(open_clip.get_model_config("PE-Core-T-16-384")).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    encoder = load_model("PE-Core-T-16-384", str(weights), device="cpu", precision="fp32")
+    reference, transform = open_clip.create_model_from_pretrained(
+        "PE-Core-T-16-384",
+        str(weights),
+        image_mean=(0.5, 0.5, 0.5),
+        image_std=(0.5, 0.5, 0.5),
+        image_interpolation="bilinear",
+        image_resize_mode="squash",
+    )
     picture = Image.effect_noise((300, 240), 80).convert("RGB")
     picture.save(tmp_path / "noise.png")
     pixels = load_pixels(str(tmp_path / "noise.png"), encoder.preprocess)[None]
@@ -265,7 +293,11 @@ def test_a_siglip_weights_file_keeps_siglips_preprocessing(tmp_path: Path) -> No
     weights.touch()
     config = _builtin_config(parse_model("ViT-B-16-SigLIP2-256", str(weights)))
     preprocess = _preprocess(config["model_cfg"], config["preprocess_cfg"])
-    assert (preprocess.resize_mode, preprocess.mean, preprocess.size) == ("squash", (0.5, 0.5, 0.5), (256, 256))
+    assert (preprocess.resize_mode, preprocess.mean, preprocess.size) == (
+        "squash",
+        (0.5, 0.5, 0.5),
+        (256, 256),
+    )
 
 
 # --- QuickGELU -----------------------------------------------------------------------------------
@@ -287,9 +319,11 @@ def test_every_tag_gets_the_activation_it_was_trained_with() -> None:
     from clipcli.models import _builtin_config
 
     for model_name, tag in open_clip.list_pretrained():
-        wanted = open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False)
+        of_tag = open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False)
+        of_architecture = open_clip.get_model_config(model_name).get("quick_gelu", False)
+        wanted = of_tag or of_architecture
         config = _builtin_config(parse_model(f"{model_name}:{tag}"))
-        assert config["model_cfg"].get("quick_gelu", False) == wanted, (model_name, tag)
+        assert config["model_cfg"]["quick_gelu"] == wanted, (model_name, tag)
 
 
 @pytest.mark.slow

@@ -15,16 +15,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clipcli.errors import ClipcliError, ClipcliWarning
-from clipcli.records import ImageFailure, Outcome
 
 if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
+    from clipcli.records import ImageFailure, Outcome
+
 INTERRUPTED = 130
 _SHOWN_FAILURES = 5
 _SHOWN_LABELS = 5
-_SHOWN_IMAGES = 50
+_SHOWN_IMAGES = 60
 
 
 @lru_cache
@@ -152,13 +153,18 @@ class Summary:
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
+        from clipcli.records import ImageFailure
+
         self.images += 1
-        if not isinstance(outcome, ImageFailure):
+        if isinstance(outcome, ImageFailure):
+            self._add_failure(outcome)
+        else:
             self.labels[outcome.predictions[0].label] += 1
-            return
-        self.reasons[outcome.reason.partition(":")[0]] += 1
+
+    def _add_failure(self, failure: ImageFailure) -> None:
+        self.reasons[failure.reason.partition(":")[0]] += 1
         if self.failed <= _SHOWN_FAILURES:
-            warn(f"{outcome.image}: {outcome.reason}")
+            warn(f"{failure.image}: {failure.reason}")
         if self.failed == _SHOWN_FAILURES:
             note("further failures are in the error column only")
 
@@ -207,6 +213,8 @@ class PredictionTable:
 
 
 def _cells(outcome: Outcome) -> list[str]:
+    from clipcli.records import ImageFailure
+
     image = outcome.image.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(outcome, ImageFailure):
         return [image, outcome.reason]

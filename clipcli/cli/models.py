@@ -80,10 +80,17 @@ def info(
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     """Download a model, so that it works offline; a broken download goes on where it stopped."""
-    from clipcli.models import locate
+    from clipcli.models import forget_damaged, is_cached, licence_of, locate
 
     options.prepare_hub(offline=False)
-    files = locate(options.model_spec(model, pretrained))
+    spec = options.model_spec(model, pretrained)
+    licence = licence_of(spec)
+    if ("NC" in licence or "non-commercial" in licence) and not is_cached(spec):
+        console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
+    files = locate(spec)
+    if forget_damaged(files):
+        console.warn(f"{files.weights} was damaged; it is downloaded again")
+        files = locate(spec)
     console.note(
         f"{files.spec.name} is ready, {files.weights.stat().st_size / 1e6:.0f} MB in {files.weights}"
     )

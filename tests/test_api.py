@@ -1,0 +1,66 @@
+"""The Python API, as the README shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import clipcli
+from clipcli.errors import PromptError, UsageError
+
+
+def test_pictures_to_a_data_frame(nano: Any, pictures: Path) -> None:
+    classifier = clipcli.build_classifier(nano, ["cat", "fish", "sun"], "a drawing of a {}.")
+    (pictures / "broken.png").write_bytes(b"")
+    frame = clipcli.to_frame(clipcli.classify(pictures, nano, classifier, top_k=2))
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error"]
+    assert len(frame) == 12 * 2 + 1
+    assert frame.error.notna().sum() == 1
+    assert frame["rank"].dropna().isin([1, 2]).all()
+
+
+def test_no_outcomes_give_an_empty_frame() -> None:
+    assert clipcli.to_frame([]).empty
+
+
+def test_the_api_gives_what_the_command_line_writes(
+    nano: Any, pictures: Path, run_cli: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    common = ("-m", "nano", "--precision", "fp32", "-t", "icons")
+    run_cli("classify", pictures, "-l", "cat,sun", *common, "-o", output)
+    classifier = clipcli.build_classifier(nano, ["cat", "sun"], "icons")
+    frame = clipcli.to_frame(clipcli.classify([pictures], nano, classifier))
+    written = pd.read_csv(output)
+    assert written.error.isna().all()
+    columns = ["image", "rank", "label", "score", "cosine"]
+    pd.testing.assert_frame_equal(frame[columns], written[columns], check_dtype=False)
+
+
+def test_classes_from_a_shipped_list_and_from_a_file(nano: Any, tmp_path: Path) -> None:
+    assert len(clipcli.build_classifier(nano, "cifar10", "photo").classnames) == 10
+    (tmp_path / "mine.txt").write_text("cat: kitten\nsun\n")
+    classifier = clipcli.build_classifier(nano, tmp_path / "mine.txt", ["a {}", "the {}"])
+    assert classifier.prompts == (("a cat", "the cat", "a kitten", "the kitten"), ("a sun", "the sun"))
+
+
+def test_saved_and_loaded(nano: Any, tmp_path: Path) -> None:
+    classifier = clipcli.build_classifier(nano, ["cat", "sun"])
+    clipcli.save_classifier(classifier, tmp_path / "two.safetensors")
+    loaded = clipcli.load_classifier(tmp_path / "two.safetensors")
+    assert loaded.classnames == ("cat", "sun")
+    assert (loaded.class_embeddings == classifier.class_embeddings).all()
+
+
+def test_mistakes_raise_what_the_docstring_says(nano: Any) -> None:
+    with pytest.raises(PromptError):
+        clipcli.build_classifier(nano, [])
+    classifier = clipcli.build_classifier(nano, ["cat"])
+    with pytest.raises(UsageError, match="no such file"):
+        clipcli.classify("nowhere/", nano, classifier)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        clipcli.nothing  # noqa: B018

@@ -1,0 +1,126 @@
+"""The engine: order, bounded look-ahead, failures in their places."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipcli.classifier import Classifier, Ranking, build_classifier
+from clipcli.errors import ModelMismatchError, UsageError
+from clipcli.pipeline import EngineOptions, classify, encode, map_ahead
+from clipcli.prompts import PromptSet
+from clipcli.records import ImageFailure, ImagePredictions
+
+
+@pytest.fixture(scope="module")
+def classifier(nano: Any) -> Classifier:
+    return build_classifier(nano, PromptSet(("cat", "sun"), (("a cat",), ("the sun",))))
+
+
+def test_results_keep_the_order_however_long_each_takes() -> None:
+    def slow_when_even(number: int) -> int:
+        time.sleep(0.02 if number % 2 == 0 else 0)
+        return number
+
+    assert list(map_ahead(slow_when_even, range(20), workers=4, look_ahead=8)) == list(range(20))
+
+
+def test_no_more_than_the_look_ahead_is_begun() -> None:
+    begun: list[int] = []
+    results = map_ahead(
+        lambda number: begun.append(number) or number, iter(range(1000)), workers=2, look_ahead=5
+    )
+    for taken in range(1, 20):
+        next(results)
+        time.sleep(0.001)
+        assert len(begun) <= taken + 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_leaving_early_ends_the_threads() -> None:
+    results = map_ahead(lambda number: number, iter(range(1000)), workers=3, look_ahead=10)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_an_exception_in_a_thread_reaches_the_caller() -> None:
+    def fail(number: int) -> int:
+        raise RuntimeError(f"at {number}")
+
+    with pytest.raises(RuntimeError, match="at 0"):
+        list(map_ahead(fail, range(10), workers=2, look_ahead=4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 100])
+def test_every_input_has_one_outcome_in_its_place(
+    nano: Any, classifier: Classifier, pictures: Path, batch_size: int
+) -> None:
+    good = [str(path) for path in sorted(pictures.iterdir())]
+    listed: list[str | ImageFailure] = [
+        *good[:4],
+        "missing.png",
+        *good[4:6],
+        ImageFailure("folder", "locked"),
+        *good[6:],
+    ]
+    outcomes = list(classify(listed, nano, classifier, options=EngineOptions(batch_size=batch_size)))
+    assert [outcome.image for outcome in outcomes] == [
+        item if isinstance(item, str) else item.image for item in listed
+    ]
+    assert outcomes[4] == ImageFailure("missing.png", "no such file")
+    assert outcomes[7] == ImageFailure("folder", "locked")
+    assert sum(isinstance(outcome, ImagePredictions) for outcome in outcomes) == 12
+
+
+def test_features_belong_to_their_images(nano: Any, pictures: Path) -> None:
+    paths = [str(path) for path in sorted(pictures.iterdir())]
+    alone = {path: next(encode([path], nano, EngineOptions(batch_size=1))).features[0] for path in paths}
+    with_failures = [item for path in paths for item in ("missing.png", path)]
+    for batch in encode(with_failures, nano, EngineOptions(batch_size=5)):
+        for image, feature in zip(batch.images, batch.features, strict=True):
+            np.testing.assert_allclose(feature, alone[image], atol=1e-6)
+
+
+def test_an_unending_input_is_read_only_as_far_as_needed(
+    nano: Any, classifier: Classifier, pictures: Path
+) -> None:
+    path = str(next(pictures.iterdir()))
+    taken = 0
+
+    def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield path
+
+    outcomes = classify(endless(), nano, classifier, options=EngineOptions(batch_size=4, workers=2))
+    for _ in range(10):
+        next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert taken < 40
+
+
+def test_class_embeddings_of_another_model_are_refused(nano: Any, classifier: Classifier) -> None:
+    other = Classifier(**(classifier.__dict__ | {"fingerprint": "0" * 16}))
+    with pytest.raises(ModelMismatchError, match="0000000000000000"):
+        classify([], nano, other)
+
+
+def test_the_ranking_is_applied(nano: Any, classifier: Classifier, pictures: Path) -> None:
+    path = str(next(pictures.iterdir()))
+    (outcome,) = classify([path], nano, classifier, Ranking(top_k=1, score="cosine"))
+    assert isinstance(outcome, ImagePredictions)
+    (prediction,) = outcome.predictions
+    assert prediction.score == prediction.cosine
+
+
+@pytest.mark.parametrize("field", ["batch_size", "workers", "max_pixels"])
+def test_options_below_one_are_refused(field: str) -> None:
+    with pytest.raises(UsageError, match="must be at least 1"):
+        EngineOptions(**{field: 0})

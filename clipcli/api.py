@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from clipcli import pipeline, prompts
+from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking
 from clipcli.classifier import build_classifier as _build_classifier
 from clipcli.embeddings import load_classifier, save_classifier
@@ -64,6 +65,7 @@ def build_classifier(
     templates: str | Sequence[str] = (),
     *,
     concept: str = "",
+    cache: FeatureCache | None = None,
 ) -> Classifier:
     """Turn words into class embeddings.
 
@@ -72,6 +74,7 @@ def build_classifier(
         classes: labels, or a class list: a file or the name of a shipped one.
         templates: a template set, a file, a template with `{}`, or several of them.
         concept: a hint added to every template, such as "a type of pet".
+        cache: a `clipcli.cache.FeatureCache`, where embeddings made before are found and new ones kept.
 
     Returns:
         A classifier with (C, D) class embeddings.
@@ -84,7 +87,7 @@ def build_classifier(
     else:
         specs = [prompts.ClassSpec(label) for label in classes]
     chosen = prompts.load_templates([templates] if isinstance(templates, str) else templates)
-    return _build_classifier(encoder, prompts.build_prompts(specs, chosen, concept))
+    return _build_classifier(encoder, prompts.build_prompts(specs, chosen, concept), cache)
 
 
 def classify(
@@ -94,6 +97,7 @@ def classify(
     *,
     top_k: int = 5,
     batch_size: int | None = None,
+    cache: FeatureCache | None = None,
     **ranking: Any,
 ) -> Iterator[Outcome]:
     """Classify files, folders and globs lazily, one outcome an image, in order.
@@ -104,6 +108,7 @@ def classify(
         classifier: from `build_classifier` or `load_classifier`.
         top_k: labels an image.
         batch_size: images encoded together; None is what suits the device.
+        cache: a `clipcli.cache.FeatureCache`, where features made before are found and new ones kept.
         ranking: further fields of `clipcli.classifier.Ranking`: score, min_score, min_margin.
 
     Returns:
@@ -116,7 +121,7 @@ def classify(
     paths = [images] if isinstance(images, str | PathLike) else list(images)
     inputs = Inputs(tuple(fspath(path) for path in paths))
     options = EngineOptions(batch_size=batch_size)
-    return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options)
+    return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache)
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:

@@ -73,6 +73,11 @@ class OpenClipEncoder:
         return self.files.fingerprint
 
     @property
+    def cache_key(self) -> str:
+        """The fingerprint with what else changes a feature's bits: precision and kind of device."""
+        return f"{self.fingerprint}-{self.precision}-{self.device.type}"
+
+    @property
     def preprocess(self) -> Preprocess:
         """The model's own recipe for pixels."""
         return self.files.preprocess
@@ -308,19 +313,20 @@ def _register(files: ModelFiles) -> str:
 
 def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
     text = str(error)
-    again = f"Delete the file and run `clipcli models pull {files.spec.name}`."
     if "Weights only load failed" in text or "UnpicklingError" in type(error).__name__:
         return (
             f"{files.weights} was not loaded: it is damaged, or a pickle that would run code",
             "Use a .safetensors file, or weights saved as a plain state dict.",
         )
+    reason = " ".join(text.split())[:160] or type(error).__name__
     if "state_dict" in text or "size mismatch" in text:
-        mismatch = " ".join(text.split())[:160]
         return (
-            f"{files.weights} does not fit {files.spec.model_name}: {mismatch}",
+            f"{files.weights} does not fit {files.spec.model_name}: {reason}",
             "Is it another architecture?",
         )
-    return f"{files.weights} is damaged: {' '.join(text.split())[:160] or type(error).__name__}", again
+    from_hub = files.spec.source in ("hf-hub", "pretrained")
+    again = f"`clipcli models pull {files.spec.name}` mends it." if from_hub else "Copy or save it again."
+    return f"{files.weights} is damaged: {reason}", again
 
 
 def _build_tokenizer(files: ModelFiles) -> Any:

@@ -6,26 +6,18 @@ imports torch, except through open_clip's registry when a model is named by its 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import difflib
 import hashlib
 import json
-import logging
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from clipcli.errors import (
-    ModelError,
-    UnknownModelError,
-    UsageError,
-    WeightsDamagedError,
-    WeightsUnavailableError,
-)
+from clipcli import hub
+from clipcli.errors import ModelError, UnknownModelError, UsageError, WeightsUnavailableError
 from clipcli.records import Preprocess
 
 ASSETS = Path(__file__).parent / "assets"
@@ -34,17 +26,7 @@ DEFAULT_MODEL = "balanced"
 CONFIG_NAME = "open_clip_config.json"
 _WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_TOKENIZER_FILES = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "*.model",
-    "vocab*",
-    "merges.txt",
-    "added_tokens.json",
-)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
-_OFFLINE = "it is not in the cache, and --offline forbids the network"
 
 Source: TypeAlias = Literal["local-dir", "hf-hub", "pretrained", "file"]
 
@@ -221,19 +203,19 @@ def locate(spec: ModelSpec, offline: bool = False) -> ModelFiles:
         folder = Path(spec.model_name)
         config, weights = _read_config(folder / CONFIG_NAME), _weights_in(folder)
     elif spec.source == "hf-hub":
-        config = _read_config(hub_file(spec, spec.model_name, (CONFIG_NAME,), offline))
-        weights = hub_file(spec, spec.model_name, _WEIGHTS_NAMES, offline)
+        config = _read_config(hub.find_file(spec.name, spec.model_name, (CONFIG_NAME,), offline))
+        weights = hub.find_file(spec.name, spec.model_name, _WEIGHTS_NAMES, offline)
     else:
         config, weights = _builtin_config(spec), Path(spec.pretrained)
         if spec.source == "pretrained":
-            weights = hub_file(spec, *_hub_location(spec), offline)
+            weights = hub.find_file(spec.name, *_hub_location(spec), offline)
     model_cfg = config["model_cfg"]
     return ModelFiles(
         spec=spec,
         model_cfg=model_cfg,
         preprocess=_preprocess(model_cfg, config.get("preprocess_cfg", {})),
         weights=weights,
-        tokenizer=_locate_tokenizer(spec, model_cfg["text_cfg"], offline),
+        tokenizer=_tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline),
         sha256=_sha256(weights),
     )
 
@@ -243,7 +225,7 @@ def is_cached(spec: ModelSpec) -> bool:
     if spec.source in ("local-dir", "file"):
         return True
     repository, names = (spec.model_name, _WEIGHTS_NAMES) if spec.source == "hf-hub" else _hub_location(spec)
-    return any(_cached(repository, name) is not None for name in names)
+    return any(hub.cached(repository, name) is not None for name in names)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -314,197 +296,21 @@ def _hub_location(spec: ModelSpec) -> tuple[str, tuple[str, ...]]:
     return repository, (f"{stem}.safetensors", name) if dot and suffix in ("bin", "pth") else (name,)
 
 
-def hub_file(spec: ModelSpec, repository: str, names: Sequence[str], offline: bool) -> Path:
-    """The first of these files that the cache has, else the first that the hub has.
-
-    Raises:
-        WeightsUnavailableError: neither.
-    """
-    for name in names:
-        cached = _cached(repository, name)
-        if cached is not None:
-            return cached
-    if offline:
-        raise _unavailable(spec, _OFFLINE)
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    for name in names:
-        try:
-            with _quiet_hub():
-                return _download(repository, name)
-        except LocalEntryNotFoundError as error:
-            raise _download_failure(spec, error) from error
-        except EntryNotFoundError:
-            continue
-        except Exception as error:  # the hub client raises its own, httpx's and OSError
-            raise _download_failure(spec, error) from error
-    raise WeightsUnavailableError(
-        f"no weights for {spec.name}: {repository} holds none of {', '.join(names)}",
-        "hf-hub: wants a repository that open_clip can load." if spec.source == "hf-hub" else "",
-    )
-
-
-def _cached(repository: str, name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(repository, name)
-    return Path(path) if isinstance(path, str) else None
-
-
-def _download(repository: str, name: str) -> Path:
-    """Download a file into the hub's cache; one that broke off goes on where it stopped.
-
-    The hub's own client starts over in every run. Here what has come of a large file waits beside
-    the blobs; when it is complete, the client files it as it does its own.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    url = hf_hub_url(repository, name)
-    metadata = get_hf_file_metadata(url)  # not retried: a hub that cannot be reached shows at once
-    if metadata.size and _SHA256.fullmatch(metadata.etag or ""):
-        _download_blob(repository, name, url, str(metadata.etag), metadata.size)
-    return Path(hf_hub_download(repository, name))
-
-
-def _download_blob(repository: str, name: str, url: str, sha256: str, size: int) -> None:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import http_get, repo_folder_name
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
-
-    cache, folder = Path(constants.HF_HUB_CACHE), repo_folder_name(repo_id=repository, repo_type="model")
-    blob, lock = cache / folder / "blobs" / sha256, cache / ".locks" / folder / f"{sha256}.lock"
-    partial = blob.with_name(f"{sha256}.incomplete")
-    for path in (blob, lock):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
-        if blob.exists() and _digest(blob) == sha256:
-            return
-        with partial.open("ab") as file:
-            if file.tell() > size:
-                file.truncate(0)
-            http_get(
-                url,
-                file,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),
-                expected_size=size,
-                displayed_filename=name,
-            )
-        if _digest(partial) != sha256:
-            partial.unlink()
-            raise OSError(f"{name} did not arrive as the hub has it")
-        partial.replace(blob)
-
-
-def forget_damaged(files: ModelFiles) -> bool:
-    """Remove weights from the hub's cache that are not what their name there, a digest, says.
-
-    Returns:
-        Whether they were removed; `locate` then downloads them again.
-    """
-    if not files.weights.is_symlink():
-        return False
-    blob = files.weights.parent / files.weights.readlink()
-    if not _SHA256.fullmatch(blob.name) or _digest(blob) == blob.name:
-        return False
-    for path in {files.weights, blob, blob.resolve()}:
-        path.unlink(missing_ok=True)
-    return True
-
-
-@contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep the client's warnings about retries off the terminal; what matters raises."""
-    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
-
-    before = get_verbosity()
-    set_verbosity(logging.ERROR if before == logging.WARNING else before)
-    try:
-        yield
-    finally:
-        set_verbosity(before)
-
-
-def _unavailable(spec: ModelSpec, reason: str, what: str = "weights") -> WeightsUnavailableError:
-    return WeightsUnavailableError(
-        f"no {what} for {spec.name}: {reason}",
-        f"Run `clipcli models pull {spec.name}` where there is a network, or try the bundled --model nano.",
-    )
-
-
-def _download_failure(spec: ModelSpec, error: Exception, what: str = "weights") -> WeightsUnavailableError:
-    """What went wrong with a download, in one line, and what to do."""
-    name, text = type(error).__name__, str(error)
-    if name == "GatedRepoError":
-        return WeightsUnavailableError(
-            f"no {what} for {spec.name}: the repository is gated",
-            "Accept its licence on the hub and set HF_TOKEN.",
-        )
-    if name in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        return WeightsUnavailableError(
-            f"no {what} for {spec.name}: the hub has no such repository, or it is private",
-            "Check the name; for a private repository set HF_TOKEN.",
-        )
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if name == "OfflineModeIsEnabled":
-        reason = "it is not in the cache, and HF_HUB_OFFLINE forbids the network"
-    elif name in ("ReadError", "RemoteProtocolError", "ChunkedEncodingError") or "Consistency" in text:
-        reason = "the download broke off; the next one goes on where it stopped"
-    elif status is not None:
-        reason = f"the hub answered with status {status}"
-    elif any(part in name for part in ("Connect", "Timeout", "Network", "LocalEntry", "IncompleteSnapshot")):
-        reason = "it is not in the cache, and the hub cannot be reached"
-    else:
-        reason = f"the download failed: {text.splitlines()[0] if text else name}"
-    return _unavailable(spec, reason, what)
-
-
-def _locate_tokenizer(spec: ModelSpec, text_cfg: dict[str, Any], offline: bool) -> Path | None:
+def _tokenizer(spec: ModelSpec, repository: str | None, offline: bool) -> Path | None:
     """Folder of the Hugging Face tokenizer that the text tower names, or None for CLIP's own."""
-    repository = text_cfg.get("hf_tokenizer_name")
     if not repository:
         return None
     if spec.source == "local-dir":
         return Path(spec.model_name)
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def snapshot(local: bool) -> Path:
-        patterns = [*_TOKENIZER_FILES, "config.json"]
-        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local))
-
-    what = f"tokenizer {repository}"
-    if any(_cached(repository, name) for name in ("tokenizer_config.json", "tokenizer.json")):
-        with contextlib.suppress(LocalEntryNotFoundError):  # some of its files are missing
-            return snapshot(local=True)
-    if offline:
-        raise _unavailable(spec, _OFFLINE, what)
-    try:
-        with _quiet_hub():
-            with contextlib.suppress(EntryNotFoundError):  # asked because the snapshot has no time limit
-                get_hf_file_metadata(hf_hub_url(repository, "tokenizer_config.json"))
-            return snapshot(local=False)
-    except Exception as error:
-        raise _download_failure(spec, error, what) from error
+    return hub.find_tokenizer(spec.name, repository, offline)
 
 
 def _sha256(path: Path) -> str:
     """Digest of a weights file; the hub's cache names its files by it already."""
     resolved = path.resolve()
-    if resolved.parent.name == "blobs" and _SHA256.fullmatch(resolved.name):
+    if resolved.parent.name == "blobs" and hub.SHA256.fullmatch(resolved.name):
         return resolved.name
-    return _digest(path)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise WeightsDamagedError(f"cannot read {path}: {error.strerror}") from None
-    return digest.hexdigest()
+    return hub.sha256_of(path)
 
 
 # --- Listing -------------------------------------------------------------------------------------
@@ -535,6 +341,11 @@ def _row(
         cached=cached,
         summary=summary,
     )
+
+
+def forbids_commercial_use(licence: str) -> bool:
+    """Whether a licence of `assets/models.csv` says so."""
+    return "NC" in licence or "non-commercial" in licence
 
 
 def licence_of(spec: ModelSpec) -> str:

@@ -1,10 +1,14 @@
-"""The local engine: read and decode ahead in threads, encode in batches, score, keep the order."""
+"""The local engine: read and decode ahead in threads, encode in batches, score, keep the order.
+
+What was encoded is kept in the cache batch by batch, so that a run that was killed goes on, when it is
+run again, where it stopped.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,10 +16,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
-from clipcli.images import MAX_PIXELS, load_pixels
-from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Preprocess, Uint8Array
+from clipcli.images import MAX_PIXELS, decode, load_pixels, read_file
+from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Uint8Array
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,12 +62,23 @@ class EncodedBatch(NamedTuple):
         return [outcome for outcome in self.outcomes if isinstance(outcome, str)]
 
 
+class _Fetched(NamedTuple):
+    """One input on its way: a failure, a vector from the cache, or pixels to encode."""
+
+    outcome: str | ImageFailure
+    vector: Float32Array | None = None
+    pixels: Uint8Array | None = None
+    digest: bytes = b""
+    file: FileKey | None = None
+
+
 def classify(
     images: Iterable[str | ImageFailure],
     encoder: Encoder,
     classifier: Classifier,
     ranking: Ranking | None = None,
     options: EngineOptions | None = None,
+    cache: FeatureCache | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome an input, in input order, whatever failed.
 
@@ -72,53 +88,83 @@ def classify(
         classifier: class embeddings made by the same model.
         ranking: how many labels an image, which score, when to abstain.
         options: batch size and threads.
+        cache: where features made before are found, and new ones kept, batch by batch.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
     classifier.check_encoder(encoder)
-    return _classify(images, encoder, classifier, ranking or Ranking(), options or EngineOptions())
+    batches = encode(images, encoder, options or EngineOptions(), cache)
+    return _predict(batches, classifier, ranking or Ranking())
 
 
-def _classify(
-    images: Iterable[str | ImageFailure],
-    encoder: Encoder,
-    classifier: Classifier,
-    ranking: Ranking,
-    options: EngineOptions,
-) -> Iterator[Outcome]:
-    for batch in encode(images, encoder, options):
-        predictions = iter(classifier.predict(batch.images, batch.features, ranking))
+def _predict(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:
+    for batch in batches:
+        predictions = iter(classifier.predict(batch.images, batch.features, ranking) if batch.images else ())
         for outcome in batch.outcomes:
             yield outcome if isinstance(outcome, ImageFailure) else next(predictions)
 
 
 def encode(
-    images: Iterable[str | ImageFailure], encoder: Encoder, options: EngineOptions
+    images: Iterable[str | ImageFailure],
+    encoder: Encoder,
+    options: EngineOptions,
+    cache: FeatureCache | None = None,
 ) -> Iterator[EncodedBatch]:
-    """Encode images batch by batch; while one batch is encoded, the next two are decoded."""
+    """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
     batch_size = options.batch_size or encoder.batch_size
     workers = options.workers or available_cores()
 
-    def decode(image: str | ImageFailure) -> tuple[str | ImageFailure, Uint8Array | None]:
-        return _decode(image, encoder.preprocess, options.max_pixels)
+    def fetch(image: str | ImageFailure) -> _Fetched:
+        return _fetch(image, encoder, options.max_pixels, cache)
 
-    decoded = map_ahead(decode, images, workers, look_ahead=2 * batch_size + workers)
-    while batch := list(islice(decoded, batch_size)):
-        pixels = [array for _, array in batch if array is not None]
-        stacked = np.stack(pixels) if pixels else np.empty((0, *encoder.preprocess.size, 3), dtype=np.uint8)
-        yield EncodedBatch([outcome for outcome, _ in batch], encoder.encode_images(stacked))
+    fetched = map_ahead(fetch, images, workers, look_ahead=2 * batch_size + workers)
+    while batch := list(islice(fetched, batch_size)):
+        vectors = _encode_batch(batch, encoder, cache)
+        features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+        yield EncodedBatch([one.outcome for one in batch], features)
 
 
-def _decode(
-    image: str | ImageFailure, preprocess: Preprocess, max_pixels: int
-) -> tuple[str | ImageFailure, Uint8Array | None]:
+def _fetch(
+    image: str | ImageFailure, encoder: Encoder, max_pixels: int, cache: FeatureCache | None
+) -> _Fetched:
     if isinstance(image, ImageFailure):
-        return image, None
+        return _Fetched(image)
     try:
-        return image, load_pixels(image, preprocess, max_pixels)
+        if cache is None:
+            return _Fetched(image, pixels=load_pixels(image, encoder.preprocess, max_pixels))
+        return _fetch_cached(image, encoder, max_pixels, cache)
     except ImageError as error:
-        return ImageFailure(image, error.message), None
+        return _Fetched(ImageFailure(image, error.message))
+
+
+def _fetch_cached(image: str, encoder: Encoder, max_pixels: int, cache: FeatureCache) -> _Fetched:
+    """The vector of this version of the file, or of its content, or else its pixels."""
+    file = file_key(image)
+    known = cache.digest(file) if file else None
+    vector = cache.features(encoder.cache_key, known) if known else None
+    if vector is not None:
+        return _Fetched(image, vector)
+    data = read_file(image)
+    digest = digest_of(data)
+    vector = cache.features(encoder.cache_key, digest)
+    if vector is not None:
+        return _Fetched(image, vector, digest=digest, file=file)
+    return _Fetched(image, pixels=decode(data, encoder.preprocess, max_pixels), digest=digest, file=file)
+
+
+def _encode_batch(
+    batch: Sequence[_Fetched], encoder: Encoder, cache: FeatureCache | None
+) -> list[Float32Array]:
+    """The vectors (D,) of a batch's images, in order; new ones are kept in the cache."""
+    pixels = [one.pixels for one in batch if one.pixels is not None]
+    made = encoder.encode_images(np.stack(pixels)) if pixels else np.empty((0, 0), dtype=np.float32)
+    if cache is not None:
+        digests = [one.digest for one in batch if one.pixels is not None]
+        files = [(one.file, one.digest) for one in batch if one.file and one.digest]
+        cache.add(encoder.cache_key, digests, made, files)
+    new = iter(made)
+    return [next(new) if one.vector is None else one.vector for one in batch if isinstance(one.outcome, str)]
 
 
 def map_ahead(

@@ -70,6 +70,10 @@ class Encoder(Protocol):
         """Identity of weights, configuration and preprocessing; equal means equal features."""
 
     @property
+    def cache_key(self) -> str:
+        """The fingerprint with what else changes a feature's bits: precision and kind of device."""
+
+    @property
     def preprocess(self) -> Preprocess:
         """What `encode_images` expects."""
 

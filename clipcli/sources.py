@@ -14,10 +14,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from pathspec import GitIgnoreSpec
 
@@ -28,13 +27,15 @@ from clipcli.records import ImageFailure
 _LITTER = {"__MACOSX"}
 _CHUNK = 1 << 16
 
+Wanted: TypeAlias = Callable[[str, bool], bool]
+
 
 @dataclass(frozen=True)
 class Inputs:
     """What the user named.
 
     Args:
-        paths: files, folders and globs, in order.
+        paths: files, folders and globs, in order; `-` is a list on standard input.
         from_file: a file or pipe that lists paths, newline- or NUL-separated; `-` is standard input.
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
@@ -55,7 +56,7 @@ class Inputs:
         if self.from_file not in (None, "-"):
             _check_list(str(self.from_file))
         for path in self.paths:
-            if path != "-" and not os.path.lexists(path) and not _matches_something(path):
+            if path != "-" and not os.path.lexists(path) and _matches_nothing(path):
                 raise UsageError(*_missing(path))
 
     @property
@@ -70,10 +71,10 @@ class Inputs:
         for path in self.paths:
             if path == "-":
                 yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
+            elif os.path.lexists(path) or not glob.has_magic(path):  # gone since: still a row
+                yield from _images_of(path, wanted)
             else:
-                literal = os.path.lexists(path) or not glob.has_magic(path)  # gone since: still a row
-                for found in (path,) if literal else _expand(path):
-                    yield from _walk(found, "", wanted, ()) if os.path.isdir(found) else (found,)
+                yield from _expand(path, wanted)
         if self.from_file == "-":
             yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
         elif self.from_file is not None:
@@ -81,22 +82,33 @@ class Inputs:
                 yield from _read_list(file)
 
 
-def _matches_something(pattern: str) -> bool:
-    return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None
+def _matches_nothing(pattern: str) -> bool:
+    return not glob.has_magic(pattern) or next(_expand(pattern, lambda *_: True), None) is None
 
 
-def _expand(pattern: str) -> Iterator[str]:
-    """Matches in order; none inside a folder that matches too, or that `**` reached in a circle of links."""
+def _expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+    """Files that match and images in folders that do; with `**`, images at any depth.
+
+    `glob` follows `**` into circles of links, so the folders below it are walked here.
+    """
     parts = Path(pattern).parts
-    fixed = parts.index("**") if "**" in parts else len(parts)
-    folders: set[str] = set()
-    real = cache(os.path.realpath)
-    for match in sorted(glob.iglob(pattern, recursive=True)):
-        above = [str(folder) for folder in Path(match).parents if len(folder.parts) >= fixed]
-        if folders.isdisjoint(above) and len(set(map(real, above))) == len(above):
-            if os.path.isdir(match):
-                folders.add(str(Path(match)))
-            yield match
+    if "**" not in parts:
+        for match in sorted(glob.iglob(pattern)):
+            yield from _images_of(match, wanted)
+        return
+    cut = parts.index("**")
+    below = _globs(["/" + "/".join(parts[cut:])], pattern)
+
+    def both(path: str, is_folder: bool) -> bool:
+        return wanted(path, is_folder) and (is_folder or below.match_file(path))
+
+    for folder in sorted(glob.iglob(os.path.join(*parts[:cut]))) if cut else [""]:
+        if os.path.isdir(folder or "."):
+            yield from _walk(folder, "", both, ())
+
+
+def _images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+    yield from _walk(path, "", wanted, ()) if os.path.isdir(path) else (path,)
 
 
 def _check_list(path: str) -> None:
@@ -118,26 +130,23 @@ def _missing(path: str) -> tuple[str, str]:
     return f"no such file or folder: {path}", hint
 
 
-Wanted = Callable[[str, bool], bool]
-
-
 def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
-    included, excluded = _globs(include, "--include"), _globs(exclude, "--exclude")
+    included, excluded = _globs(include or ["*"], "--include"), _globs(exclude, "--exclude")
 
     def wanted(path: str, is_folder: bool) -> bool:
-        if excluded is not None and excluded.match_file(path + "/" if is_folder else path):
+        if excluded.match_file(path + "/" if is_folder else path):
             return False
-        return is_folder or included is None or included.match_file(path)
+        return is_folder or included.match_file(path)
 
     return wanted
 
 
-def _globs(globs: Sequence[str], option: str) -> GitIgnoreSpec | None:
+def _globs(globs: Sequence[str], where: str) -> GitIgnoreSpec:
     try:
-        return GitIgnoreSpec.from_lines(globs) if globs else None
+        return GitIgnoreSpec.from_lines(globs)
     except (ValueError, re.error):
-        raise UsageError(f"{option}: not a glob: {' or '.join(globs)}") from None
+        raise UsageError(f"{where}: not a glob: {' or '.join(globs)}") from None
 
 
 def _walk(
@@ -145,11 +154,11 @@ def _walk(
 ) -> Iterator[str | ImageFailure]:
     """Images of one folder and those below it; links are followed, but never in a circle."""
     try:
-        status = os.stat(folder)
+        status = os.stat(folder or ".")
         identity = status.st_dev, status.st_ino
         if identity in parents:
             return
-        with os.scandir(folder) as entries:
+        with os.scandir(folder or ".") as entries:
             found = sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
         yield ImageFailure(folder, f"folder cannot be read: {error.strerror}")

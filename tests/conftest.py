@@ -38,6 +38,14 @@ class Result(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A feature cache for each test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("CLIPCLI_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def run_cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in this process, as `clipcli ARGS...` would."""

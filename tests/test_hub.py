@@ -425,7 +425,7 @@ def test_offline_without_weights_asks_nobody(machine: Machine, hub: Hub, images:
     code, _, err = machine.run(*classify)
     assert code == 1
     assert err.splitlines()[0] == (
-        f"error: no weights for hf-hub:{TINY}: it is not in the cache, and --offline forbids the network"
+        f"error: no weights for hf-hub:{TINY}: it is not in the cache, and offline mode forbids the network"
     )
     assert hub.requests == []
 

@@ -103,7 +103,7 @@ def test_the_fingerprint_covers_weights_and_configuration(tmp_path: Path) -> Non
 
 
 def test_offline_without_weights() -> None:
-    with pytest.raises(WeightsUnavailableError, match="--offline forbids the network"):
+    with pytest.raises(WeightsUnavailableError, match="offline mode forbids the network"):
         locate(parse_model("accurate"), offline=True)
 
 

@@ -172,9 +172,23 @@ def test_a_glob_takes_files_whatever_their_suffix() -> None:
     assert found("in/*.img") == ["in/scan.img"]
 
 
-def test_a_glob_without_a_match_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"nothing matches in/\*\.jpg"):
-        Inputs(("in/*.jpg",))
+@pytest.mark.parametrize("glob", ["in/cat*", "in/**"])
+def test_exclude_holds_in_folders_that_a_glob_finds(glob: str) -> None:
+    touch("in/cats/tmp/a.png", "in/cats/b.png")
+    assert found(glob, exclude=("tmp",)) == ["in/cats/b.png"]
+
+
+@pytest.mark.parametrize("glob", ["in/*.jpg", "in/**/*.jpg", "*/nowhere/**"])
+def test_a_glob_without_a_match_is_an_error(glob: str) -> None:
+    touch("in/a.png")
+    with pytest.raises(UsageError) as error:
+        Inputs((glob,))
+    assert error.value.message == f"nothing matches {glob}"
+
+
+def test_a_malformed_pattern_after_the_stars_is_an_error() -> None:
+    with pytest.raises(UsageError, match="not a glob"):
+        Inputs(("**/[z-a].png",))
 
 
 # --- Links, pipes and folders that cannot be read ------------------------------------------------

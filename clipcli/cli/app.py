@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipcli import __version__
-from clipcli.cli import classes, classify, console, models, prompts, templates
+from clipcli.cli import cache, classes, classify, console, models, prompts, templates
 
 app = typer.Typer(
     name="clipcli",
@@ -24,6 +24,7 @@ app.command("prompts")(prompts.prompts)
 app.add_typer(templates.app, name="templates")
 app.add_typer(classes.app, name="classes")
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 
 
 def _show_version(wanted: bool) -> None:

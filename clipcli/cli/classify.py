@@ -149,13 +149,16 @@ def classify(
             "--max-pixels", help="Refuse larger images. [default: 268 million]", rich_help_panel=_ENGINE
         ),
     ] = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Classify images by labels that you choose.
 
     One row a label and image, best first: `image,rank,label,score,cosine,error`. An image that
     cannot be read keeps its row, with the reason. Exit codes: 0 all fine, 1 failed, 2 wrong
-    usage, 3 finished with images that could not be read, 130 interrupted.
+    usage, 3 finished with images that could not be read, 130 interrupted. An interrupted run goes
+    on where it stopped when it is run again: what was encoded is in the cache.
 
     `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
     """
@@ -178,14 +181,13 @@ def classify(
     if isinstance(named, Classifier):
         model = model or named.provenance.get("model")
     encoder = options.load_encoder(options.model_spec(model, pretrained), device, precision, offline)
-    classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named)
-    outcomes = pipeline.classify(images, encoder, classifier, ranking, engine)
-
     shown = console.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
-    with console.progress(
-        outcomes, None if found.reads_stdin else lambda: sum(1 for _ in found), quiet
-    ) as tracked:
-        summary = _write(tracked, sink, shown)
+    total = None if found.reads_stdin else lambda: sum(1 for _ in found)
+    with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
+        classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
+        outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store)
+        with console.progress(outcomes, total, quiet) as tracked:
+            summary = _write(tracked, sink, shown)
     if shown is not None:
         shown.print()
     summary.print(str(sink.path) if sink is not None and sink.path else "", quiet)
@@ -234,11 +236,16 @@ def _write(
 ) -> console.Summary:
     """Write every outcome as it comes."""
     summary = console.Summary()
-    with sink or contextlib.nullcontext():
-        for outcome in outcomes:
-            if sink is not None:
-                sink.write(outcome)
-            if table is not None:
-                table.add(outcome)
-            summary.add(outcome)
+    try:
+        with sink or contextlib.nullcontext():
+            for outcome in outcomes:
+                if sink is not None:
+                    sink.write(outcome)
+                if table is not None:
+                    table.add(outcome)
+                summary.add(outcome)
+    except KeyboardInterrupt:
+        if sink is not None and sink.partial is not None and sink.images:
+            console.note(f"{sink.images} images are in {sink.partial}; run it again to go on from there")
+        raise
     return summary

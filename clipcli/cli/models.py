@@ -80,15 +80,13 @@ def info(
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     """Download a model, so that it works offline; a broken download goes on where it stopped."""
-    from clipcli.models import forget_damaged, is_cached, licence_of, locate
+    from clipcli.hub import forget_damaged
+    from clipcli.models import locate
 
-    options.prepare_hub(offline=False)
     spec = options.model_spec(model, pretrained)
-    licence = licence_of(spec)
-    if ("NC" in licence or "non-commercial" in licence) and not is_cached(spec):
-        console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
+    options.prepare_hub(spec, offline=False)
     files = locate(spec)
-    if forget_damaged(files):
+    if forget_damaged(files.weights):
         console.warn(f"{files.weights} was damaged; it is downloaded again")
         files = locate(spec)
     console.note(

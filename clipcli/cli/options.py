@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from clipcli.cache import FeatureCache
     from clipcli.encoder import OpenClipEncoder
     from clipcli.models import ModelSpec
     from clipcli.prompts import PromptSet
@@ -91,6 +95,19 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Never use the network.", rich_help_panel=_MODEL),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        envvar="CLIPCLI_CACHE",
+        help="Where features are kept for the next run. [default: the user's cache folder]",
+        rich_help_panel="Engine",
+    ),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Neither use nor keep features.", rich_help_panel="Engine")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors still show.")]
 
 
@@ -102,31 +119,41 @@ def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
 
 
 def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) -> OpenClipEncoder:
-    """Load a model, telling of downloads and, with them, of licences that forbid commercial use."""
-    from clipcli.cli import console
-    from clipcli.models import is_cached, licence_of, locate
+    """Find or download a model, and load it."""
+    from clipcli.models import locate
 
-    prepare_hub(offline)
-    if not offline and not is_cached(spec):
-        console.note(f"downloading the weights of {spec.name}")
-        licence = licence_of(spec)
-        if "NC" in licence or "non-commercial" in licence:
-            console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
+    prepare_hub(spec, offline)
     files = locate(spec, offline)
     from clipcli.encoder import OpenClipEncoder
 
     return OpenClipEncoder(files, device, precision)  # type: ignore[arg-type]
 
 
-def prepare_hub(offline: bool) -> None:
-    """Settings that the Hugging Face client reads once, when it is imported."""
+def prepare_hub(spec: ModelSpec, offline: bool) -> None:
+    """Settings that the hub's client reads once, when it is imported; tell of a download to come."""
     from clipcli.cli import console
 
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not console.stderr().is_terminal:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from clipcli.models import forbids_commercial_use, is_cached, licence_of
+
+    if not offline and not is_cached(spec):
+        console.note(f"downloading the weights of {spec.name}")
+        if forbids_commercial_use(licence_of(spec)):
+            console.warn(f"{spec.name} is licensed {licence_of(spec)}: not for commercial use")
+
+
+@contextlib.contextmanager
+def opened_cache(folder: Path | None) -> Iterator[FeatureCache]:
+    """The feature cache that --cache names, closed in the end."""
+    from clipcli.cache import FeatureCache, default_folder
+
+    with contextlib.closing(FeatureCache(folder or default_folder())) as cache:
+        yield cache
 
 
 def prompt_set(

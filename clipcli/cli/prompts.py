@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def prompts(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every prompt as CSV; load no model.")
     ] = False,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Build class embeddings from labels and templates, to be used again and again.
@@ -56,7 +59,8 @@ def prompts(
     encoder = options.load_encoder(options.model_spec(model, pretrained), device, precision, offline)
     from clipcli.classifier import build_classifier
 
-    classifier = build_classifier(encoder, prompt_set)
+    with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
+        classifier = build_classifier(encoder, prompt_set, store)
     save_classifier(classifier, output)
     if not quiet:
         texts = sum(map(len, prompt_set.prompts))

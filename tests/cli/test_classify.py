@@ -70,7 +70,7 @@ def test_batch_size_changes_no_byte(run_cli: Cli, pictures: Path, tmp_path: Path
     written = []
     for batch_size in (1, 7, 64):
         output = tmp_path / f"{batch_size}.csv"
-        run_cli("classify", pictures, EXAMPLES, *LABELS, *NANO, "-b", batch_size, "-o", output)
+        run_cli("classify", pictures, EXAMPLES, *LABELS, *NANO, "-b", batch_size, "--no-cache", "-o", output)
         written.append(output.read_bytes())
     assert len(written[0].splitlines()) == 1 + 5 * (12 + 58)
     assert written[0] == written[1] == written[2]
@@ -82,7 +82,7 @@ def test_folder_list_file_and_stdin_give_the_same_bytes(
     names = [str(path) for path in sorted(pictures.iterdir())]
     (tmp_path / "list.txt").write_text("\n".join(names))
     (tmp_path / "list0.txt").write_text("\0".join(names))
-    command = ("classify", *LABELS, *NANO, "--format", "csv")
+    command = ("classify", *LABELS, *NANO, "--format", "csv", "--no-cache")
     folder = run_cli(*command, pictures)
     assert len(rows_of(folder.out)) == 60
     assert run_cli(*command, "--from-file", tmp_path / "list.txt").out == folder.out

@@ -1,0 +1,38 @@
+"""`clipcli cache`: look after the features that runs have kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipcli.cli import console, options
+
+app = typer.Typer(help="Show, prune or clear the feature cache.", no_args_is_help=True)
+
+
+@app.command("info")
+def info(cache: options.Cache = None) -> None:
+    """Where the cache lies, how large it is, and what it holds."""
+    with options.opened_cache(cache) as store:
+        facts = store.info()
+    typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} files known")
+    for encoder, count in facts.features.items():
+        typer.echo(f"{encoder}: {count} features")
+
+
+@app.command("prune")
+def prune(
+    days: Annotated[float, typer.Option("--days", help="Forget features made longer ago than this.")] = 90,
+    cache: options.Cache = None,
+) -> None:
+    """Forget old features, and files that are gone."""
+    with options.opened_cache(cache) as store:
+        console.note(f"{store.prune(days)} features forgotten")
+
+
+@app.command("clear")
+def clear(cache: options.Cache = None) -> None:
+    """Forget everything."""
+    with options.opened_cache(cache) as store:
+        console.note(f"{store.clear()} features forgotten")

@@ -1,0 +1,328 @@
+"""The feature cache: right or silent, never wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from clipcli.cache import NAME, FeatureCache, digest_of, file_key, prompts_digest
+from clipcli.classifier import build_classifier
+from clipcli.errors import ClipcliWarning
+from clipcli.pipeline import EngineOptions, encode
+from clipcli.prompts import PromptSet
+
+VECTORS = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+DIGESTS = [digest_of(bytes([number])) for number in range(3)]
+LONG_AGO = 1_500_000_000
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Any:
+    opened = FeatureCache(tmp_path / "cache")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def paths(pictures: Path) -> list[str]:
+    """Pictures that were last changed long ago."""
+    for path in pictures.iterdir():
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    return [str(path) for path in sorted(pictures.iterdir())]
+
+
+class Counting:
+    """An encoder that counts what it is asked for."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self.images = 0
+        self.texts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def encode_images(self, pixels: Any) -> Any:
+        self.images += len(pixels)
+        return self.encoder.encode_images(pixels)
+
+    def encode_texts(self, texts: Any) -> Any:
+        self.texts += len(texts)
+        return self.encoder.encode_texts(texts)
+
+
+def features_of(paths: list[str], encoder: Any, cache: FeatureCache | None) -> np.ndarray:
+    batches = list(encode(paths, encoder, EngineOptions(batch_size=5), cache))
+    return np.concatenate([batch.features for batch in batches])
+
+
+# --- The store -----------------------------------------------------------------------------------
+
+
+def test_vectors_come_back_as_they_went_in(cache: FeatureCache) -> None:
+    cache.add("encoder", DIGESTS, VECTORS)
+    for digest, vector in zip(DIGESTS, VECTORS, strict=True):
+        np.testing.assert_array_equal(cache.features("encoder", digest), vector)
+
+
+def test_another_encoder_never_meets_them(cache: FeatureCache) -> None:
+    cache.add("encoder", DIGESTS, VECTORS)
+    assert cache.features("another", DIGESTS[0]) is None
+
+
+def test_a_changed_file_is_another_file(cache: FeatureCache, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    key = file_key(str(path))
+    assert key is not None
+    cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
+    assert cache.digest(key) == DIGESTS[0]
+    assert cache.digest(key._replace(size=4)) is None
+    assert cache.digest(key._replace(mtime_ns=key.mtime_ns + 1)) is None
+
+
+def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    key = file_key(str(path))
+    assert key is not None
+    cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
+    assert cache.digest(key) is None
+
+
+def test_texts_and_images_have_different_digests() -> None:
+    assert prompts_digest(["a"]) != digest_of(b'["a"]')
+    assert prompts_digest(["a", "b"]) != prompts_digest(["ab"])
+
+
+def test_info_prune_and_clear(cache: FeatureCache, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.write_bytes(b"x")
+    os.utime(gone, (LONG_AGO, LONG_AGO))
+    key = file_key(str(gone))
+    assert key is not None
+    cache.add("a", DIGESTS, VECTORS, [(key, DIGESTS[0])])
+    cache.add("b", DIGESTS[:1], VECTORS[:1])
+    assert cache.info().features == {"a": 3, "b": 1}
+    assert cache.info().files == 1
+    gone.unlink()
+    assert cache.prune(days=1) == 0
+    assert cache.info().files == 0
+    assert cache.prune(days=-1) == 4
+    cache.add("a", DIGESTS, VECTORS)
+    assert cache.clear() == 3
+    assert cache.info().features == {}
+
+
+# --- In the pipeline -----------------------------------------------------------------------------
+
+
+def test_nothing_is_encoded_twice(nano: Any, paths: list[str], cache: FeatureCache) -> None:
+    counting = Counting(nano)
+    first = features_of(paths, counting, cache)
+    assert counting.images == 12
+    np.testing.assert_array_equal(features_of(paths, counting, cache), first)
+    assert counting.images == 12
+    np.testing.assert_array_equal(features_of(paths, nano, None), first)
+
+
+def test_a_moved_or_touched_picture_is_found_by_its_content(
+    nano: Any, paths: list[str], cache: FeatureCache
+) -> None:
+    counting = Counting(nano)
+    features_of(paths, counting, cache)
+    os.utime(paths[0])
+    Path(paths[1]).rename(Path(paths[1]).with_name("moved.jpg"))
+    features_of([paths[0], str(Path(paths[1]).with_name("moved.jpg"))], counting, cache)
+    assert counting.images == 12
+
+
+def test_a_picture_replaced_under_its_name_is_encoded_again(
+    nano: Any, paths: list[str], cache: FeatureCache
+) -> None:
+    before = features_of(paths[:2], nano, cache)
+    Path(paths[0]).write_bytes(Path(paths[1]).read_bytes())
+    after = features_of(paths[:2], nano, cache)
+    np.testing.assert_array_equal(after, before[[1, 1]])
+
+
+def test_a_broken_picture_is_no_feature(nano: Any, paths: list[str], cache: FeatureCache) -> None:
+    Path(paths[3]).write_bytes(b"")
+    for _ in range(2):
+        (batch,) = encode(paths, nano, EngineOptions(batch_size=100), cache)
+        assert len(batch.images) == len(batch.features) == 11
+    assert sum(cache.info().features.values()) == 11
+
+
+def test_classes_are_built_once(nano: Any, cache: FeatureCache) -> None:
+    counting = Counting(nano)
+    cat, dog = ("a cat", "the cat"), ("a dog", "the dog")
+    first = build_classifier(counting, PromptSet(("cat", "dog"), (cat, dog)), cache)
+    assert counting.texts == 4
+    again = build_classifier(counting, PromptSet(("dog", "cat"), (dog, cat)), cache)
+    assert counting.texts == 4
+    np.testing.assert_array_equal(again.class_embeddings, first.class_embeddings[::-1])
+    build_classifier(counting, PromptSet(("dog", "sun"), (dog, ("a sun",))), cache)
+    assert counting.texts == 5
+
+
+# --- Faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "header", "newer"])
+def test_a_damaged_cache_is_put_aside_and_begun_anew(
+    nano: Any, paths: list[str], tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "cache"
+    cache = FeatureCache(folder)
+    expected = features_of(paths, nano, cache)
+    cache.close()
+    file = folder / NAME
+    if damage == "text":
+        file.write_bytes(b"not a database at all " * 100)
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:5000])
+    elif damage == "header":
+        file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
+    else:
+        connection = sqlite3.connect(file)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    with pytest.warns(ClipcliWarning, match="was damaged .* a new one was begun"):
+        cache = FeatureCache(folder)
+        np.testing.assert_array_equal(features_of(paths, nano, cache), expected)
+    assert list(folder.glob(f"{NAME}.damaged-*"))
+    counting = Counting(nano)
+    features_of(paths, counting, cache)
+    features_of(paths, counting, cache)
+    assert counting.images <= 12
+    cache.close()
+
+
+def test_a_flipped_bit_in_a_vector_is_noticed(nano: Any, paths: list[str], tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    expected = features_of(paths, nano, cache)
+    connection = sqlite3.connect(cache.path)
+    blobs = connection.execute("SELECT digest, vector FROM features").fetchall()
+    for digest, blob in blobs:
+        flipped = bytes([blob[0] ^ 0x40]) + blob[1:]
+        connection.execute("UPDATE features SET vector = ? WHERE digest = ?", (flipped, digest))
+    connection.commit()
+    connection.close()
+    counting = Counting(nano)
+    np.testing.assert_array_equal(features_of(paths, counting, cache), expected)
+    assert counting.images == 12
+    cache.close()
+
+
+def test_a_cache_that_cannot_be_made_is_a_warning(nano: Any, paths: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(ClipcliWarning, match="cannot be used .* going on without it"):
+        cache = FeatureCache(tmp_path / "file" / "cache")
+    assert len(features_of(paths, nano, cache)) == 12
+
+
+def test_a_locked_cache_is_a_warning(
+    nano: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipcli.cache._BUSY_SECONDS", 0.1)
+    cache = FeatureCache(tmp_path / "cache")
+    blocker = sqlite3.connect(cache.path)
+    blocker.execute("BEGIN EXCLUSIVE")
+    with pytest.warns(ClipcliWarning, match="locked"):
+        assert len(features_of(paths, nano, cache)) == 12
+    blocker.close()
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    def write(encoder: str) -> None:
+        cache = FeatureCache(tmp_path / "cache")
+        for number in range(100):
+            cache.add(encoder, [digest_of(f"{number}".encode())], VECTORS[:1])
+        cache.close()
+
+    threads = [threading.Thread(target=write, args=(f"encoder {number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cache = FeatureCache(tmp_path / "cache")
+    assert cache.info().features == {f"encoder {number}": 100 for number in range(3)}
+    cache.close()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    pictures: Path, paths: list[str], tmp_path: Path, own_cache: Path, run_cli: Callable[..., Result]
+) -> None:
+    """kill -9 at about 60 %; the second run encodes only the rest and writes the same bytes."""
+    listed = tmp_path / "list.txt"
+    many = []
+    for number in range(400):
+        copy = tmp_path / f"{number}.jpg"
+        copy.write_bytes(Path(paths[0]).read_bytes() + bytes([number % 256, number // 256]))
+        many.append(str(copy))
+    listed.write_text("\n".join(many))
+    arguments = [
+        "classify",
+        "-f",
+        str(listed),
+        "-l",
+        "cat,sun",
+        "-m",
+        "nano",
+        "--precision",
+        "fp32",
+        "-b",
+        "8",
+    ]
+    whole = tmp_path / "whole.csv"
+    assert run_cli(*arguments, "--no-cache", "-o", whole).code == 0
+
+    output = tmp_path / "out.csv"
+    process = subprocess.Popen([sys.executable, "-m", "clipcli", *arguments, "-o", str(output)])
+    while process.poll() is None and stored(own_cache) < 0.6 * 400:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    assert not output.exists()
+    before = stored(own_cache)
+    assert 0.6 * 400 <= before < 400
+    assert run_cli(*arguments, "-o", output).code == 0
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def stored(folder: Path) -> int:
+    """Vectors of images in a cache that another process writes."""
+    if not (folder / NAME).exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{folder / NAME}?mode=ro", uri=True)
+        (count,) = connection.execute("SELECT COUNT(*) FROM features").fetchone()
+        connection.close()
+    except sqlite3.OperationalError:  # not yet made
+        return 0
+    return int(count) - 2  # two classes
+
+
+def test_the_commands(run_cli: Callable[..., Result], pictures: Path, own_cache: Path) -> None:
+    run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--precision", "fp32", "--device", "cpu")
+    shown = run_cli("cache", "info").out
+    assert str(own_cache) in shown
+    assert "-fp32-cpu: 14 features" in shown
+    assert "0 features forgotten" in run_cli("cache", "prune").err
+    assert "14 features forgotten" in run_cli("cache", "clear").err
+    run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--no-cache")
+    assert "features" not in run_cli("cache", "info").out.splitlines()[1:]

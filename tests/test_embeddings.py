@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def test_a_file_is_replaced_as_a_whole(suffix: str, tmp_path: Path) -> None:
     path.write_bytes(b"before" * 10_000)
     save_classifier(CLASSIFIER, path)
     assert path.stat().st_size < 10_000
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -93,7 +92,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(suffix: str, tmp_path
     path = tmp_path / f"c{suffix}"
     path.write_text("before")
     (tmp_path / f"{path.name}.partial").mkdir()
-    with pytest.raises(OutputError, match="cannot write .*: .*[Ii]s a directory"):
+    with pytest.raises(OutputError, match=r"cannot write .*: .*[Ii]s a directory"):
         save_classifier(CLASSIFIER, path)
     assert path.read_text() == "before"
 
@@ -102,7 +101,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(suffix: str, tmp_path
 def test_a_label_that_cannot_be_written_leaves_nothing_behind(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="surrogates not allowed"):
         save_classifier(replace(CLASSIFIER, classnames=("a", "\udcff")), tmp_path / f"c{suffix}")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_a_truncated_file_is_called_damaged(kept: int, tmp_path: Path) -> None:
         (b'{"__metadata__"', b'["__metadata__"'),
         (b'class_embeddings":', b'class_embeddingx":'),
         (b'\\"fingerprint\\"', b'\\"fingerqrint\\"'),
-        (b'\\"logit_scale\\": 117.25', b'\\"logit_scale\\": \\"much\\"'[:24]),
+        (b"117.25", b'\\"x1\\"'),
         (b'\\"activation\\": \\"sigmoid\\"', b'\\"activation\\": \\"sigmund\\"'),
     ],
 )

@@ -394,7 +394,6 @@ def test_classify_without_weights_and_network_writes_nothing(
     assert time.monotonic() - start < 15
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        "downloading the weights of balanced",
         "error: no weights for balanced: it is not in the cache, and the hub cannot be reached",
         "Run `clipcli models pull balanced` where there is a network, or try the bundled --model nano.",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -336,8 +337,6 @@ def test_a_mapping_to_a_name_aliases_or_sentences(suffix: str, content: str, tmp
     ],
 )
 def test_lists_of_sentences_are_prompts(items: list[str], are_prompts: bool, tmp_path: Path) -> None:
-    import json
-
     (spec,) = load_classes(write(tmp_path / "c.json", json.dumps({"tie": items})))
     kept = tuple(filter(None, items))
     assert (spec.prompts, spec.aliases) == ((kept, ()) if are_prompts else ((), kept))

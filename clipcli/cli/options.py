@@ -120,9 +120,9 @@ def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
 
 def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) -> OpenClipEncoder:
     """Find or download a model, and load it."""
+    prepare_hub(spec, offline)
     from clipcli.models import locate
 
-    prepare_hub(spec, offline)
     files = locate(spec, offline)
     from clipcli.encoder import OpenClipEncoder
 
@@ -130,7 +130,7 @@ def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) ->
 
 
 def prepare_hub(spec: ModelSpec, offline: bool) -> None:
-    """Settings that the hub's client reads once, when it is imported; tell of a download to come."""
+    """Settings that the hub's client reads when it is imported; tells of a licence before a download."""
     from clipcli.cli import console
 
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -141,10 +141,9 @@ def prepare_hub(spec: ModelSpec, offline: bool) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from clipcli.models import forbids_commercial_use, is_cached, licence_of
 
-    if not offline and not is_cached(spec):
-        console.note(f"downloading the weights of {spec.name}")
-        if forbids_commercial_use(licence_of(spec)):
-            console.warn(f"{spec.name} is licensed {licence_of(spec)}: not for commercial use")
+    licence = licence_of(spec)
+    if forbids_commercial_use(licence) and not offline and not is_cached(spec):
+        console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLIPCLI := $(BIN)/clipcli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint fix clean
+.PHONY: help demo test test-fast lint fix bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ lint: $(VENV)/dev ## Check style, formatting and types
 fix: $(VENV)/dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(CLIPCLI) ## Compare speed with open_clip's own loops (BENCH="--model FOLDER --images FOLDER")
+	$(BIN)/python bench/run.py $(BENCH)
 
 clean: ## Remove the environment and everything made
 	rm -rf $(VENV) build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache

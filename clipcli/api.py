@@ -97,6 +97,7 @@ def classify(
     *,
     top_k: int = 5,
     batch_size: int | None = None,
+    exact_decode: bool = False,
     cache: FeatureCache | None = None,
     **ranking: Any,
 ) -> Iterator[Outcome]:
@@ -108,6 +109,7 @@ def classify(
         classifier: from `build_classifier` or `load_classifier`.
         top_k: labels an image.
         batch_size: images encoded together; None is what suits the device.
+        exact_decode: decode every image at full size, pixel for pixel as open_clip does.
         cache: a `clipcli.cache.FeatureCache`, where features made before are found and new ones kept.
         ranking: further fields of `clipcli.classifier.Ranking`: score, min_score, min_margin.
 
@@ -120,7 +122,7 @@ def classify(
     """
     paths = [images] if isinstance(images, str | PathLike) else list(images)
     inputs = Inputs(tuple(fspath(path) for path in paths))
-    options = EngineOptions(batch_size=batch_size)
+    options = EngineOptions(batch_size=batch_size, exact_decode=exact_decode)
     return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +61,8 @@ class OpenClipEncoder:
         self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
         self.model.to(device=self.device, dtype=_DTYPES[self.precision])
         self.tokenizer = _build_tokenizer(files)
+        self.batch_size = 32 if self.device.type == "cpu" else 128
+        self.largest_group = sys.maxsize  # until the device runs out of memory
 
     # --- What the Encoder protocol asks for -------------------------------------------------
 
@@ -87,11 +91,6 @@ class OpenClipEncoder:
         """A learned bias means that the model was trained with a sigmoid loss."""
         return "softmax" if self.logit_bias is None else "sigmoid"
 
-    @property
-    def batch_size(self) -> int:
-        """Images a batch that suit the device."""
-        return 32 if self.device.type == "cpu" else 128
-
     def provenance(self) -> dict[str, Any]:
         """Model, weights and versions, as stored beside class embeddings."""
         return {
@@ -112,7 +111,7 @@ class OpenClipEncoder:
         An image's features do not depend on the batch it is in: on a CPU to the bit for most
         models, elsewhere up to rounding in the precision used.
         """
-        return self._in_groups(pixels, self._encode_pixels, self.batch_size)
+        return self._in_groups(pixels, self._encode_pixels, len(pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.
@@ -159,16 +158,32 @@ class OpenClipEncoder:
         4, a row of a linear layer gets the same bits in a batch of 1, 7 or 64. (Models that pool by
         attention, such as SigLIP and PE, still differ in the last bit.)
         """
-        on_cpu = self.device.type == "cpu"
         features = np.empty((len(rows), self.embed_dim), dtype=np.float32)
-        for start in range(0, len(rows), at_once):
+        start, at_once = 0, min(at_once, self.largest_group)
+        while start < len(rows):
             group = rows[start : start + at_once]
-            missing = -len(group) % _CPU_ROW_STEP if on_cpu else 0
+            missing = -len(group) % _CPU_ROW_STEP if self.device.type == "cpu" else 0
             filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
-            with torch.inference_mode():
-                encoded = torch.nn.functional.normalize(encode(filled).float(), dim=-1)
-            features[start : start + at_once] = encoded[: len(group)].cpu().numpy()
+            try:
+                with torch.inference_mode():
+                    encoded = torch.nn.functional.normalize(encode(filled).float(), dim=-1)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error) or at_once == 1:
+                    raise
+                at_once = self._halve(at_once)
+                continue
+            features[start : start + len(group)] = encoded[: len(group)].cpu().numpy()
+            start += len(group)
         return features
+
+    def _halve(self, at_once: int) -> int:
+        """A smaller group after the device ran out of memory, for the rest of the run."""
+        self.largest_group = at_once // 2
+        message = f"out of memory on {self.device}; going on with batches of {self.largest_group}"
+        warnings.warn(message, ClipcliWarning, stacklevel=2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.largest_group
 
     # --- Images -----------------------------------------------------------------------------
 
@@ -225,6 +240,13 @@ class OpenClipEncoder:
         if self._causal_tower is None or batch.shape[1] == self.context_length:
             return cast(torch.Tensor, self.model.encode_text(batch))
         return _encode_short_texts(self._causal_tower, batch)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA raises its own class; CPU and MPS allocators a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        part in str(error) for part in ("out of memory", "can't allocate memory")
+    )
 
 
 def _encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -289,7 +311,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
 def _build(files: ModelFiles) -> Any:
     """Build the architecture and load the weights; random weights are impossible."""
     try:
-        with _quiet():
+        with _quiet(), _no_initialisation():
             model = open_clip.create_model(
                 _register(files),
                 pretrained=str(files.weights),
@@ -341,6 +363,18 @@ def _build_tokenizer(files: ModelFiles) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"the tokenizer in {files.tokenizer} cannot be loaded: {reason}") from error
+
+
+@contextlib.contextmanager
+def _no_initialisation() -> Iterator[None]:
+    """Do not draw random weights that the checkpoint replaces; for ViT-B-32 that is most of the loading time.
+
+    Loading is strict: a weight that the checkpoint lacks is an error, never left undefined.
+    """
+    with contextlib.ExitStack() as stack:
+        for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"):
+            stack.enter_context(mock.patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
+        yield
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ part that the crop shows is resized, which may round differently.
 from __future__ import annotations
 
 import io
+import math
 import stat
 from pathlib import Path
 
@@ -47,13 +48,18 @@ _NOT_RASTER = {b"%PDF": "a PDF is not a raster image", b"<svg": "an SVG is not a
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # Pillow would run Ghostscript on it
 
 
-def load_pixels(path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> Uint8Array:
+def load_pixels(
+    path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS, exact: bool = True
+) -> Uint8Array:
     """Read one image file as the model wants it.
 
     Args:
         path: the file; its content decides the format, not its suffix.
         preprocess: the model's recipe.
         max_pixels: images with more pixels are refused before decoding.
+        exact: if False, a JPEG of at least twice the size that the model sees is decoded at a half,
+            a quarter or an eighth of its size, never below twice what the model sees. That is
+            several times faster, and moves the result by less than a change of resampling filter.
 
     Returns:
         (H, W, 3) uint8 RGB of `preprocess.size`.
@@ -61,7 +67,7 @@ def load_pixels(path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS)
     Raises:
         ImageError: the file is missing, unreadable, truncated, too large or not an image.
     """
-    return decode(read_file(path), preprocess, max_pixels)
+    return decode(read_file(path), preprocess, max_pixels, exact)
 
 
 def read_file(path: str) -> bytes:
@@ -81,14 +87,20 @@ def read_file(path: str) -> bytes:
         raise ImageError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def decode(data: bytes, preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> Uint8Array:
+def decode(
+    data: bytes, preprocess: Preprocess, max_pixels: int = MAX_PIXELS, exact: bool = True
+) -> Uint8Array:
     """Decode an encoded image; arguments, result and errors as in `load_pixels`."""
     if not data:
         raise ImageError("empty file")
     if data.startswith(_POSTSCRIPT):
         raise ImageError("a PostScript file is not a raster image")
     try:
-        return np.asarray(resize(to_rgb(_upright(_open(data, max_pixels))), preprocess))
+        image = _open(data, max_pixels)
+        if not exact:
+            _reduce(image, preprocess)
+        image.load()
+        return np.asarray(resize(to_rgb(_upright(image)), preprocess))
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -107,8 +119,16 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             f"too large: {image.width}x{image.height} is {megapixels:.0f} megapixels,"
             f" the limit is {max_pixels / 1e6:.0f}"
         )
-    image.load()
     return image
+
+
+def _reduce(image: Image.Image, preprocess: Preprocess) -> None:
+    """Let a JPEG decode itself at a fraction of its size, at least twice that of the picture in the crop."""
+    height, width = preprocess.size
+    pick = max if preprocess.resize_mode == "longest" else min
+    ratio = pick(image.width / width, image.height / height) / 2
+    if ratio >= 2:
+        image.draft(None, (math.ceil(image.width / ratio), math.ceil(image.height / ratio)))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -19,8 +19,8 @@ import numpy as np
 from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
-from clipcli.images import MAX_PIXELS, decode, load_pixels, read_file
-from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Uint8Array
+from clipcli.images import MAX_PIXELS, decode, read_file
+from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Preprocess, Uint8Array
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,12 +28,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the work is cut up; none of it changes a result.
+    """How the work is cut up and how images are read.
 
     Args:
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one a core.
         max_pixels: larger images are refused before decoding.
+        exact_decode: decode every image at full size, pixel for pixel as open_clip does.
 
     Raises:
         UsageError: a value below 1.
@@ -42,6 +43,7 @@ class EngineOptions:
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
+    exact_decode: bool = False
 
     def __post_init__(self) -> None:
         for option in ("batch_size", "workers", "max_pixels"):
@@ -70,6 +72,20 @@ class _Fetched(NamedTuple):
     pixels: Uint8Array | None = None
     digest: bytes = b""
     file: FileKey | None = None
+
+
+class _Store(NamedTuple):
+    """The cache, as one encoder with one way of decoding sees it."""
+
+    cache: FeatureCache
+    encoder: str
+
+    def by_file(self, file: FileKey) -> Float32Array | None:
+        digest = self.cache.digest(file)
+        return self.by_content(digest) if digest else None
+
+    def by_content(self, digest: bytes) -> Float32Array | None:
+        return self.cache.features(self.encoder, digest)
 
 
 def classify(
@@ -114,55 +130,48 @@ def encode(
     """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
     batch_size = options.batch_size or encoder.batch_size
     workers = options.workers or available_cores()
+    store = None if cache is None else _Store(cache, encoder.cache_key + ("-exact" * options.exact_decode))
 
     def fetch(image: str | ImageFailure) -> _Fetched:
-        return _fetch(image, encoder, options.max_pixels, cache)
+        return _fetch(image, encoder.preprocess, options, store)
 
     fetched = map_ahead(fetch, images, workers, look_ahead=2 * batch_size + workers)
     while batch := list(islice(fetched, batch_size)):
-        vectors = _encode_batch(batch, encoder, cache)
+        vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
         yield EncodedBatch([one.outcome for one in batch], features)
 
 
 def _fetch(
-    image: str | ImageFailure, encoder: Encoder, max_pixels: int, cache: FeatureCache | None
+    image: str | ImageFailure, preprocess: Preprocess, options: EngineOptions, store: _Store | None
 ) -> _Fetched:
+    """Look an image up in the cache, by its version and then by its content, or else decode it."""
     if isinstance(image, ImageFailure):
         return _Fetched(image)
     try:
-        if cache is None:
-            return _Fetched(image, pixels=load_pixels(image, encoder.preprocess, max_pixels))
-        return _fetch_cached(image, encoder, max_pixels, cache)
+        file = file_key(image) if store else None
+        vector = store.by_file(file) if store and file else None
+        if vector is not None:
+            return _Fetched(image, vector)
+        data = read_file(image)
+        digest = digest_of(data) if store else b""
+        vector = store.by_content(digest) if store else None
+        if vector is not None:
+            return _Fetched(image, vector, digest=digest, file=file)
+        pixels = decode(data, preprocess, options.max_pixels, options.exact_decode)
+        return _Fetched(image, pixels=pixels, digest=digest, file=file)
     except ImageError as error:
         return _Fetched(ImageFailure(image, error.message))
 
 
-def _fetch_cached(image: str, encoder: Encoder, max_pixels: int, cache: FeatureCache) -> _Fetched:
-    """The vector of this version of the file, or of its content, or else its pixels."""
-    file = file_key(image)
-    known = cache.digest(file) if file else None
-    vector = cache.features(encoder.cache_key, known) if known else None
-    if vector is not None:
-        return _Fetched(image, vector)
-    data = read_file(image)
-    digest = digest_of(data)
-    vector = cache.features(encoder.cache_key, digest)
-    if vector is not None:
-        return _Fetched(image, vector, digest=digest, file=file)
-    return _Fetched(image, pixels=decode(data, encoder.preprocess, max_pixels), digest=digest, file=file)
-
-
-def _encode_batch(
-    batch: Sequence[_Fetched], encoder: Encoder, cache: FeatureCache | None
-) -> list[Float32Array]:
+def _encode_batch(batch: Sequence[_Fetched], encoder: Encoder, store: _Store | None) -> list[Float32Array]:
     """The vectors (D,) of a batch's images, in order; new ones are kept in the cache."""
     pixels = [one.pixels for one in batch if one.pixels is not None]
     made = encoder.encode_images(np.stack(pixels)) if pixels else np.empty((0, 0), dtype=np.float32)
-    if cache is not None:
+    if store is not None:
         digests = [one.digest for one in batch if one.pixels is not None]
         files = [(one.file, one.digest) for one in batch if one.file and one.digest]
-        cache.add(encoder.cache_key, digests, made, files)
+        store.cache.add(store.encoder, digests, made, files)
     new = iter(made)
     return [next(new) if one.vector is None else one.vector for one in batch if isinstance(one.outcome, str)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -350,7 +351,9 @@ class XlsxSink(Sink):
 
     def _close(self) -> None:
         assert self.partial is not None
-        self.workbook.save(self.partial)
+        packed = io.BytesIO()  # small beside the sheets, and a full disk leaves no half-closed archive
+        self.workbook.save(packed)
+        self.partial.write_bytes(packed.getbuffer())
 
 
 SINKS: dict[str, type[Sink]] = {

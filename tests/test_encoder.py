@@ -204,6 +204,47 @@ def test_the_same_weights_elsewhere_have_the_same_fingerprint(nano: OpenClipEnco
     assert locate(parse_model(str(copy))).fingerprint != nano.fingerprint
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_halves_the_batch_and_loses_nothing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_model("nano", device="cpu", precision="fp32")
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), dtype=np.uint8)
+    expected = encoder.encode_images(pixels)
+    sizes: list[int] = []
+    encode = encoder._encode_pixels
+
+    def with_little_memory(group: np.ndarray) -> torch.Tensor:
+        sizes.append(len(group))
+        if len(group) > 16:
+            raise error
+        return encode(group)
+
+    monkeypatch.setattr(encoder, "_encode_pixels", with_little_memory)
+    with pytest.warns(ClipcliWarning, match="going on with batches of"):
+        np.testing.assert_array_equal(encoder.encode_images(pixels), expected)
+    before = len(sizes)
+    encoder.encode_images(pixels)
+    assert max(sizes[before:]) <= 16, "the smaller batch is kept"
+
+
+def test_other_errors_of_the_device_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_model("nano", device="cpu", precision="fp32")
+
+    def fail(_: np.ndarray) -> torch.Tensor:
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(encoder, "_encode_pixels", fail)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        encoder.encode_images(np.zeros((2, 64, 64, 3), dtype=np.uint8))
+
+
 def test_devices_that_are_not_there() -> None:
     for device, message in (("cuda", "no device 'cuda'"), ("toaster", "unknown device 'toaster'")):
         with pytest.raises(UsageError, match=message):

@@ -149,6 +149,14 @@ def classify(
             "--max-pixels", help="Refuse larger images. [default: 268 million]", rich_help_panel=_ENGINE
         ),
     ] = None,
+    exact_decode: Annotated[
+        bool,
+        typer.Option(
+            "--exact-decode",
+            help="Decode large JPEGs at full size, pixel for pixel as open_clip: slower.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = False,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
@@ -169,7 +177,8 @@ def classify(
     from clipcli.sources import Inputs
 
     ranking = Ranking(top_k, score, min_score, min_margin)
-    engine = pipeline.EngineOptions(batch_size, workers, MAX_PIXELS if max_pixels is None else max_pixels)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    engine = pipeline.EngineOptions(batch_size, workers, limit, exact_decode)
     found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else output is None and not format_name and sys.stdout.isatty()

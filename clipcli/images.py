@@ -57,8 +57,8 @@ def load_pixels(
         path: the file; its content decides the format, not its suffix.
         preprocess: the model's recipe.
         max_pixels: images with more pixels are refused before decoding.
-        exact: if False, a JPEG of at least twice the size that the model sees is decoded at a half,
-            a quarter or an eighth of its size, never below twice what the model sees. That is
+        exact: if False, a JPEG of at least four times the size that the model sees is decoded at a
+            half, a quarter or an eighth of its size, never below twice what the model sees. That is
             several times faster, and moves the result by less than a change of resampling filter.
 
     Returns:
@@ -96,11 +96,10 @@ def decode(
     if data.startswith(_POSTSCRIPT):
         raise ImageError("a PostScript file is not a raster image")
     try:
-        image = _open(data, max_pixels)
-        if not exact:
-            _reduce(image, preprocess)
-        image.load()
-        return np.asarray(resize(to_rgb(_upright(image)), preprocess))
+        image, size = _load(_open(data, max_pixels), preprocess, exact)
+        upright = _upright(image)
+        turned = upright.size != image.size
+        return np.asarray(resize(to_rgb(upright), preprocess, size[::-1] if turned else size))
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -122,13 +121,29 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def _reduce(image: Image.Image, preprocess: Preprocess) -> None:
-    """Let a JPEG decode itself at a fraction of its size, at least twice that of the picture in the crop."""
+def _load(image: Image.Image, preprocess: Preprocess, exact: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode, unless `exact` with a JPEG at a fraction of its size; returns the whole picture's size too.
+
+    The fraction leaves at least twice what the model sees of the picture.
+    """
+    size = image.size
+    drafted = None if exact else image.draft(None, _least_size(size, preprocess))
+    image.load()
+    box = drafted[1] if drafted else (0, 0, *image.size)
+    if box[2:] == image.size:
+        return image, size if drafted else image.size
+    whole = round(box[2]), round(box[3])  # of a last row or column, a part lies beyond the picture
+    return image.resize(whole, Image.Resampling.BICUBIC, box), size
+
+
+def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """The (width, height) below which an image of this size, turned or not, may not be decoded."""
     height, width = preprocess.size
     pick = max if preprocess.resize_mode == "longest" else min
-    ratio = pick(image.width / width, image.height / height) / 2
-    if ratio >= 2:
-        image.draft(None, (math.ceil(image.width / ratio), math.ceil(image.height / ratio)))
+    upright = pick(size[0] / width, size[1] / height)
+    turned = pick(size[0] / height, size[1] / width)  # as EXIF may say, once it is decoded
+    ratio = max(1.0, min(upright, turned) / 2)
+    return math.ceil(size[0] / ratio), math.ceil(size[1] / ratio)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -177,17 +192,21 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
-def resize(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """Resize and crop or pad an RGB image to `preprocess.size`, as `open_clip.transform` does."""
-    height, width = preprocess.size
+def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None) -> Image.Image:
+    """Resize and crop or pad an RGB image to `preprocess.size`, as `open_clip.transform` does.
+
+    Where `image` is a reduced copy of the picture, `size` is (width, height) of the picture itself.
+    """
+    target = preprocess.size[1], preprocess.size[0]
+    fitted = _fitted_size(size or image.size, preprocess)
     resampling = _resampling(preprocess)
-    if preprocess.resize_mode == "squash":
-        return image.resize((width, height), resampling)
+    if preprocess.resize_mode == "shortest" and max(image.size) > _EXTREME_ASPECT * min(image.size):
+        return image.resize(target, resampling, box=_crop_box(image.size, fitted, target))
+    resized = image.resize(fitted, resampling)
     if preprocess.resize_mode == "longest":
-        return _resize_longest(image, preprocess)
-    if max(image.size) > _EXTREME_ASPECT * min(image.size):
-        return image.resize((width, height), resampling, box=_crop_box(image, preprocess))
-    return _center_crop(image.resize(_shortest_size(image, preprocess), resampling), (width, height))
+        return _pad(resized, target, preprocess.fill_color)
+    left, top = _crop_offset(fitted, target)
+    return resized.crop((left, top, left + target[0], top + target[1]))
 
 
 def _resampling(preprocess: Preprocess) -> Image.Resampling:
@@ -198,45 +217,38 @@ def _resampling(preprocess: Preprocess) -> Image.Resampling:
     return Image.Resampling.BICUBIC
 
 
-def _shortest_size(image: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
-    """Size (width, height) at which the shortest edge fits; rounding as torchvision and open_clip do."""
+def _fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """(width, height) before cropping or padding; rounding as torchvision and open_clip do."""
     height, width = preprocess.size
+    if preprocess.resize_mode == "squash":
+        return width, height
+    if preprocess.resize_mode == "longest":
+        ratio = max(size[1] / height, size[0] / width)
+        return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
     if height == width:
-        short, long = sorted(image.size)
+        short, long = sorted(size)
         fitted = (width, int(width * long / short))
-        return fitted if image.width <= image.height else (fitted[1], fitted[0])
-    ratio = min(image.height / height, image.width / width)
-    return round(image.width / ratio), round(image.height / ratio)
-
-
-def _center_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    left, top = _crop_offset(image.size, size)
-    return image.crop((left, top, left + size[0], top + size[1]))
+        return fitted if size[0] <= size[1] else (fitted[1], fitted[0])
+    ratio = min(size[1] / height, size[0] / width)
+    return round(size[0] / ratio), round(size[1] / ratio)
 
 
 def _crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
-    """(left, top) of a centred crop, both sizes as (width, height); rounding as torchvision does."""
+    """(left, top) of a centred crop; rounding as torchvision does."""
     return round((size[0] - crop[0]) / 2.0), round((size[1] - crop[1]) / 2.0)
 
 
-def _crop_box(image: Image.Image, preprocess: Preprocess) -> tuple[float, float, float, float]:
+def _crop_box(
+    size: tuple[int, int], fitted: tuple[int, int], crop: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """The part of the source that the centre crop shows: (left, top, right, bottom)."""
-    height, width = preprocess.size
-    fitted = _shortest_size(image, preprocess)
-    left, top = _crop_offset(fitted, (width, height))
-    across, down = image.width / fitted[0], image.height / fitted[1]
-    return left * across, top * down, (left + width) * across, (top + height) * down
+    left, top = _crop_offset(fitted, crop)
+    across, down = size[0] / fitted[0], size[1] / fitted[1]
+    return left * across, top * down, (left + crop[0]) * across, (top + crop[1]) * down
 
 
-def _resize_longest(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """Fit the longest edge and centre the picture on `fill_color`."""
-    height, width = preprocess.size
-    ratio = max(image.height / height, image.width / width)
-    size = max(1, round(image.width / ratio)), max(1, round(image.height / ratio))
-    fitted = image.resize(size, _resampling(preprocess))
-    if size == (width, height):
-        return fitted
-    fill = (preprocess.fill_color,) * 3
-    canvas = Image.new("RGB", (width, height), fill)
-    canvas.paste(fitted, ((width - size[0]) // 2, (height - size[1]) // 2))
+def _pad(image: Image.Image, target: tuple[int, int], fill_color: int) -> Image.Image:
+    """Centre the picture on a canvas of one colour."""
+    canvas = Image.new("RGB", target, (fill_color,) * 3)
+    canvas.paste(image, ((target[0] - image.width) // 2, (target[1] - image.height) // 2))
     return canvas

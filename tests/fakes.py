@@ -19,6 +19,7 @@ class FakeEncoder:
     vectors: dict[str, Sequence[float]] = field(default_factory=dict)
     name: str = "fake"
     fingerprint: str = "fake-1"
+    cache_key: str = "fake-1-cpu"
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=(8, 8)))
     logit_scale: float = 100.0
     logit_bias: float | None = None

@@ -104,6 +104,13 @@ def test_a_label_that_cannot_be_written_leaves_nothing_behind(suffix: str, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_no_failure_whatever_leaves_half_a_file(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        save_classifier(replace(CLASSIFIER, provenance={"made": {1}}), tmp_path / f"c{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

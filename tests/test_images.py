@@ -133,6 +133,58 @@ def test_load_pixels_reads_a_file_whatever_its_suffix(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, np.asarray(image))
 
 
+# --- JPEGs at reduced size -----------------------------------------------------------------------
+
+
+def smooth_jpeg(width: int, height: int, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = noise(12, 9).resize((width, height), Image.Resampling.BICUBIC)
+    return encoded(picture, "JPEG", quality=95, exif=exif)
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [(64, 64), (96, 32)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_decoded_at_reduced_size_looks_the_same(
+    orientation: int, size: tuple[int, int], resize_mode: str
+) -> None:
+    preprocess = Preprocess(size, resize_mode)
+    for width, height in ((1600, 1200), (1201, 803), (3001, 300), (400, 1600)):
+        data = smooth_jpeg(width, height, orientation)
+        fast = decode(data, preprocess, exact=False).astype(int)
+        difference = np.abs(fast - decode(data, preprocess))
+        assert difference.mean() < 1, f"{width}x{height}"
+        assert difference.max() < 24, f"{width}x{height}"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resize_mode", "reduced"),
+    [
+        (255, 255, "shortest", False),
+        (256, 256, "shortest", True),
+        (2000, 255, "shortest", False),
+        (2000, 255, "squash", False),
+        (2000, 255, "longest", True),
+    ],
+)
+def test_only_a_jpeg_of_four_times_the_size_is_reduced(
+    width: int, height: int, resize_mode: str, reduced: bool
+) -> None:
+    preprocess = Preprocess((64, 64), resize_mode)
+    data = encoded(noise(width, height), "JPEG")
+    differs = (decode(data, preprocess, exact=False) != decode(data, preprocess)).any()
+    assert differs == reduced
+    png = encoded(noise(width, height))
+    np.testing.assert_array_equal(decode(png, preprocess, exact=False), decode(png, preprocess))
+
+
+def test_a_truncated_jpeg_is_damaged_at_reduced_size_too() -> None:
+    data = smooth_jpeg(1600, 1200)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(data[: len(data) // 2], Preprocess((64, 64)), exact=False)
+
+
 # --- Orientation ---------------------------------------------------------------------------------
 
 UPRIGHT = np.array([[RED, GREEN], [BLUE, (255, 255, 0)], [(0, 255, 255), (9, 9, 9)]], dtype=np.uint8)
@@ -251,8 +303,9 @@ def test_inks_become_light() -> None:
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
 def test_16_bit_grey_is_scaled_not_clipped(image_format: str) -> None:
-    deep = Image.fromarray(np.array([[0, 257, 32768, 65535]], dtype=np.uint16))
-    np.testing.assert_array_equal(as_stored(encoded(deep, image_format))[0, :, 2], [0, 1, 128, 255])
+    for values, expected in (([0, 257, 65535], [0, 1, 255]), ([257, 32768], [1, 128])):
+        deep = Image.fromarray(np.array([values], dtype=np.uint16))
+        np.testing.assert_array_equal(as_stored(encoded(deep, image_format))[0, :, 2], expected)
 
 
 @pytest.mark.parametrize(

@@ -501,6 +501,10 @@ def test_every_name_goes_through_every_template() -> None:
     )
 
 
+def test_the_names_of_a_class_stand_once() -> None:
+    assert ClassSpec("crane", aliases=("heron", "crane", "heron")).names == ("crane", "heron")
+
+
 def test_own_prompts_replace_the_templates() -> None:
     specs = [ClassSpec("cat", aliases=("kitty",), prompts=("One {}.", "It purrs."))]
     built = build_prompts(specs, ["a {}."], concept="a pet")

@@ -66,7 +66,8 @@ Model = Annotated[
         "-m",
         metavar="MODEL",
         envvar="CLIPCLI_MODEL",
-        help="nano, fast, balanced, accurate, best; ARCHITECTURE:TAG; hf-hub:org/repo; or a folder."
+        help="nano (bundled; pictograms, not photographs), fast, balanced, accurate, best;"
+        " ARCHITECTURE:TAG; hf-hub:org/repo; or a folder."
         " [default: balanced]",
         rich_help_panel=_MODEL,
     ),

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS features (
     encoder TEXT, digest BLOB, vector BLOB, made INTEGER, PRIMARY KEY (encoder, digest)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS models (request TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
 Result = TypeVar("Result")
@@ -156,6 +157,21 @@ class FeatureCache:
         if vectors or settled:
             self._guarded(write, None)
 
+    # --- Models -----------------------------------------------------------------------------
+
+    def recall(self, request: str) -> dict[str, Any] | None:
+        """What `remember` kept under this name."""
+        query = "SELECT facts FROM models WHERE request = ?"
+        row = self._guarded(lambda connection: connection.execute(query, (request,)).fetchone(), None)
+        return json.loads(row[0]) if row else None
+
+    def remember(self, request: str, facts: dict[str, Any]) -> None:
+        """Keep facts, which must be JSON, under a name."""
+        row = (request, json.dumps(facts))
+        self._guarded(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", row), None
+        )
+
     # --- Care -------------------------------------------------------------------------------
 
     def info(self) -> CacheInfo:
@@ -188,6 +204,7 @@ class FeatureCache:
 
         def remove(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM files")
+            connection.execute("DELETE FROM models")
             return connection.execute("DELETE FROM features").rowcount
 
         return self._shrunk(remove)

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -121,8 +121,9 @@ def parse_model(name: str, pretrained: str | None = None) -> ModelSpec:
         UsageError: weights are named for a model that brings its own, or a file is missing.
     """
     if name in PRESETS and pretrained is None:
-        preset = PRESETS[name]
-        return replace(parse_model(preset.model_name, preset.pretrained or None), name=name)
+        model_name, pretrained, _ = PRESETS[name]
+        source: Source = "pretrained" if pretrained else "local-dir"
+        return ModelSpec(name, source, model_name.removeprefix(_LOCAL), pretrained)
     if name.startswith((_HUB, _LOCAL)) or name in PRESETS:
         if pretrained is not None:
             raise UsageError(f"{name} brings its own weights", "Leave --pretrained out.")
@@ -148,6 +149,8 @@ def _own_weights(name: str) -> ModelSpec:
 
 
 def _architecture(architecture: str, pretrained: str | None) -> ModelSpec:
+    if (architecture, pretrained) in _published():  # known without asking open_clip, which takes seconds
+        return ModelSpec(f"{architecture}:{pretrained}", "pretrained", architecture, str(pretrained))
     tags = _registry().get(architecture)
     if tags is None:
         raise UnknownModelError(*_unknown_model(architecture))

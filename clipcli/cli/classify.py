@@ -189,10 +189,11 @@ def classify(
 
     if isinstance(named, Classifier):
         model = model or named.provenance.get("model")
-    encoder = options.load_encoder(options.model_spec(model, pretrained), device, precision, offline)
+    spec = options.model_spec(model, pretrained)
     shown = console.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
     total = None if found.reads_stdin else lambda: sum(1 for _ in found)
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
+        encoder = options.lazy_encoder(spec, device, precision, offline, store)
         classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
         outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store)
         with console.progress(outcomes, total, quiet) as tracked:

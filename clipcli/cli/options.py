@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clipcli.encoder import OpenClipEncoder
     from clipcli.models import ModelSpec
     from clipcli.prompts import PromptSet
+    from clipcli.records import Encoder
 
 _CLASSES, _MODEL = "Classes", "Model"
 
@@ -128,6 +129,22 @@ def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) ->
     from clipcli.encoder import OpenClipEncoder
 
     return OpenClipEncoder(files, device, precision)  # type: ignore[arg-type]
+
+
+def lazy_encoder(
+    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None
+) -> Encoder:
+    """The model as the cache remembers it, built only when something must be encoded; else loaded now."""
+    if cache is None:
+        return load_encoder(spec, device, precision, offline)
+    from clipcli.remembered import RememberedEncoder, recall, remember
+
+    facts = recall(cache, spec, device, precision)
+    if facts is not None:
+        return RememberedEncoder(facts, lambda: load_encoder(spec, device, precision, offline))
+    encoder = load_encoder(spec, device, precision, offline)
+    remember(cache, spec, device, precision, encoder, encoder.files.weights)
+    return encoder
 
 
 def prepare_hub(spec: ModelSpec, offline: bool) -> None:

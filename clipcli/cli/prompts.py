@@ -56,10 +56,11 @@ def prompts(
     from clipcli.embeddings import check_output, save_classifier
 
     check_output(output)
-    encoder = options.load_encoder(options.model_spec(model, pretrained), device, precision, offline)
+    spec = options.model_spec(model, pretrained)
     from clipcli.classifier import build_classifier
 
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
+        encoder = options.lazy_encoder(spec, device, precision, offline, store)
         classifier = build_classifier(encoder, prompt_set, store)
     save_classifier(classifier, output)
     if not quiet:

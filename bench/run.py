@@ -4,13 +4,20 @@ Both sides load the same weights and see the same pictures, labels and threads. 
 times, in one process; what is printed are ratios, because the times themselves say more about the
 machine than about the program. Start-up is not counted.
 
-    .venv/bin/python bench/run.py [--images FOLDER] [--model MODEL] [--repeats 5]
+    .venv/bin/python bench/run.py [--images FOLDER] [--model FOLDER] [--repeats 5] [--cached 20000]
+
+`--cached N` then classifies N pictures by ImageNet's 1000 classes as whole processes, cold and cached,
+and prints the peak memory of a tenth of them beside that of all.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,12 +96,41 @@ def report(title: str, seconds: dict[str, list[float]], amount: int, unit: str) 
         print(f"  {name:<34}{rate:>9.1f} {unit}/s   {statistics.median(ratios):>6.2f}x {spread}")
 
 
+def cached(model: str, paths: list[str], amount: int) -> None:
+    """Whole processes: everything encoded, then everything from the cache; and their memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "pictures")
+        folder.mkdir()
+        data = [Path(path).read_bytes() for path in paths]
+        for number in range(amount):  # trailing bytes make each file's content its own
+            (folder / f"{number:07}").write_bytes(data[number % len(data)] + number.to_bytes(4, "little"))
+            os.utime(folder / f"{number:07}", (1_500_000_000, 1_500_000_000))
+        names = sorted(map(str, folder.iterdir()))
+        print(f"\n{amount} pictures, 1000 classes, whole processes")
+        for label, some in (
+            ("a tenth, cold", names[: amount // 10]),
+            ("all, cold", names),
+            ("all, cached", names),
+        ):
+            Path(name, "list").write_text("\n".join(some))
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "clipcli", "classify", "--from-file", f"{name}/list", "-q"]
+            command += ["-c", "imagenet", "-t", "photo", "-m", model, "--cache", f"{name}/cache"]
+            process = subprocess.Popen([*command, "-o", f"{name}/out.csv"])
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - start
+            assert status == 0
+            rate, memory = len(some) / seconds, usage.ru_maxrss / 1024
+            print(f"  {label:<34}{rate:>9.1f} images/s   {seconds:>7.1f} s   peak {memory:.0f} MB")
+
+
 def main() -> None:
     """Compare, and print what was compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", default=str(ROOT / "examples"))
     parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cached", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
 
     paths = [path for path in Inputs((arguments.images,)) if isinstance(path, str)]
@@ -135,6 +171,8 @@ def main() -> None:
         min(arguments.repeats, 3),
     )
     report("prompts, 20 classes x 80 templates", seconds, len(names) * len(eighty), "prompts")
+    if arguments.cached:
+        cached(arguments.model, paths, arguments.cached)
 
 
 if __name__ == "__main__":

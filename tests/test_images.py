@@ -136,10 +136,10 @@ def test_load_pixels_reads_a_file_whatever_its_suffix(tmp_path: Path) -> None:
 # --- JPEGs at reduced size -----------------------------------------------------------------------
 
 
-def smooth_jpeg(width: int, height: int, orientation: int = 1) -> bytes:
+def smooth_jpeg(width: int, height: int, orientation: int = 1, coarse: tuple[int, int] = (12, 9)) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = noise(12, 9).resize((width, height), Image.Resampling.BICUBIC)
+    picture = noise(*coarse).resize((width, height), Image.Resampling.BICUBIC)
     return encoded(picture, "JPEG", quality=95, exif=exif)
 
 
@@ -156,6 +156,15 @@ def test_a_jpeg_decoded_at_reduced_size_looks_the_same(
         difference = np.abs(fast - decode(data, preprocess))
         assert difference.mean() < 0.6, f"{width}x{height}"
         assert difference.max() <= 4, f"{width}x{height}"
+
+
+def test_a_turned_jpeg_is_not_reduced_more_than_an_upright_one() -> None:
+    def error(data: bytes) -> float:
+        exact = decode(data, Preprocess((96, 32))).astype(int)
+        return float(np.abs(decode(data, Preprocess((96, 32)), exact=False) - exact).mean())
+
+    upright, turned = smooth_jpeg(1600, 400, 1, (200, 50)), smooth_jpeg(400, 1600, 6, (50, 200))
+    assert error(turned) < 1.25 * error(upright)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
+import torch
+from PIL import Image, ImageOps
 
+from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking, build_classifier
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.pipeline import EngineOptions, classify, encode, map_ahead
@@ -124,3 +128,61 @@ def test_the_ranking_is_applied(nano: Any, classifier: Classifier, pictures: Pat
 def test_options_below_one_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match="must be at least 1"):
         EngineOptions(**{field: 0})
+
+
+# --- Reduced decoding ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large_photos(tmp_path: Path) -> list[str]:
+    """Soft JPEGs, eight times as large as what nano sees and more; one is turned by its EXIF."""
+    paths = []
+    generator = np.random.default_rng(1)
+    for number, size in enumerate([(900, 600), (600, 900), (1400, 530), (640, 640)]):
+        coarse = generator.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 1 else 1
+        path = tmp_path / f"{number}.jpg"
+        picture.save(path, quality=92, exif=exif)
+        paths.append(str(path))
+    return paths
+
+
+def features_of(paths: list[str], encoder: Any, exact: bool, cache: FeatureCache | None = None) -> np.ndarray:
+    batches = encode(paths, encoder, EngineOptions(exact_decode=exact), cache)
+    return np.concatenate([batch.features for batch in batches])
+
+
+def test_reduced_decoding_hardly_moves_the_features(nano: Any, large_photos: list[str]) -> None:
+    exact, reduced = features_of(large_photos, nano, True), features_of(large_photos, nano, False)
+    assert not np.array_equal(exact, reduced), "nothing was reduced"
+    cosines = np.sum(exact * reduced, axis=1)
+    assert cosines.mean() > 0.995, cosines
+
+
+def test_exact_decoding_is_open_clips(nano: Any, large_photos: list[str]) -> None:
+    transform = open_clip.create_model_from_pretrained(f"local-dir:{nano.files.weights.parent}")[1]
+    for path, ours in zip(large_photos, features_of(large_photos, nano, True), strict=True):
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        with torch.no_grad():
+            theirs = nano.model.encode_image(transform(upright)[None], normalize=True).numpy()[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_small_pictures_are_never_reduced(nano: Any, pictures: Path) -> None:
+    paths = [str(path) for path in pictures.iterdir()]
+    np.testing.assert_array_equal(features_of(paths, nano, True), features_of(paths, nano, False))
+
+
+def test_the_cache_keeps_the_two_ways_of_decoding_apart(
+    nano: Any, large_photos: list[str], tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    reduced = features_of(large_photos, nano, False, cache)
+    np.testing.assert_array_equal(
+        features_of(large_photos, nano, True, cache), features_of(large_photos, nano, True)
+    )
+    np.testing.assert_array_equal(features_of(large_photos, nano, False, cache), reduced)
+    cache.close()

@@ -37,8 +37,8 @@ def found(*paths: str, **options: tuple[str, ...]) -> list[str | ImageFailure]:
 
 
 def test_a_folder_is_walked_by_name_each_folder_as_a_whole() -> None:
-    touch("in/b.png", "in/a.png", "in/B.png", "in/a/2.png", "in/a/10.png", "in/ä.png")
-    assert found("in") == ["in/B.png", "in/a/10.png", "in/a/2.png", "in/a.png", "in/b.png", "in/ä.png"]
+    touch("in/b.png", "in/a.png", "in/C.png", "in/a/2.png", "in/a/10.png", "in/ä.png")
+    assert found("in") == ["in/C.png", "in/a/10.png", "in/a/2.png", "in/a.png", "in/b.png", "in/ä.png"]
 
 
 def test_inputs_keep_the_order_in_which_they_are_named() -> None:
@@ -81,6 +81,7 @@ def test_names_that_look_like_globs_are_taken_as_they_are() -> None:
     assert found("a[1].png", "in [2024]") == ["a[1].png", "in [2024]/b*.png"]
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="every name is UTF-8 there")
 def test_names_that_are_not_utf8_keep_their_bytes() -> None:
     Path("in").mkdir()
     with open(b"in/caf\xe9.png", "w"):  # noqa: PTH123 (bytes)

@@ -256,6 +256,6 @@ def _write(
                 summary.add(outcome)
     except KeyboardInterrupt:
         if sink is not None and sink.partial is not None and sink.images:
-            console.note(f"{sink.images} images are in {sink.partial}; run it again to go on from there")
+            console.note(f"interrupted: {sink.images} images are in {sink.partial}; run it again to go on")
         raise
     return summary

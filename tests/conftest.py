@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ os.environ |= {
 }
 for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN"):
     os.environ.pop(_name, None)
+
+import huggingface_hub.constants  # noqa: E402, F401 (reads the environment now, not in a test that changes it)
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -55,7 +58,7 @@ def run_cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(sys, "argv", ["clipcli", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as exit_:
             main()
         out, err = capfd.readouterr()
         return Result(int(exit_.value.code or 0), out, err)

@@ -26,7 +26,7 @@ demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves prediction
 test: $(VENV)/dev ## Run all tests
 	$(BIN)/pytest
 
-test-fast: $(VENV)/dev ## Run the tests that take less than seconds
+test-fast: $(VENV)/dev ## Run all tests but the slow ones
 	$(BIN)/pytest -m "not slow"
 
 lint: $(VENV)/dev ## Check style, formatting and types

@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--images", default=str(ROOT / "examples"))
     parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--classes", type=int, default=20, help="for the comparison of prompts")
     parser.add_argument("--cached", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
 
@@ -159,7 +160,7 @@ def main() -> None:
     )
     report("classify", seconds, len(paths), "images")
 
-    names = [spec.name for spec in prompts.load_classes("imagenet")[:20]]
+    names = [spec.name for spec in prompts.load_classes("imagenet")[: arguments.classes]]
     eighty = list(prompts.load_templates(["imagenet80"]))
     many = prompts.build_prompts([prompts.ClassSpec(name) for name in names], eighty)
     seconds = in_turn(
@@ -170,7 +171,7 @@ def main() -> None:
         },
         min(arguments.repeats, 3),
     )
-    report("prompts, 20 classes x 80 templates", seconds, len(names) * len(eighty), "prompts")
+    report(f"prompts, {len(names)} classes x 80 templates", seconds, len(names) * len(eighty), "prompts")
     if arguments.cached:
         cached(arguments.model, paths, arguments.cached)
 

@@ -347,7 +347,12 @@ def test_interrupted_it_says_where_the_rows_are_and_goes_on(
     output = tmp_path / "out.csv"
     partial = tmp_path / "out.csv.partial"
     command = ["classify", str(folder), *LABELS, *NANO, "-b", "4", "-o", str(output)]
-    process = subprocess.Popen([sys.executable, "-m", "clipcli", *command], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipcli", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+    )
     while process.poll() is None and (not partial.exists() or partial.stat().st_size < 4000):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)

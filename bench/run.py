@@ -96,6 +96,18 @@ def report(title: str, seconds: dict[str, list[float]], amount: int, unit: str) 
         print(f"  {name:<34}{rate:>9.1f} {unit}/s   {statistics.median(ratios):>6.2f}x {spread}")
 
 
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds and peak megabytes of a process, started by a small one: memory at the fork would count."""
+    launcher = "import resource, subprocess, sys, time; start = time.perf_counter();"
+    launcher += "subprocess.run(sys.argv[1:], check=True); print(time.perf_counter() - start,"
+    launcher += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+    done = subprocess.run(
+        [sys.executable, "-c", launcher, *command], stdout=subprocess.PIPE, text=True, check=True
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    return seconds, megabytes
+
+
 def cached(model: str, paths: list[str], amount: int) -> None:
     """Whole processes: everything encoded, then everything from the cache; and their memory."""
     with tempfile.TemporaryDirectory() as name:
@@ -113,14 +125,10 @@ def cached(model: str, paths: list[str], amount: int) -> None:
             ("all, cached", names),
         ):
             Path(name, "list").write_text("\n".join(some))
-            start = time.perf_counter()
             command = [sys.executable, "-m", "clipcli", "classify", "--from-file", f"{name}/list", "-q"]
             command += ["-c", "imagenet", "-t", "photo", "-m", model, "--cache", f"{name}/cache"]
-            process = subprocess.Popen([*command, "-o", f"{name}/out.csv"])
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            assert status == 0
-            rate, memory = len(some) / seconds, usage.ru_maxrss / 1024
+            seconds, memory = measured([*command, "-o", f"{name}/out.csv"])
+            rate = len(some) / seconds
             print(f"  {label:<34}{rate:>9.1f} images/s   {seconds:>7.1f} s   peak {memory:.0f} MB")
 
 

@@ -351,7 +351,8 @@ def test_interrupted_it_says_where_the_rows_are_and_goes_on(
         [sys.executable, "-m", "clipcli", *command],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+        # a background shell ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     while process.poll() is None and (not partial.exists() or partial.stat().st_size < 4000):
         time.sleep(0.005)

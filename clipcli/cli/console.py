@@ -97,9 +97,10 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    names, *others = columns
+    table = Table(Column(names, no_wrap=True, overflow="fold"), *others, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(_escaped, row))
     Console(highlight=False).print(table)
@@ -202,9 +203,10 @@ class PredictionTable:
     def print(self) -> None:
         """Print the table, and how many images it leaves out."""
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table("image", *(f"{rank}." for rank in range(1, self.top_k + 1)), box=None, pad_edge=False)
+        image = Column("image", no_wrap=True, overflow="fold")
+        table = Table(image, *(f"{rank}." for rank in range(1, self.top_k + 1)), box=None, pad_edge=False)
         for outcome in self.shown:
             table.add_row(*map(_escaped, _cells(outcome)))
         Console(highlight=False).print(table)
@@ -217,5 +219,5 @@ def _cells(outcome: Outcome) -> list[str]:
 
     image = outcome.image.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(outcome, ImageFailure):
-        return [image, outcome.reason]
+        return [image, "(failed)"]  # the reason is on stderr and in the file
     return [image, *(f"{prediction.label} {prediction.score:.3f}" for prediction in outcome.predictions)]

@@ -21,18 +21,19 @@ def list_models(
     from clipcli import models
 
     rows = models.list_models(pattern)
-    columns = ["model", "weights", "params (M)", "ImageNet top-1 (%)", "licence", "cached", "note"]
+    columns = ["model", "params (M)", "ImageNet top-1 (%)", "licence", "cached", "note"]
     console.print_table(
         columns,
         [
             [
                 row.name,
-                f"{row.model_name}:{row.pretrained}" if row.summary and row.pretrained else "",
                 _number(row.params_m),
                 _number(row.imagenet_top1),
                 row.licence,
                 "yes" if row.cached else "",
-                row.summary,
+                f"{row.summary} ({row.model_name}:{row.pretrained})"
+                if row.pretrained and row.summary
+                else row.summary,
             ]
             for row in rows
         ],

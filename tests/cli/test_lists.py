@@ -24,7 +24,7 @@ def test_models_list(run_cli: Cli) -> None:
     assert rows[0]["cached"] == "yes"
     filtered = table(run_cli("models", "list", "siglip2"))
     assert filtered[0]["model"] == "accurate"
-    assert all("SigLIP2" in row["model"] + row["weights"] for row in filtered)
+    assert all("SigLIP2" in row["model"] + row["note"] for row in filtered)
     assert "no model matches" in run_cli("models", "list", "nothing-like-it").err
 
 

@@ -202,16 +202,18 @@ class OpenClipEncoder:
 
     def _tokenize(self, texts: Sequence[str]) -> TokenArray:
         """(M, context_length) token ids; warns of each text that had to be cut."""
-        tokens = self.tokenizer(list(texts)).numpy()
-        if not getattr(self.tokenizer, "tokenizer_mode", ""):
-            one_more = self.tokenizer(list(texts), context_length=self.context_length + 1).numpy()
-            for index in np.flatnonzero(one_more[:, -1] != self._pad_id).tolist():
-                warnings.warn(
-                    f"prompt longer than {self.context_length} tokens, its end is not seen: {texts[index]!r}",
-                    ClipcliWarning,
-                    stacklevel=3,
-                )
-        return np.asarray(tokens)
+        if getattr(self.tokenizer, "tokenizer_mode", ""):  # its end token stands last, whatever the length
+            return np.asarray(self.tokenizer(list(texts)).numpy())
+        with_one_more = self.tokenizer(list(texts), context_length=self.context_length + 1).numpy()
+        tokens = np.asarray(with_one_more[:, :-1])
+        for index in np.flatnonzero(with_one_more[:, -1] != self._pad_id).tolist():
+            tokens[index] = self.tokenizer([texts[index]])[0].numpy()
+            warnings.warn(
+                f"prompt longer than {self.context_length} tokens, its end is not seen: {texts[index]!r}",
+                ClipcliWarning,
+                stacklevel=3,
+            )
+        return tokens
 
     @property
     def _pad_id(self) -> int:

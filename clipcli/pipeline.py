@@ -51,6 +51,12 @@ class EngineOptions:
             if value is not None and value < 1:
                 raise UsageError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
 
+    @property
+    def cache_suffix(self) -> str:
+        """What of this decides which features an image has, or whether it has any."""
+        limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
+        return ("-exact" if self.exact_decode else "") + limit
+
 
 class EncodedBatch(NamedTuple):
     """Some inputs in order: `images` with their features (N, D), and the failures at their places."""
@@ -130,7 +136,7 @@ def encode(
     """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
     batch_size = options.batch_size or encoder.batch_size
     workers = options.workers or available_cores()
-    store = None if cache is None else _Store(cache, encoder.cache_key + ("-exact" * options.exact_decode))
+    store = None if cache is None else _Store(cache, encoder.cache_key + options.cache_suffix)
 
     def fetch(image: str | ImageFailure) -> _Fetched:
         return _fetch(image, encoder.preprocess, options, store)

@@ -169,6 +169,10 @@ def test_a_text_past_the_context_length_is_named(nano: OpenClipEncoder) -> None:
     with pytest.warns(ClipcliWarning, match=r"longer than 24 tokens.*'cat cat"):
         features = nano.encode_texts([long, "dog"])
     assert features.shape == (2, 192)
+    tokens = nano.tokenizer([long, "dog"])
+    with torch.no_grad():
+        expected = nano.model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
 def test_a_text_of_exactly_the_context_length_is_not_a_warning(nano: OpenClipEncoder) -> None:

@@ -186,3 +186,13 @@ def test_the_cache_keeps_the_two_ways_of_decoding_apart(
     )
     np.testing.assert_array_equal(features_of(large_photos, nano, False, cache), reduced)
     cache.close()
+
+
+def test_the_cache_does_not_lift_the_limit_of_pixels(
+    nano: Any, large_photos: list[str], tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    features_of(large_photos, nano, False, cache)
+    (batch,) = encode(large_photos, nano, EngineOptions(max_pixels=600_000), cache)
+    assert [isinstance(outcome, ImageFailure) for outcome in batch.outcomes] == [False, False, True, False]
+    cache.close()

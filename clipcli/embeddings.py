@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +14,7 @@ import numpy as np
 from clipcli import __version__
 from clipcli.classifier import Classifier
 from clipcli.errors import OutputError, UsageError
-from clipcli.records import Activation
+from clipcli.records import Activation, Float32Array
 
 _KIND = "clipcli class embeddings"
 
@@ -89,34 +90,51 @@ def load_classifier(path: Path) -> Classifier:
                 raise UsageError(
                     f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
                 )
-            embeddings = np.asarray(file.get_tensor("class_embeddings"), dtype=np.float32)
+            return _from_metadata(metadata, _read_embeddings(file, metadata))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
-    return _from_metadata(metadata, embeddings, path)
 
 
-def _from_metadata(metadata: dict[str, Any], embeddings: Any, path: Path) -> Classifier:
-    try:
-        classnames = tuple(metadata["classnames"])
-        if embeddings.ndim != 2 or len(embeddings) != len(classnames):
-            raise ValueError(f"{len(classnames)} labels, but embeddings of shape {embeddings.shape}")
-        if metadata["activation"] not in get_args(Activation):
-            raise ValueError(f"activation {metadata['activation']!r}")
-        bias = metadata["logit_bias"]
-        return Classifier(
-            classnames=classnames,
-            class_embeddings=embeddings,
-            logit_scale=float(metadata["logit_scale"]),
-            logit_bias=None if bias is None else float(bias),
-            activation=metadata["activation"],
-            fingerprint=metadata["fingerprint"],
-            provenance=dict(metadata["provenance"]),
-            prompts=tuple(tuple(prompts) for prompts in metadata["prompts"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
+def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
+    """The tensor (C, D), once its header agrees with the metadata: a damaged one may claim gigabytes."""
+    stored = file.get_slice("class_embeddings")
+    labels, shape = len(_texts(metadata["classnames"])), stored.get_shape()
+    if len(shape) != 2 or shape[0] != labels or stored.get_dtype() != "F32":
+        raise ValueError(f"{labels} labels, but embeddings of shape {shape}, type {stored.get_dtype()}")
+    embeddings: Float32Array = file.get_tensor("class_embeddings")
+    if not np.isfinite(embeddings).all():
+        raise ValueError("an embedding that is not a number")
+    return embeddings
+
+
+def _from_metadata(metadata: dict[str, Any], embeddings: Float32Array) -> Classifier:
+    if metadata["activation"] not in get_args(Activation):
+        raise ValueError(f"activation {metadata['activation']!r}")
+    bias = metadata["logit_bias"]
+    return Classifier(
+        classnames=_texts(metadata["classnames"]),
+        class_embeddings=embeddings,
+        logit_scale=_finite(metadata["logit_scale"]),
+        logit_bias=None if bias is None else _finite(bias),
+        activation=metadata["activation"],
+        fingerprint=_texts([metadata["fingerprint"]])[0],
+        provenance=dict(metadata["provenance"]),
+        prompts=tuple(_texts(prompts) for prompts in metadata["prompts"]),
+    )
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("expected a list of texts")
+    return tuple(values)
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} is not a number to calculate with")
+    return number
 
 
 def _metadata(classifier: Classifier) -> dict[str, Any]:

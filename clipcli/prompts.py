@@ -12,6 +12,8 @@ import importlib.util
 import io
 import json
 import re
+import reprlib
+import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +36,19 @@ _FROM_OPEN_CLIP = {
     "imagenet7": ("SIMPLE_IMAGENET_TEMPLATES", "the seven templates that did best together on ImageNet"),
     "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", "the 80 templates of the CLIP paper for ImageNet"),
 }
+MAX_BYTES = 256_000_000
+"""Larger class and template files are refused before they are read."""
+
+MAX_TEXT = 4096
+"""Longer labels, names and templates are refused: models read some 77 tokens, and long words take minutes."""
+
 _SENTENCE_WORDS = 6
+_MAX_DEPTH = 64
+_MAX_ALIASED = 1_000_000  # nodes that the aliases of a YAML file stand for
+_SHOWN_EMPTY = 10
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 _CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
 
 
@@ -46,7 +60,7 @@ class PromptSet:
     prompts: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClassSpec:
     """One class of a class list.
 
@@ -100,7 +114,7 @@ def load_templates(references: Sequence[str] = ()) -> tuple[str, ...]:
     """Resolve `--templates` values and join them: each a set's name, a file, or a template.
 
     Raises:
-        PromptError: no such set or file, or a template without a placeholder.
+        PromptError: no such set or file, or a template that is too long or has no placeholder.
     """
     found = [template for reference in references or (DEFAULT_TEMPLATES,) for template in _resolve(reference)]
     return tuple(dict.fromkeys(found))
@@ -113,9 +127,11 @@ def _resolve(reference: str) -> tuple[str, ...]:
     if re.fullmatch(r"[\w-]+", reference) and _is_file(shipped):
         return _read_templates(shipped)
     if PLACEHOLDER.search(reference):
+        _check_text(reference, "--templates")
         return (reference,)
     if _is_file(Path(reference)):
         return _read_templates(Path(reference))
+    _refuse_pipe(Path(reference))
     raise PromptError(*_unknown_templates(reference))
 
 
@@ -130,9 +146,10 @@ def _unknown_templates(reference: str) -> tuple[str, str]:
 def _read_templates(path: Path) -> tuple[str, ...]:
     templates = []
     for number, line in _content_lines(_read_text(path), str(path)):
+        _check_text(line, f"{path}:{number}")
         if not PLACEHOLDER.search(line):
             raise PromptError(
-                f"{path}:{number}: template without a placeholder: {line!r}",
+                f"{path}:{number}: template without a placeholder: {_SHORT.repr(line)}",
                 "Write {} where the class name belongs.",
             )
         templates.append(line)
@@ -189,6 +206,7 @@ def load_classes(reference: str) -> list[ClassSpec]:
     shipped = LIBRARY / "classes" / f"{reference}.txt"
     path = shipped if re.fullmatch(r"[\w-]+", reference) and _is_file(shipped) else Path(reference)
     if not _is_file(path):
+        _refuse_pipe(path)
         near = difflib.get_close_matches(reference, list_class_lists(), 1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise PromptError(
@@ -202,13 +220,16 @@ def load_classes(reference: str) -> list[ClassSpec]:
 
 
 def check_classes(specs: Sequence[ClassSpec]) -> None:
-    """Refuse an empty list and labels that stand twice, naming both places.
+    """Refuse an empty list, texts that no model can read, and labels that stand twice, naming both places.
 
     Raises:
-        PromptError: either.
+        PromptError: any of these.
     """
     if not specs:
         raise PromptError("no labels given", 'Use --labels "cat,dog", --label or --classes FILE.')
+    for spec in specs:
+        for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts):
+            _check_text(text, spec.where or "labels")
     _refuse_repeated((spec.label, spec.where) for spec in specs)
 
 
@@ -218,8 +239,16 @@ def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
     for label, where in labels:
         if label in first:
             hint = f"First in {first[label]}." if first[label] not in ("", where) else ""
-            raise PromptError(f"{where or 'labels'}: label {label!r} stands twice", hint)
+            raise PromptError(f"{where or 'labels'}: label {_SHORT.repr(label)} stands twice", hint)
         first[label] = where
+
+
+def _check_text(text: str, where: str) -> None:
+    """Every text that goes to a model and into the output passes here."""
+    if len(text) > MAX_TEXT:
+        raise PromptError(f"{where}: a text of {len(text)} characters, the limit is {MAX_TEXT}")
+    if "\0" in text or (not text.isascii() and _LONE_SURROGATE.search(text)):
+        raise PromptError(f"{where}: not UTF-8 text: {_SHORT.repr(text)}", "Save the file as UTF-8.")
 
 
 def _read_lines(text: str, where: str) -> list[ClassSpec]:
@@ -238,13 +267,26 @@ def _read_csv(text: str, where: str) -> list[ClassSpec]:
     rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True)
     try:
         columns = [column.strip().lower() for column in next(rows, ())]
-        if "label" not in columns:
-            found = ", ".join(filter(None, columns)) or "nothing"
-            raise PromptError(f"{where}:1: no column named 'label'", f"Found: {found}.")
-        specs = [_csv_spec(columns, cells, f"{where}:{rows.line_num}") for cells in rows]
+        _check_columns(columns, f"{where}:1")
+        specs, empty = [], _EmptyLines(where)
+        for cells in rows:
+            if spec := _csv_spec(columns, cells, f"{where}:{rows.line_num}"):
+                specs.append(spec)
+            else:
+                empty.add(rows.line_num)
     except csv.Error as error:
         raise PromptError(f"{where}:{rows.line_num}: not valid CSV: {error}") from None
-    return [spec for spec in specs if spec is not None]
+    empty.report_others()
+    return specs
+
+
+def _check_columns(columns: list[str], where: str) -> None:
+    if "label" not in columns:
+        found = ", ".join(filter(None, columns))[:MAX_TEXT] or "nothing"
+        raise PromptError(f"{where}: no column named 'label'", f"Found: {found}.")
+    for key in sorted({"label", *_CLASS_KEYS}):
+        if columns.count(key) > 1:
+            raise PromptError(f"{where}: column {key!r} stands twice")
 
 
 def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | None:
@@ -252,7 +294,6 @@ def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | N
         raise PromptError(f"{where}: more cells than columns", "Put a cell that holds a comma in quotes.")
     known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *_CLASS_KEYS}}
     if not any(cell.strip() for cell in known.values()):
-        _warn(f"{where}: empty line left out")
         return None
     return _spec(known.get("label"), known, where)
 
@@ -263,13 +304,20 @@ def _read_json(text: str, where: str) -> list[ClassSpec]:
         return dict(pairs)
 
     try:
-        content = json.loads(text, object_pairs_hook=unique)
+        content = json.loads(  # numbers as they are written: 1.10 is a label
+            text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=str
+        )
     except json.JSONDecodeError as error:
         raise PromptError(f"{where}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise PromptError(f"{where}: nested too deeply") from None
     return _from_content(content, where)
 
 
-class _TextLoader(yaml.SafeLoader):
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it was built
+
+
+class _TextLoader(_Loader):  # type: ignore[misc]
     """Scalars as they are written, but null: `no`, `1.10` and `010` are labels, no boolean and no numbers."""
 
 
@@ -277,26 +325,59 @@ _TextLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_TextLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
+}
 
 
 def _read_yaml(text: str, where: str) -> list[ClassSpec]:
     try:
-        node = yaml.compose(text, Loader=_TextLoader)
-        _refuse_repeated((str(key.value), f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
-        content = yaml.load(text, Loader=_TextLoader)
+        _check_yaml(text, where)
+        loader = _TextLoader(text)
+        node = loader.get_single_node()
+        _refuse_repeated((key.value, f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
+        content = None if node is None else loader.construct_document(node)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = text.count("\n", 0, text.find(chr(error.character))) + 1
         raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PromptError(f"{where}:{line}: not valid YAML: {error.problem}") from None
+        raise PromptError(f"{where}:{line}: not valid YAML: {str(error.problem)[:MAX_TEXT]}") from None
     return _from_content(content, where)
 
 
-def _label_nodes(node: yaml.Node | None) -> list[yaml.Node]:
+def _check_yaml(text: str, where: str) -> None:
+    """Refuse deep nesting, on which composing ends the process, and aliases that unfold to a flood."""
+    open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and nodes before each
+    sizes: dict[str | None, int] = {}
+    nodes = aliased = 0
+    event: Any
+    for event in yaml.parse(text, Loader=_TextLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+        elif isinstance(event, yaml.AliasEvent):
+            aliased += sizes.get(event.anchor, 1)
+            nodes += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.pop(event.anchor, None)
+                open_.append((event.anchor, nodes))
+        if len(open_) > _MAX_DEPTH or aliased > _MAX_ALIASED:
+            reason = "nested too deeply" if len(open_) > _MAX_DEPTH else "aliases stand for too much"
+            raise PromptError(f"{where}:{event.start_mark.line + 1}: {reason}")
+
+
+def _label_nodes(node: yaml.Node | None) -> list[yaml.ScalarNode]:
     if isinstance(node, yaml.MappingNode):
-        return [key for key, _ in node.value]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+        labels = [key for key, _ in node.value]
+    else:
+        labels = node.value if isinstance(node, yaml.SequenceNode) else []
+    return [label for label in labels if isinstance(label, yaml.ScalarNode)]
 
 
 def _from_content(content: Any, where: str) -> list[ClassSpec]:
@@ -304,21 +385,21 @@ def _from_content(content: Any, where: str) -> list[ClassSpec]:
     if isinstance(content, list):
         return [_spec(label, {}, where) for label in content]
     if isinstance(content, dict):
-        return [
-            _spec(label, _fields(value, f"{where}: class {label!r}"), where)
-            for label, value in content.items()
-        ]
+        return [_spec(label, _fields(value, label, where), where) for label, value in content.items()]
     raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
 
 
-def _fields(value: Any, where: str) -> dict[str, Any]:
+def _fields(value: Any, label: Any, where: str) -> dict[str, Any]:
     if isinstance(value, list):
         return {"prompts" if _are_sentences(value) else "aliases": value}
     if not isinstance(value, dict):
         return {"name": value}
     unknown = sorted(map(str, set(value) - _CLASS_KEYS))
     if unknown:
-        raise PromptError(f"{where}: unknown key {unknown[0]!r}", "Known: name, aliases, context, prompts.")
+        raise PromptError(
+            f"{where}: class {_SHORT.repr(label)}: unknown key {_SHORT.repr(unknown[0])}",
+            "Known: name, aliases, context, prompts.",
+        )
     return value
 
 
@@ -326,8 +407,9 @@ def _are_sentences(items: list[Any]) -> bool:
     """CuPL-style lists hold sentences, other lists hold aliases: most items end in a stop or are long."""
     sentences = [
         text
-        for text in map(str, items)
-        if text.rstrip().endswith((".", "!", "?")) or len(text.split()) >= _SENTENCE_WORDS
+        for text in items
+        if isinstance(text, str)
+        and (text.rstrip().endswith((".", "!", "?")) or len(text.split()) >= _SENTENCE_WORDS)
     ]
     return len(sentences) * 2 > len(items)
 
@@ -347,12 +429,12 @@ def _spec(label: Any, fields: dict[str, Any], where: str) -> ClassSpec:
 
 
 def _text(value: Any, where: str) -> str:
-    """A text, a number as text, or nothing; anything else stands where no text was expected."""
+    """A text or nothing; anything else stands where no text was expected."""
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise PromptError(f"{where}: expected a text, found {value!r}")
-    return str(value).strip()
+    if not isinstance(value, str):
+        raise PromptError(f"{where}: expected a text, found {_SHORT.repr(value)}")
+    return value.strip()
 
 
 def _texts(value: Any, where: str, separators: str) -> tuple[str, ...]:
@@ -409,8 +491,22 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _refuse_pipe(path: Path) -> None:
+    """Say of a pipe or device that it is none of the files that are read: reading one may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISDIR(mode):
+        raise PromptError(f"{path}: not a regular file", "Write the list to a file first.")
+
+
 def _read_text(path: Path) -> str:
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            limit = f"the limit is {MAX_BYTES / 1e6:.0f} MB"
+            raise PromptError(f"{path}: too large: {size / 1e6:.0f} MB, {limit}")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
@@ -420,15 +516,34 @@ def _read_text(path: Path) -> str:
 
 
 def _content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without comments; an empty line between others is reported."""
+    """Numbered lines without comments; empty lines between others are reported."""
     lines = text.split("\n")  # `splitlines` would part labels at rarer characters too
     while lines and not lines[-1].strip():
         lines.pop()
+    empty = _EmptyLines(where)
     for number, line in enumerate(lines, 1):
         if not line.strip():
-            _warn(f"{where}:{number}: empty line left out")
+            empty.add(number)
         elif not line.lstrip().startswith("#"):
             yield number, line.strip()
+    empty.report_others()
+
+
+class _EmptyLines:
+    """Reports empty lines: the first ones by their numbers, the others by how many they are."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if self.count <= _SHOWN_EMPTY:
+            _warn(f"{self.where}:{number}: empty line left out")
+
+    def report_others(self) -> None:
+        if self.count > _SHOWN_EMPTY:
+            _warn(f"{self.where}: {self.count - _SHOWN_EMPTY} more empty lines left out")
 
 
 def _description(path: Path) -> str:

@@ -378,7 +378,7 @@ def test_yaml_scalars_are_taken_as_written(tmp_path: Path) -> None:
         (".json", '[" "]', ": a class without a label"),
         (".json", '[{"label": "cat"}]', ": expected a text, found {'label': 'cat'}"),
         (".json", '{"cat": true}', ": expected a text, found True"),
-        (".json", '{"cat": {"aliases": {"x": 1}}}', ": expected a text, found {'x': 1}"),
+        (".json", '{"cat": {"aliases": {"x": 1}}}', ": expected a text, found {'x': '1'}"),
         (".json", '{"cat": {"alias": ["x"]}}', ": class 'cat': unknown key 'alias'"),
         (".json", '{"cat": {"label": "dog"}}', ": class 'cat': unknown key 'label'"),
         (".json", '{"cat": 1, "cat": 2}', ": label 'cat' stands twice"),

@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 _HOME = tempfile.mkdtemp(prefix="clipcli-tests-")
@@ -28,6 +29,15 @@ for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN"):
     os.environ.pop(_name, None)
 
 import huggingface_hub.constants  # noqa: E402, F401 (reads the environment now, not in a test that changes it)
+
+settings.register_profile("ci", derandomize=True, database=None, deadline=5000, max_examples=60)
+settings.register_profile(
+    "fuzz",
+    deadline=5000,
+    max_examples=10 * int(os.environ.get("FUZZ_SECONDS", "60")),
+    print_blob=True,
+)
+settings.load_profile("ci")  # `make fuzz` takes the other
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIPCLI := $(BIN)/clipcli
+FUZZ_SECONDS ?= 600
+SOAK_IMAGES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint fix bench clean
+.PHONY: help demo test test-fast fuzz soak lint fix bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +30,12 @@ test: $(VENV)/dev ## Run all tests
 
 test-fast: $(VENV)/dev ## Run all tests but the slow ones
 	$(BIN)/pytest -m "not slow"
+
+fuzz: $(VENV)/dev ## Feed every parser damaged files (FUZZ_SECONDS=600); what fails is left in fuzz-failures/
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -s -m "not slow" --hypothesis-profile fuzz
+
+soak: $(VENV)/dev ## Classify many images, 2 % of them broken, and check every row (SOAK_IMAGES=100000)
+	SOAK_IMAGES=$(SOAK_IMAGES) $(BIN)/pytest tests/fuzz/test_soak.py -s
 
 lint: $(VENV)/dev ## Check style, formatting and types
 	$(BIN)/ruff check .

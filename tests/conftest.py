@@ -34,7 +34,7 @@ settings.register_profile("ci", derandomize=True, database=None, deadline=5000, 
 settings.register_profile(
     "fuzz",
     deadline=5000,
-    max_examples=10 * int(os.environ.get("FUZZ_SECONDS", "60")),
+    max_examples=2 * int(os.environ.get("FUZZ_SECONDS", "60")),
     print_blob=True,
 )
 settings.load_profile("ci")  # `make fuzz` takes the other

@@ -44,7 +44,7 @@ def test_damaged_images_are_decoded_or_refused(tmp_path: Path) -> None:
             ROOT / "fuzz-failures",
         )
     else:
-        seed, count, seconds, folder = "0", 5000, 600, tmp_path
+        seed, count, seconds, folder = "0", 10_000, 600, tmp_path
     folder.mkdir(exist_ok=True)
     sys.stderr.write(f"seed {seed}\n")
     command = [sys.executable, SCRIPT, seed, str(count), str(seconds), folder]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-IMAGES = int(os.environ.get("SOAK_IMAGES", "1500"))
+IMAGES = int(os.environ.get("SOAK_IMAGES", "1000"))
 BROKEN = IMAGES // 50
 COMPARED = min(IMAGES, 5000)
 MOST_MEGABYTES = 1500

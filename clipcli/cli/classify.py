@@ -157,6 +157,12 @@ def classify(
             rich_help_panel=_ENGINE,
         ),
     ] = False,
+    truncated: Annotated[
+        Literal["error", "ok"],
+        typer.Option(
+            "--truncated", help="ok: use what can be read of a damaged image.", rich_help_panel=_ENGINE
+        ),
+    ] = "error",
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
@@ -172,13 +178,14 @@ def classify(
     """
     from clipcli import pipeline
     from clipcli.classifier import Classifier, Ranking, build_classifier
-    from clipcli.images import MAX_PIXELS
+    from clipcli.images import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
     from clipcli.sinks import Layout
     from clipcli.sources import Inputs
 
+    rely_on_max_pixels()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    engine = pipeline.EngineOptions(batch_size, workers, limit, exact_decode)
+    engine = pipeline.EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated))
     found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else output is None and not format_name and sys.stdout.isatty()

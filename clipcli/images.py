@@ -135,6 +135,8 @@ def read_file(path: str) -> bytes:
     """Read a regular file; a pipe or device is refused, because reading one may never end."""
     try:
         status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
         if status.st_size > MAX_BYTES:

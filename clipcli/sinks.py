@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, TypeAlias
 
 from clipcli.errors import OutputError, UsageError
+from clipcli.images import IMAGE_SUFFIXES
 from clipcli.records import ImageFailure, Outcome
 
 LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
@@ -142,6 +143,10 @@ class Sink(ABC):
             )
         if path.is_dir():
             raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise UsageError(
+                f"{path} is named like an image", "The next run would read it; use .csv, say, and --format."
+            )
         if path.is_file() or not path.exists():
             self.target = path.resolve() if path.is_symlink() else path
             self.partial = self.target.with_name(self.target.name + ".partial")

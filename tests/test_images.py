@@ -481,8 +481,8 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("missing.jpg", "no such file"),
-        ("", "not a regular file"),
-        ("folder", "not a regular file"),
+        ("", "a folder, not an image"),
+        ("folder", "a folder, not an image"),
         ("folder/loop.jpg", "[Ss]ymbolic link"),
         ("x" * 300, "[Nn]ame too long"),
         ("nul\0.jpg", "null"),

@@ -28,6 +28,7 @@ LONG_COLUMNS = {"image": str, "rank": int, "label": str, "score": float, "cosine
 _ROWS_A_GROUP = 10_000
 _XLSX_MAX_ROWS = 1_048_576
 _XLSX_MAX_COLUMNS = 16_384
+_XLSX_MAX_TEXT = 32_767
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -47,6 +48,7 @@ class Layout:
     """
 
     def __init__(self, name: LayoutName, top_k: int, classnames: Sequence[str]) -> None:
+        self.classnames = tuple(classnames)
         self.top_k = min(top_k, len(classnames))
         self.columns: dict[str, type]
         self.rows: Callable[[Outcome], Iterator[Row]]
@@ -317,6 +319,8 @@ class XlsxSink(Sink):
                 f"{len(layout.columns)} columns are more than a sheet has",
                 "Use .csv or .parquet, or --layout long.",
             )
+        for classname in layout.classnames:
+            _check_length(classname)
 
     def _open(self) -> None:
         from openpyxl import Workbook
@@ -347,6 +351,7 @@ class XlsxSink(Sink):
         cells: list[Any] = []
         for value in row:
             if isinstance(value, str):
+                _check_length(value)
                 cell = WriteOnlyCell(self.sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(readable(value))))
                 cell.data_type = "s"
                 cells.append(cell)
@@ -359,6 +364,16 @@ class XlsxSink(Sink):
         packed = io.BytesIO()  # small beside the sheets, and a full disk leaves no half-closed archive
         self.workbook.save(packed)
         self.partial.write_bytes(packed.getbuffer())
+
+
+def _check_length(text: str) -> None:
+    """Refuse what openpyxl would cut without a word."""
+    length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if length > _XLSX_MAX_TEXT:
+        raise OutputError(
+            f"a text of {length} characters is more than an XLSX cell holds: {text[:40]}…",
+            "Use .csv or .parquet.",
+        )
 
 
 SINKS: dict[str, type[Sink]] = {

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -475,6 +477,18 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(ImageError, match="not a regular file"):
         load_pixels(str(pipe), Preprocess((8, 8)))
+
+
+def test_a_file_without_permission_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret.png").write_bytes(PNG)
+    Path("secret.png").chmod(0)
+    with unprivileged(), pytest.raises(ImageError, match="Permission denied"):
+        load_pixels("secret.png", Preprocess((8, 8)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from clipcli.errors import UsageError
 from clipcli.records import ImageFailure
 from clipcli.sources import Inputs
+
+Unprivileged = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -318,11 +321,11 @@ def test_a_folder_that_vanishes_is_a_failure_and_the_walk_goes_on() -> None:
     assert last == "in/c/3.png"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_without_permission_is_a_failure() -> None:
+def test_a_folder_without_permission_is_a_failure(unprivileged: Unprivileged) -> None:
     touch("in/a/1.png", "in/b.png")
     Path("in/a").chmod(0)
-    assert found("in") == [ImageFailure("in/a", "folder cannot be read: Permission denied"), "in/b.png"]
+    with unprivileged():
+        assert found("in") == [ImageFailure("in/a", "folder cannot be read: Permission denied"), "in/b.png"]
 
 
 def test_a_file_that_vanishes_keeps_its_row() -> None:
@@ -421,11 +424,10 @@ def test_a_list_that_is_no_file_is_an_error(name: str) -> None:
         Inputs(from_file=name)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_list_without_permission_is_an_error() -> None:
+def test_a_list_without_permission_is_an_error(unprivileged: Unprivileged) -> None:
     touch("list")
     Path("list").chmod(0)
-    with pytest.raises(UsageError, match="list file cannot be read: list"):
+    with unprivileged(), pytest.raises(UsageError, match="list file cannot be read: list"):
         Inputs(from_file="list")
 
 

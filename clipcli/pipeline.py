@@ -93,6 +93,7 @@ def classify(
     ranking: Ranking | None = None,
     options: EngineOptions | None = None,
     cache: FeatureCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome an input, in input order, whatever failed.
 
@@ -103,12 +104,13 @@ def classify(
         ranking: how many labels an image, which score, when to abstain.
         options: batch size and threads.
         cache: where features made before are found, and new ones kept, batch by batch.
+        stop: asked before each batch; True ends the run early.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
     classifier.check_encoder(encoder)
-    batches = encode(images, encoder, options or EngineOptions(), cache)
+    batches = encode(images, encoder, options or EngineOptions(), cache, stop)
     return _predict(batches, classifier, ranking or Ranking())
 
 
@@ -124,6 +126,7 @@ def encode(
     encoder: Encoder,
     options: EngineOptions,
     cache: FeatureCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[EncodedBatch]:
     """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
     batch_size = options.batch_size or encoder.batch_size
@@ -134,7 +137,7 @@ def encode(
         return _fetch(image, encoder.preprocess, options, store)
 
     fetched = map_ahead(fetch, images, workers, look_ahead=2 * batch_size + workers)
-    while batch := list(islice(fetched, batch_size)):
+    while not stop() and (batch := list(islice(fetched, batch_size))):
         vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
         yield EncodedBatch([one.outcome for one in batch], features)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipcli.cli import console, options
+from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -202,9 +203,10 @@ def classify(
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         encoder = options.lazy_encoder(spec, device, precision, offline, store)
         classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
-        outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store)
-        with console.progress(outcomes, total, quiet) as tracked:
-            summary = _write(tracked, sink, shown)
+        with StopOnSignal() as stop:
+            outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
+            with console.progress(outcomes, total, quiet) as tracked:
+                summary = _write(tracked, sink, shown, stop)
     if shown is not None:
         shown.print()
     summary.print(str(sink.path) if sink is not None and sink.path else "", quiet)
@@ -249,7 +251,10 @@ def _at_least_one(found: Inputs) -> Iterator[str | ImageFailure]:
 
 
 def _write(
-    outcomes: Iterable[Outcome], sink: Sink | None, table: console.PredictionTable | None
+    outcomes: Iterable[Outcome],
+    sink: Sink | None,
+    table: console.PredictionTable | None,
+    stop: StopOnSignal,
 ) -> console.Summary:
     """Write every outcome as it comes."""
     summary = console.Summary()
@@ -261,8 +266,10 @@ def _write(
                 if table is not None:
                     table.add(outcome)
                 summary.add(outcome)
-    except KeyboardInterrupt:
-        if sink is not None and sink.partial is not None and sink.images:
-            console.note(f"interrupted: {sink.images} images are in {sink.partial}; run it again to go on")
-        raise
+            stop.check()
+    except (Interrupted, KeyboardInterrupt) as error:
+        kept = f" are in {sink.partial}" if sink is not None and sink.partial and sink.images else ""
+        why = str(error) or "interrupted"
+        console.note(f"{why}: {summary.images} images{kept}; run it again to go on")
+        raise typer.Exit(error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED) from None
     return summary

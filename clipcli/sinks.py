@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -152,6 +154,8 @@ class Sink(ABC):
         if path.is_file() or not path.exists():
             self.target = path.resolve() if path.is_symlink() else path
             self.partial = self.target.with_name(self.target.name + ".partial")
+            if self.target.exists() and not os.access(self.target, os.W_OK):
+                raise PermissionError(errno.EACCES, "it is read-only")  # though it could be replaced
 
     def write(self, outcome: Outcome) -> None:
         """Add the rows of one image."""

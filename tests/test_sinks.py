@@ -214,6 +214,23 @@ def test_duckdb_reads_it(file_format: str, query: str, tmp_path: Path) -> None:
     assert rows == [(f"{label}.jpg", label, 0.75) for label in HARD]
 
 
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        ("out.csv", lambda path: pd.read_csv(path, keep_default_na=False)),
+        ("out.tsv", lambda path: pd.read_csv(path, sep="\t", keep_default_na=False)),
+        ("out.parquet", pd.read_parquet),
+        ("out.xlsx", lambda path: pd.read_excel(path, keep_default_na=False)),
+    ],
+)
+def test_pandas_reads_labels_of_any_characters(path: str, reader: Any, tmp_path: Path) -> None:
+    outcomes = [scored(f"{label}.jpg", [0.75], (label,), 1) for label in HARD]
+    frame = reader(write(tmp_path / path, outcomes, Layout("long", 1, HARD)))
+    assert tuple(frame["label"]) == HARD
+    assert list(frame["image"]) == [f"{label}.jpg" for label in HARD]
+    assert set(frame["score"]) == {0.75}
+
+
 @pytest.mark.parametrize("file_format", ["csv", "tsv", "jsonl", "parquet"])
 def test_carriage_returns_do_not_part_rows(file_format: str, tmp_path: Path) -> None:
     names = ["a\rb.jpg", "a\r\nb.jpg", "\r"]
@@ -385,6 +402,20 @@ def test_a_folder_without_permission_is_an_output_error(
     with unprivileged(), pytest.raises(OutputError, match="Permission denied"):
         write(Path(f"out.{file_format}"), OUTCOMES)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_file_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o777)
+    path = Path("out.csv")
+    path.write_text("before")
+    path.chmod(0o444)
+    with unprivileged(), pytest.raises(OutputError, match=r"cannot write out\.csv: it is read-only"):
+        write(path, OUTCOMES)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [tmp_path / path]
 
 
 def test_a_target_that_becomes_a_folder_keeps_the_rows(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "DecodeOptions",
     "__version__",
     "build_classifier",
     "classify",
@@ -24,7 +25,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from clipcli.api import build_classifier, classify, load_classifier, load_model, save_classifier, to_frame
+    from clipcli.api import (
+        DecodeOptions,
+        build_classifier,
+        classify,
+        load_classifier,
+        load_model,
+        save_classifier,
+        to_frame,
+    )
 
 
 def __getattr__(name: str) -> Any:

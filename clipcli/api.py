@@ -14,6 +14,7 @@ from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking
 from clipcli.classifier import build_classifier as _build_classifier
 from clipcli.embeddings import load_classifier, save_classifier
+from clipcli.images import DEFAULT, DecodeOptions
 from clipcli.pipeline import EngineOptions
 from clipcli.records import Encoder, Outcome
 from clipcli.sinks import LONG_COLUMNS, long_rows
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
 
     from clipcli.encoder import OpenClipEncoder, Precision
 
-__all__ = ["build_classifier", "classify", "load_classifier", "load_model", "save_classifier", "to_frame"]
+__all__ = [
+    "DecodeOptions",
+    "build_classifier",
+    "classify",
+    "load_classifier",
+    "load_model",
+    "save_classifier",
+    "to_frame",
+]
 
 
 def load_model(
@@ -97,7 +106,7 @@ def classify(
     *,
     top_k: int = 5,
     batch_size: int | None = None,
-    exact_decode: bool = False,
+    decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     **ranking: Any,
 ) -> Iterator[Outcome]:
@@ -109,7 +118,7 @@ def classify(
         classifier: from `build_classifier` or `load_classifier`.
         top_k: labels an image.
         batch_size: images encoded together; None is what suits the device.
-        exact_decode: decode every image at full size, pixel for pixel as open_clip does.
+        decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: a `clipcli.cache.FeatureCache`, where features made before are found and new ones kept.
         ranking: further fields of `clipcli.classifier.Ranking`: score, min_score, min_margin.
 
@@ -122,7 +131,7 @@ def classify(
     """
     paths = [images] if isinstance(images, str | PathLike) else list(images)
     inputs = Inputs(tuple(fspath(path) for path in paths))
-    options = EngineOptions(batch_size=batch_size, exact_decode=exact_decode)
+    options = EngineOptions(batch_size=batch_size, decoding=decoding)
     return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache)
 
 

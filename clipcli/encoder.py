@@ -26,6 +26,7 @@ from open_clip.transformer import TextTransformer, text_global_pool
 
 from clipcli import __version__
 from clipcli.errors import ClipcliWarning, ModelError, UsageError, WeightsDamagedError
+from clipcli.hub import digest_in_cache, sha256_of
 from clipcli.models import ModelFiles
 from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
 
@@ -313,6 +314,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
 def _build(files: ModelFiles) -> Any:
     """Build the architecture and load the weights; random weights are impossible."""
     try:
+        _verify(files.weights)
         with _quiet(), _no_initialisation():
             model = open_clip.create_model(
                 _register(files),
@@ -323,6 +325,14 @@ def _build(files: ModelFiles) -> Any:
     except Exception as error:
         raise WeightsDamagedError(*_build_failure(files, error)) from error
     return model.eval()
+
+
+def _verify(weights: Path) -> None:
+    """Compare weights from the hub with their digest there: a flipped bit would be a wrong answer."""
+    expected = digest_in_cache(weights)
+    found = sha256_of(weights) if expected else expected
+    if found != expected:
+        raise ValueError(f"its SHA-256 is {found}, and should be {expected}")
 
 
 def _register(files: ModelFiles) -> str:
@@ -342,7 +352,7 @@ def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
             f"{files.weights} was not loaded: it is damaged, or a pickle that would run code",
             "Use a .safetensors file, or weights saved as a plain state dict.",
         )
-    reason = " ".join(text.split())[:160] or type(error).__name__
+    reason = " ".join(text.split())[:200] or type(error).__name__
     if "state_dict" in text or "size mismatch" in text:
         return (
             f"{files.weights} does not fit {files.spec.model_name}: {reason}",

@@ -140,14 +140,19 @@ def forget_damaged(weights: Path) -> bool:
     Returns:
         Whether they were removed; `locate` then downloads them again.
     """
-    if not weights.is_symlink():
+    expected = digest_in_cache(weights)
+    if expected is None or sha256_of(weights) == expected:
         return False
     blob = weights.parent / weights.readlink()
-    if not SHA256.fullmatch(blob.name) or sha256_of(blob) == blob.name:
-        return False
     for path in {weights, blob, blob.resolve()}:
         path.unlink(missing_ok=True)
     return True
+
+
+def digest_in_cache(weights: Path) -> str | None:
+    """The SHA-256 that weights in the hub's cache must have: the name of the file behind the link."""
+    name = weights.readlink().name if weights.is_symlink() else ""
+    return name if SHA256.fullmatch(name) else None
 
 
 @contextlib.contextmanager

@@ -1,28 +1,38 @@
 """Image files to model pixels: decode, orient, flatten, resize, crop.
 
-The result equals open_clip's own transform bit for bit (before normalisation), with four
+The result equals open_clip's own transform bit for bit (before normalisation), with five
 deliberate differences where that transform loses information: EXIF orientation is applied,
-transparency is composited on white, every image becomes RGB *before* resizing, and 16-bit grey
-is scaled instead of clipped. Of images longer than 16 times their width (or the reverse), only the
-part that the crop shows is resized, which may round differently.
+transparency is composited on white, every image becomes RGB *before* resizing, 16-bit grey
+is scaled instead of clipped, and colours of an embedded profile other than sRGB become sRGB.
+Of images longer than 16 times their width (or the reverse), only the part that the crop shows
+is resized, which may round differently.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import stat
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from clipcli.errors import ImageError
+from clipcli.colours import to_rgb, to_srgb
+from clipcli.errors import ImageError, UsageError
 from clipcli.records import Preprocess, Uint8Array
 
 IMAGE_SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"}
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jfif", ".jp2"}
+    | {".jpe", ".jpeg", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga"}
+    | {".tif", ".tiff", ".webp"}
 )
 """What a folder is searched for. A file named by the user is tried whatever its suffix."""
 
@@ -32,7 +42,10 @@ MAX_PIXELS = 2**28
 MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
-Image.MAX_IMAGE_PIXELS = None  # `_open` checks MAX_PIXELS itself, and says so in the image's row
+PIXELS_VERSION = 2
+"""To be raised when the same file gives other pixels, so that the cache forgets what it knew."""
+
+Truncated: TypeAlias = Literal["error", "ok"]
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,22 +57,70 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXTREME_ASPECT = 16  # beyond, resizing the whole image first would cost gigabytes
-_NOT_RASTER = {b"%PDF": "a PDF is not a raster image", b"<svg": "an SVG is not a raster image"}
-_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # Pillow would run Ghostscript on it
+_FORMATS = (  # TGA last: it has no mark of its own
+    *("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB"),
+    *("AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PCX", "ICO", "TGA"),
+)
+_NOT_IMAGES = {
+    b"%PDF": "a PDF is not a raster image",
+    b"%!PS": "a PostScript file is not a raster image",
+    b"\xc5\xd0\xd3\xc6": "a PostScript file is not a raster image",
+    b"<svg": "an SVG is not a raster image",
+    b"<!doctype html": "a web page is not an image",
+    b"<html": "a web page is not an image",
+    b"PK\x03\x04": "an archive is not an image; unpack it first",
+    b"\x1f\x8b": "an archive is not an image; unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "an archive is not an image; unpack it first",
+    b"Rar!": "an archive is not an image; unpack it first",
+}
+_JPEG_END = b"\xff\xd9"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-def load_pixels(
-    path: str, preprocess: Preprocess, max_pixels: int = MAX_PIXELS, exact: bool = True
-) -> Uint8Array:
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How image files are read.
+
+    Args:
+        max_pixels: images with more pixels are refused before decoding.
+        exact: decode every image at full size, as open_clip does. Otherwise a JPEG of at least four
+            times the size that the model sees is decoded at a half, a quarter or an eighth of its size,
+            never below twice what the model sees. That is several times faster, and moves the result by
+            less than a change of resampling filter.
+        truncated: `ok` uses what can be read of a damaged image, instead of refusing it.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    exact: bool = False
+    truncated: Truncated = "error"
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
+        if self.truncated not in ("error", "ok"):
+            raise UsageError(f"--truncated must be error or ok, not {self.truncated}")
+
+    @property
+    def cache_suffix(self) -> str:
+        """What decides which pixels an image has, or whether it has any."""
+        limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
+        exact, partial = "-exact" if self.exact else "", "-partial" if self.truncated == "ok" else ""
+        return f"-pixels{PIXELS_VERSION}{exact}{partial}{limit}"
+
+
+DEFAULT = DecodeOptions()
+
+
+def load_pixels(path: str, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
     """Read one image file as the model wants it.
 
     Args:
         path: the file; its content decides the format, not its suffix.
         preprocess: the model's recipe.
-        max_pixels: images with more pixels are refused before decoding.
-        exact: if False, a JPEG of at least four times the size that the model sees is decoded at a
-            half, a quarter or an eighth of its size, never below twice what the model sees. That is
-            several times faster, and moves the result by less than a change of resampling filter.
+        options: limits, and how exact.
 
     Returns:
         (H, W, 3) uint8 RGB of `preprocess.size`.
@@ -67,13 +128,15 @@ def load_pixels(
     Raises:
         ImageError: the file is missing, unreadable, truncated, too large or not an image.
     """
-    return decode(read_file(path), preprocess, max_pixels, exact)
+    return decode(read_file(path), preprocess, options)
 
 
 def read_file(path: str) -> bytes:
     """Read a regular file; a pipe or device is refused, because reading one may never end."""
     try:
         status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
         if status.st_size > MAX_BYTES:
@@ -87,21 +150,25 @@ def read_file(path: str) -> bytes:
         raise ImageError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def decode(
-    data: bytes, preprocess: Preprocess, max_pixels: int = MAX_PIXELS, exact: bool = True
-) -> Uint8Array:
+def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
     """Decode an encoded image; arguments, result and errors as in `load_pixels`."""
     if not data:
         raise ImageError("empty file")
-    if data.startswith(_POSTSCRIPT):
-        raise ImageError("a PostScript file is not a raster image")
     try:
-        image, size = _load(_open(data, max_pixels), preprocess, exact)
-        upright = _upright(image)
-        turned = upright.size != image.size
-        return np.asarray(resize(to_rgb(upright), preprocess, size[::-1] if turned else size))
+        image = _open(data, options.max_pixels)
+        profile, mode, size = image.info.get("icc_profile"), image.mode, image.size
+        box = None if options.exact else _draft(image, preprocess)
+        with _BUDGET.of(image.width * image.height):
+            loaded = _load(image, data, box, options.truncated)
+            upright = _upright(loaded)
+            picture = size if box else loaded.size
+            turned = upright.size != loaded.size
+            resized = resize(to_rgb(upright, profile), preprocess, picture[::-1] if turned else picture)
+        return np.asarray(to_srgb(resized, profile, mode))
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too large: {error}") from None
     except UnidentifiedImageError:
         raise ImageError(_unidentified_reason(data)) from None
     except MemoryError:
@@ -110,30 +177,113 @@ def decode(
         raise ImageError(f"damaged image: {error or type(error).__name__}") from None
 
 
+def rely_on_max_pixels() -> None:
+    """Switch Pillow's own limit off, for this whole process, in favour of `DecodeOptions.max_pixels`."""
+    Image.MAX_IMAGE_PIXELS = None
+
+
+class _Budget:
+    """Lets threads share an amount; more than all of it is granted when nobody else holds any."""
+
+    def __init__(self, amount: int) -> None:
+        self._amount, self._held = amount, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, amount: int) -> Iterator[None]:
+        """Wait until this much is free, and hold it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._amount)
+            self._held += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= amount
+                self._changed.notify_all()
+
+
+_BUDGET = _Budget(MAX_PIXELS)  # pixels decoded at a time, by all threads together
+
+
+# --- Opening and decoding ------------------------------------------------------------------------
+
+
+@lru_cache
+def _formats() -> list[str]:
+    """The formats of `_FORMATS` that this machine's Pillow can read, with those of its plug-ins."""
+    Image.init()
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    if image.width * image.height > max_pixels:
-        megapixels = image.width * image.height / 1e6
+    image = Image.open(io.BytesIO(data), formats=_formats())
+    sizes = [image.size, *(_icon_sizes(data) if image.format == "ICO" else ())]
+    width, height = max(sizes, key=math.prod)
+    if width * height > max_pixels:
         raise ImageError(
-            f"too large: {image.width}x{image.height} is {megapixels:.0f} megapixels,"
+            f"too large: {width}x{height} is {width * height / 1e6:.0f} megapixels,"
             f" the limit is {max_pixels / 1e6:.0f}"
         )
     return image
 
 
-def _load(image: Image.Image, preprocess: Preprocess, exact: bool) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode, unless `exact` with a JPEG at a fraction of its size; returns the whole picture's size too.
+def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """The sizes that the pictures in an icon give themselves; its own list of them may say less."""
+    (count,) = struct.unpack_from("<H", data, 4)
+    for (offset,) in struct.iter_unpack("<12xI", data[6 : 6 + 16 * count]):
+        part = data[offset : offset + 24]
+        if part.startswith(b"\x89PNG") and len(part) == 24:
+            yield struct.unpack_from(">II", part, 16)
+        elif len(part) == 24:
+            width, height = struct.unpack_from("<ii", part, 4)
+            yield abs(width), abs(height)
 
-    The fraction leaves at least twice what the model sees of the picture.
-    """
-    size = image.size
-    drafted = None if exact else image.draft(None, _least_size(size, preprocess))
-    image.load()
-    box = drafted[1] if drafted else (0, 0, *image.size)
-    if box[2:] == image.size:
-        return image, size if drafted else image.size
+
+def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | None:
+    """Let a JPEG be decoded at a fraction of its size; returns the part that holds the picture."""
+    drafted = image.draft(None, _least_size(image.size, preprocess))
+    return drafted[1] if drafted else None
+
+
+def _load(
+    image: Image.Image, data: bytes, box: tuple[float, ...] | None, truncated: Truncated
+) -> Image.Image:
+    """Decode; what is left of a picture decoded at a fraction of its size is `box`."""
+    try:
+        image.load()
+    except OSError as error:
+        if truncated == "error":
+            raise
+        _keep_what_was_read(image, data, error)
+    if box is None or box[2:] == image.size:
+        return image
     whole = round(box[2]), round(box[3])  # of a last row or column, a part lies beyond the picture
-    return image.resize(whole, Image.Resampling.BICUBIC, box), size
+    return image.resize(whole, Image.Resampling.BICUBIC, (box[0], box[1], box[2], box[3]))
+
+
+def _keep_what_was_read(image: Image.Image, data: bytes, error: OSError) -> None:
+    """After decoding failed, make the image what was decoded until then.
+
+    Raises:
+        OSError: the error given, where that is nothing but one colour.
+    """
+    assert isinstance(image, ImageFile.ImageFile)
+    if image.format in ("JPEG", "MPO"):
+        image.fp = io.BytesIO(data + _JPEG_END)  # the decoder then gives what it has of a progressive JPEG
+    else:
+        image.tile = []
+    try:
+        image.load()
+        extrema = image.getextrema()
+    except (OSError, ValueError):
+        raise error from None
+    if all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,))):
+        raise error
 
 
 def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -157,39 +307,16 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _unidentified_reason(data: bytes) -> str:
-    head = data[:1024].lstrip()
-    for mark, reason in _NOT_RASTER.items():
-        if head.startswith(mark) or (head.startswith(b"<?xml") and mark in head):
+    head = data[:1024].lstrip().lower()
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "HEIC needs a plug-in: pip install 'clipcli[heif]'"
+    for mark, reason in _NOT_IMAGES.items():
+        if head.startswith(mark.lower()) or (head.startswith(b"<?xml") and mark in head):
             return reason
     return "not an image file, or a format that is not supported"
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: deep grey scaled to 8 bits, transparency composited on white."""
-    if image.mode.startswith(("I", "F")):
-        return _deep_grey_to_8_bits(image).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit by its full range, floats within 0..1 by 255; other ranges from lowest to highest value.
-
-    What is not finite (no value at this pixel, say) is black, or white for +inf.
-    """
-    values = np.asarray(image).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if image.mode.startswith("I") and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled = (known - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+# --- Size ----------------------------------------------------------------------------------------
 
 
 def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None) -> Image.Image:

@@ -310,10 +310,7 @@ def _tokenizer(spec: ModelSpec, repository: str | None, offline: bool) -> Path |
 
 def _sha256(path: Path) -> str:
     """Digest of a weights file; the hub's cache names its files by it already."""
-    resolved = path.resolve()
-    if resolved.parent.name == "blobs" and hub.SHA256.fullmatch(resolved.name):
-        return resolved.name
-    return hub.sha256_of(path)
+    return hub.digest_in_cache(path) or hub.sha256_of(path)
 
 
 # --- Listing -------------------------------------------------------------------------------------

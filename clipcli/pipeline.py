@@ -19,7 +19,7 @@ import numpy as np
 from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
-from clipcli.images import MAX_PIXELS, decode, read_file
+from clipcli.images import DEFAULT, DecodeOptions, decode, read_file
 from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Preprocess, Uint8Array
 
 Item = TypeVar("Item")
@@ -33,8 +33,7 @@ class EngineOptions:
     Args:
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one a core.
-        max_pixels: larger images are refused before decoding.
-        exact_decode: decode every image at full size, pixel for pixel as open_clip does.
+        decoding: how image files are read.
 
     Raises:
         UsageError: a value below 1.
@@ -42,20 +41,13 @@ class EngineOptions:
 
     batch_size: int | None = None
     workers: int | None = None
-    max_pixels: int = MAX_PIXELS
-    exact_decode: bool = False
+    decoding: DecodeOptions = DEFAULT
 
     def __post_init__(self) -> None:
-        for option in ("batch_size", "workers", "max_pixels"):
+        for option in ("batch_size", "workers"):
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise UsageError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
-
-    @property
-    def cache_suffix(self) -> str:
-        """What of this decides which features an image has, or whether it has any."""
-        limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
-        return ("-exact" if self.exact_decode else "") + limit
 
 
 class EncodedBatch(NamedTuple):
@@ -101,6 +93,7 @@ def classify(
     ranking: Ranking | None = None,
     options: EngineOptions | None = None,
     cache: FeatureCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome an input, in input order, whatever failed.
 
@@ -111,12 +104,13 @@ def classify(
         ranking: how many labels an image, which score, when to abstain.
         options: batch size and threads.
         cache: where features made before are found, and new ones kept, batch by batch.
+        stop: asked before each batch; True ends the run early.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
     classifier.check_encoder(encoder)
-    batches = encode(images, encoder, options or EngineOptions(), cache)
+    batches = encode(images, encoder, options or EngineOptions(), cache, stop)
     return _predict(batches, classifier, ranking or Ranking())
 
 
@@ -132,17 +126,18 @@ def encode(
     encoder: Encoder,
     options: EngineOptions,
     cache: FeatureCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[EncodedBatch]:
     """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
     batch_size = options.batch_size or encoder.batch_size
     workers = options.workers or available_cores()
-    store = None if cache is None else _Store(cache, encoder.cache_key + options.cache_suffix)
+    store = None if cache is None else _Store(cache, encoder.cache_key + options.decoding.cache_suffix)
 
     def fetch(image: str | ImageFailure) -> _Fetched:
         return _fetch(image, encoder.preprocess, options, store)
 
     fetched = map_ahead(fetch, images, workers, look_ahead=2 * batch_size + workers)
-    while batch := list(islice(fetched, batch_size)):
+    while not stop() and (batch := list(islice(fetched, batch_size))):
         vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
         yield EncodedBatch([one.outcome for one in batch], features)
@@ -164,7 +159,7 @@ def _fetch(
         vector = store.by_content(digest) if store else None
         if vector is not None:
             return _Fetched(image, vector, digest=digest, file=file)
-        pixels = decode(data, preprocess, options.max_pixels, options.exact_decode)
+        pixels = decode(data, preprocess, options.decoding)
         return _Fetched(image, pixels=pixels, digest=digest, file=file)
     except ImageError as error:
         return _Fetched(ImageFailure(image, error.message))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, TypeAlias
 
 from clipcli.errors import OutputError, UsageError
+from clipcli.images import IMAGE_SUFFIXES
 from clipcli.records import ImageFailure, Outcome
 
 LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
@@ -27,6 +30,7 @@ LONG_COLUMNS = {"image": str, "rank": int, "label": str, "score": float, "cosine
 _ROWS_A_GROUP = 10_000
 _XLSX_MAX_ROWS = 1_048_576
 _XLSX_MAX_COLUMNS = 16_384
+_XLSX_MAX_TEXT = 32_767
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -46,6 +50,7 @@ class Layout:
     """
 
     def __init__(self, name: LayoutName, top_k: int, classnames: Sequence[str]) -> None:
+        self.classnames = tuple(classnames)
         self.top_k = min(top_k, len(classnames))
         self.columns: dict[str, type]
         self.rows: Callable[[Outcome], Iterator[Row]]
@@ -142,9 +147,15 @@ class Sink(ABC):
             )
         if path.is_dir():
             raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise UsageError(
+                f"{path} is named like an image", "The next run would read it; use .csv, say, and --format."
+            )
         if path.is_file() or not path.exists():
             self.target = path.resolve() if path.is_symlink() else path
             self.partial = self.target.with_name(self.target.name + ".partial")
+            if self.target.exists() and not os.access(self.target, os.W_OK):
+                raise PermissionError(errno.EACCES, "it is read-only")  # though it could be replaced
 
     def write(self, outcome: Outcome) -> None:
         """Add the rows of one image."""
@@ -312,6 +323,8 @@ class XlsxSink(Sink):
                 f"{len(layout.columns)} columns are more than a sheet has",
                 "Use .csv or .parquet, or --layout long.",
             )
+        for classname in layout.classnames:
+            _check_length(classname)
 
     def _open(self) -> None:
         from openpyxl import Workbook
@@ -342,6 +355,7 @@ class XlsxSink(Sink):
         cells: list[Any] = []
         for value in row:
             if isinstance(value, str):
+                _check_length(value)
                 cell = WriteOnlyCell(self.sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(readable(value))))
                 cell.data_type = "s"
                 cells.append(cell)
@@ -354,6 +368,16 @@ class XlsxSink(Sink):
         packed = io.BytesIO()  # small beside the sheets, and a full disk leaves no half-closed archive
         self.workbook.save(packed)
         self.partial.write_bytes(packed.getbuffer())
+
+
+def _check_length(text: str) -> None:
+    """Refuse what openpyxl would cut without a word."""
+    length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if length > _XLSX_MAX_TEXT:
+        raise OutputError(
+            f"a text of {length} characters is more than an XLSX cell holds: {text[:40]}…",
+            "Use .csv or .parquet.",
+        )
 
 
 SINKS: dict[str, type[Sink]] = {

@@ -1,7 +1,7 @@
 """Find the images: files, folders, globs, list files and standard input, in a stable order.
 
-Folders are walked one at a time, names sorted within each, so that a million files need no
-list of a million paths and two runs see the same order.
+Folders are walked one at a time, names sorted within each, so that two runs see the same order. The
+names of a folder of a million files are sorted in parts, on disk: memory stays flat.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import codecs
 import difflib
 import glob
+import heapq
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from pathspec import GitIgnoreSpec
 
@@ -26,6 +29,7 @@ from clipcli.records import ImageFailure
 
 _LITTER = {"__MACOSX"}
 _CHUNK = 1 << 16
+_SORTED_AT_ONCE = 100_000
 
 Wanted: TypeAlias = Callable[[str, bool], bool]
 
@@ -104,11 +108,11 @@ def _expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
 
     for folder in sorted(glob.iglob(os.path.join(*parts[:cut]))) if cut else [""]:
         if os.path.isdir(folder or "."):
-            yield from _walk(folder, "", both, ())
+            yield from _walk(folder, both)
 
 
 def _images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
-    yield from _walk(path, "", wanted, ()) if os.path.isdir(path) else (path,)
+    yield from _walk(path, wanted) if os.path.isdir(path) else (path,)
 
 
 def _check_list(path: str) -> None:
@@ -149,28 +153,74 @@ def _globs(globs: Sequence[str], where: str) -> GitIgnoreSpec:
         raise UsageError(f"{where}: not a glob: {' or '.join(globs)}") from None
 
 
-def _walk(
-    folder: str, relative: str, wanted: Wanted, parents: tuple[tuple[int, int], ...]
-) -> Iterator[str | ImageFailure]:
-    """Images of one folder and those below it; links are followed, but never in a circle."""
+class _Folder(NamedTuple):
+    """A folder to be walked, its path below the folder that the user named, and what it lies in."""
+
+    path: str
+    relative: str = ""
+    parents: tuple[tuple[int, int], ...] = ()
+
+
+def _walk(root: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+    """Images of a folder and those below it, however deep."""
+    levels = [_contents(_Folder(root), wanted)]
+    while levels:
+        found = next(levels[-1], None)
+        if found is None:
+            levels.pop()
+        elif isinstance(found, _Folder):
+            levels.append(_contents(found, wanted))
+        else:
+            yield found
+
+
+def _contents(folder: _Folder, wanted: Wanted) -> Iterator[str | ImageFailure | _Folder]:
+    """Images and folders in one folder; links are followed, but never in a circle."""
     try:
-        status = os.stat(folder or ".")
+        status = os.stat(folder.path or ".")
         identity = status.st_dev, status.st_ino
-        if identity in parents:
+        if identity in folder.parents:
             return
-        with os.scandir(folder or ".") as entries:
-            found = sorted((entry.name, _kind(entry)) for entry in entries)
+        with os.scandir(folder.path or ".") as entries:
+            found = _sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
-        yield ImageFailure(folder, f"folder cannot be read: {error.strerror}")
+        yield ImageFailure(folder.path, f"folder cannot be read: {error.strerror}")
         return
     for name, kind in found:
-        if name.startswith(".") or name in _LITTER or not wanted(relative + name, kind == "folder"):
+        relative = folder.relative + name
+        if name.startswith(".") or name in _LITTER or not wanted(relative, kind == "folder"):
             continue
-        path = os.path.join(folder, name)
+        path = os.path.join(folder.path, name)
         if kind == "folder":
-            yield from _walk(path, f"{relative}{name}/", wanted, (*parents, identity))
+            yield _Folder(path, f"{relative}/", (*folder.parents, identity))
         elif kind == "file" and Path(name).suffix.lower() in IMAGE_SUFFIXES:
             yield path
+
+
+def _sorted(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """By name; parts of a long list are sorted in memory, kept on disk and merged."""
+    remaining = iter(entries)
+    first = sorted(islice(remaining, _SORTED_AT_ONCE))
+    if len(first) < _SORTED_AT_ONCE:
+        return iter(first)
+    parts = [_kept_on_disk(first)]
+    while part := sorted(islice(remaining, _SORTED_AT_ONCE)):
+        parts.append(_kept_on_disk(part))
+    return heapq.merge(*parts)
+
+
+def _kept_on_disk(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the generator)
+    file.writelines(os.fsencode(f"{kind}/{name}\0") for name, kind in entries)
+    file.seek(0)
+    return _read_back(cast(BufferedReader, file))
+
+
+def _read_back(file: BufferedReader) -> Iterator[tuple[str, str]]:
+    with file:
+        for record in _read_list(file):
+            kind, _, name = record.partition("/")
+            yield name, kind
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

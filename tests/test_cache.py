@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -264,6 +265,50 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     cache.close()
 
 
+WRITER = """
+import sys
+import numpy as np
+from pathlib import Path
+from clipcli.cache import FeatureCache, digest_of
+cache = FeatureCache(Path(sys.argv[1]))
+for number in range(150):
+    digests = [digest_of(b"shared %d" % number), digest_of(f"{sys.argv[2]} {number}".encode())]
+    cache.add("encoder", digests, np.full((2, 8), number, np.float32))
+    assert cache.features("encoder", digests[0])[0] == number
+cache.close()
+"""
+
+
+def test_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", WRITER, str(tmp_path / "cache")]
+    writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    cache = FeatureCache(tmp_path / "cache")
+    assert cache.info().features == {"encoder": 150 + 3 * 150}
+    vector = cache.features("encoder", digest_of(b"2 149"))
+    assert vector is not None
+    assert (vector == 149).all()
+    cache.close()
+
+
+def test_a_clock_that_goes_backwards_is_no_fault(
+    nano: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = features_of(paths, nano, None)
+    counting = Counting(nano)
+    now = time.time()
+    for moment in (now, now - 10**6, 1e9, now + 10**9):  # before the pictures were made, too
+        monkeypatch.setattr("clipcli.cache.time.time", lambda moment=moment: moment)
+        with contextlib.closing(FeatureCache(tmp_path / "cache")) as cache:
+            np.testing.assert_array_equal(features_of(paths, counting, cache), expected)
+    assert counting.images == 12
+    Path(paths[0]).write_bytes(Path(paths[1]).read_bytes())  # newer than the clock says it is
+    os.utime(paths[0], (now + 10**8, now + 10**8))
+    monkeypatch.setattr("clipcli.cache.time.time", lambda: now)
+    with contextlib.closing(FeatureCache(tmp_path / "cache")) as cache:
+        np.testing.assert_array_equal(features_of(paths[:1], counting, cache)[0], expected[1])
+
+
 def test_a_killed_run_goes_on_where_it_stopped(
     pictures: Path, paths: list[str], tmp_path: Path, own_cache: Path, run_cli: Callable[..., Result]
 ) -> None:
@@ -321,7 +366,8 @@ def test_the_commands(run_cli: Callable[..., Result], pictures: Path, own_cache:
     run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--precision", "fp32", "--device", "cpu")
     shown = run_cli("cache", "info").out
     assert str(own_cache) in shown
-    assert "-fp32-cpu: 14 features" in shown
+    assert "-fp32-cpu: 2 features" in shown, "classes"
+    assert "-fp32-cpu-pixels2: 12 features" in shown, "pictures"
     assert "0 features forgotten" in run_cli("cache", "prune").err
     assert "14 features forgotten" in run_cli("cache", "clear").err
     run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--no-cache")

@@ -30,9 +30,10 @@ from clipcli.errors import (
     WeightsDamagedError,
     WeightsUnavailableError,
 )
-from clipcli.images import load_pixels
+from clipcli.images import DecodeOptions, load_pixels
 from clipcli.models import is_cached, locate, parse_model
 
+EXACT = DecodeOptions(exact=True)
 TEMPLATES = {"imagenet7": SIMPLE_IMAGENET_TEMPLATES, "imagenet80": OPENAI_IMAGENET_TEMPLATES}
 
 
@@ -89,14 +90,16 @@ def test_pixels_equal_open_clips_transform(
 ) -> None:
     encoder, reference = pair
     for path in photos:
-        ours = torch.from_numpy(load_pixels(str(path), encoder.preprocess)[None].copy()).permute(0, 3, 1, 2)
+        pixels = load_pixels(str(path), encoder.preprocess, EXACT)[None]
+        ours = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)
         theirs = reference.transform(rgb(path))
         assert torch.equal(encoder._normalized(ours)[0], theirs), path
 
 
 def test_image_features_equal_open_clips(pair: tuple[OpenClipEncoder, Reference], photos: list[Path]) -> None:
     encoder, reference = pair
-    ours = encoder.encode_images(np.stack([load_pixels(str(path), encoder.preprocess) for path in photos]))
+    pixels = np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos])
+    ours = encoder.encode_images(pixels)
     np.testing.assert_allclose(ours, reference.image_features(photos), atol=1e-5)
     assert np.ptp(ours, axis=0).max() > 1e-2, "different pictures must have different features"
 
@@ -119,7 +122,7 @@ def test_scores_equal_open_clips_logits(pair: tuple[OpenClipEncoder, Reference],
     specs = [prompts.ClassSpec(label) for label in labels]
     classifier = build_classifier(encoder, prompts.build_prompts(specs, ["a photo of a {}."]))
     features = encoder.encode_images(
-        np.stack([load_pixels(str(path), encoder.preprocess) for path in photos])
+        np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos])
     )
     ours = classifier.scores(classifier.cosines(features))
     with torch.no_grad():
@@ -144,7 +147,7 @@ def test_features_do_not_depend_on_the_batch(
     pair: tuple[OpenClipEncoder, Reference], photos: list[Path], batch_size: int
 ) -> None:
     encoder, _ = pair
-    pixels = np.stack([load_pixels(str(path), encoder.preprocess) for path in photos])
+    pixels = np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos])
     whole = encoder.encode_images(pixels)
     parts = [encoder.encode_images(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size)]
     pools_by_attention = encoder.files.model_cfg["vision_cfg"].get("timm_pool") == "map"
@@ -193,7 +196,7 @@ def test_the_scale_is_the_weights_own_in_every_precision(nano: OpenClipEncoder) 
 
 def test_bf16_is_close_to_fp32(nano: OpenClipEncoder, photos: list[Path]) -> None:
     low = load_model("nano", device="cpu", precision="bf16")
-    pixels = np.stack([load_pixels(str(path), nano.preprocess) for path in photos])
+    pixels = np.stack([load_pixels(str(path), nano.preprocess, EXACT) for path in photos])
     cosines = np.sum(low.encode_images(pixels) * nano.encode_images(pixels), axis=1)
     assert cosines.mean() > 0.999
     assert low.fingerprint == nano.fingerprint

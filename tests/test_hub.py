@@ -458,12 +458,19 @@ def test_a_hub_out_of_order_is_told_at_once(machine: Machine, hub: Hub) -> None:
 # --- Weights that must not be used ---------------------------------------------------------------
 
 
-@pytest.fixture
-def damaged(pulled: Pulled, tmp_path: Path, hub: Hub) -> Machine:
-    """The machine of `pulled`, its cached weights cut short."""
+@pytest.fixture(params=["cut short", "one bit flipped"])
+def damaged(pulled: Pulled, tmp_path: Path, hub: Hub, request: pytest.FixtureRequest) -> Machine:
+    """The machine of `pulled`, its cached weights damaged."""
     machine = Machine(tmp_path, hub.url)
     shutil.copytree(pulled.machine.cache, machine.cache, symlinks=True)
-    os.truncate(machine.weights(TINY), MEBIBYTE)
+    if request.param == "cut short":
+        os.truncate(machine.weights(TINY), MEBIBYTE)
+    else:
+        with machine.weights(TINY).open("r+b") as file:
+            file.seek(MEBIBYTE)
+            (byte,) = file.read(1)
+            file.seek(MEBIBYTE)
+            file.write(bytes([byte ^ 1]))
     return machine
 
 
@@ -474,7 +481,9 @@ def test_damaged_weights_are_told_and_pulled_again(
     code, out, err = run_here(damaged, *pulled.classify)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 2
-    assert f"{weights} is damaged" in err
+    expected = sha256(hub.repositories[TINY][WEIGHTS])
+    found = sha256(weights.read_bytes())
+    assert f"{weights} is damaged: its SHA-256 is {found}, and should be {expected}" in err
     assert f"`clipcli models pull hf-hub:{TINY}`" in err
 
     result = damaged.run("models", "pull", f"hf-hub:{TINY}")

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking, build_classifier
 from clipcli.errors import ModelMismatchError, UsageError
+from clipcli.images import DecodeOptions
 from clipcli.pipeline import EngineOptions, classify, encode, map_ahead
 from clipcli.prompts import PromptSet
 from clipcli.records import ImageFailure, ImagePredictions
@@ -124,7 +125,7 @@ def test_the_ranking_is_applied(nano: Any, classifier: Classifier, pictures: Pat
     assert prediction.score == prediction.cosine
 
 
-@pytest.mark.parametrize("field", ["batch_size", "workers", "max_pixels"])
+@pytest.mark.parametrize("field", ["batch_size", "workers"])
 def test_options_below_one_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match="must be at least 1"):
         EngineOptions(**{field: 0})
@@ -150,7 +151,7 @@ def large_photos(tmp_path: Path) -> list[str]:
 
 
 def features_of(paths: list[str], encoder: Any, exact: bool, cache: FeatureCache | None = None) -> np.ndarray:
-    batches = encode(paths, encoder, EngineOptions(exact_decode=exact), cache)
+    batches = encode(paths, encoder, EngineOptions(decoding=DecodeOptions(exact=exact)), cache)
     return np.concatenate([batch.features for batch in batches])
 
 
@@ -193,6 +194,6 @@ def test_the_cache_does_not_lift_the_limit_of_pixels(
 ) -> None:
     cache = FeatureCache(tmp_path / "cache")
     features_of(large_photos, nano, False, cache)
-    (batch,) = encode(large_photos, nano, EngineOptions(max_pixels=600_000), cache)
+    (batch,) = encode(large_photos, nano, EngineOptions(decoding=DecodeOptions(max_pixels=600_000)), cache)
     assert [isinstance(outcome, ImageFailure) for outcome in batch.outcomes] == [False, False, True, False]
     cache.close()

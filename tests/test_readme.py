@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -49,7 +50,7 @@ def test_the_block_runs(block: dict[str, str], workplace: Path) -> None:
 
 def test_few_blocks_are_left_out_and_each_says_why() -> None:
     assert len(RUN) >= 11
-    assert len(BLOCKS) - len(RUN) == 4
+    assert len(BLOCKS) - len(RUN) == 5
 
 
 def test_the_table_of_models_is_that_of_the_package() -> None:
@@ -69,3 +70,17 @@ def test_links_within_the_repository_lead_somewhere() -> None:
     }
     for anchor in re.findall(r"\]\(#([^)]+)\)", README):
         assert anchor in headings, anchor
+
+
+RELIABILITY = README.partition("## Reliability")[2].partition("\n## ")[0]
+
+
+def test_every_row_of_the_table_of_faults_names_a_test_that_exists() -> None:
+    rows = [line.split(" | ") for line in RELIABILITY.splitlines() if line.startswith("| ") and "::" in line]
+    assert len(rows) > 40
+    for *_, shown_by in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", shown_by)
+        assert tests, shown_by
+        for file, name in tests:
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name

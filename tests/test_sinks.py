@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,39 @@ def test_labels_of_any_characters(layout: LayoutName, file_format: str, tmp_path
     assert ([row[2] for row in rows[1:]] if layout == "long" else rows[0][1:-1]) == list(HARD)
 
 
+@pytest.mark.parametrize(
+    ("file_format", "query"),
+    [
+        ("csv", "FROM read_csv('{}', header = true, all_varchar = true)"),
+        ("jsonl", "FROM read_json('{}', format = 'newline_delimited')"),
+        ("parquet", "FROM read_parquet('{}')"),
+    ],
+)
+def test_duckdb_reads_it(file_format: str, query: str, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    outcomes = [scored(f"{label}.jpg", [0.75], (label,), 1) for label in HARD]
+    path = write(tmp_path / f"out.{file_format}", outcomes, Layout("long", 1, HARD))
+    rows = duckdb.sql("SELECT image, label, score::DOUBLE " + query.format(path)).fetchall()
+    assert rows == [(f"{label}.jpg", label, 0.75) for label in HARD]
+
+
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        ("out.csv", lambda path: pd.read_csv(path, keep_default_na=False)),
+        ("out.tsv", lambda path: pd.read_csv(path, sep="\t", keep_default_na=False)),
+        ("out.parquet", pd.read_parquet),
+        ("out.xlsx", lambda path: pd.read_excel(path, keep_default_na=False)),
+    ],
+)
+def test_pandas_reads_labels_of_any_characters(path: str, reader: Any, tmp_path: Path) -> None:
+    outcomes = [scored(f"{label}.jpg", [0.75], (label,), 1) for label in HARD]
+    frame = reader(write(tmp_path / path, outcomes, Layout("long", 1, HARD)))
+    assert tuple(frame["label"]) == HARD
+    assert list(frame["image"]) == [f"{label}.jpg" for label in HARD]
+    assert set(frame["score"]) == {0.75}
+
+
 @pytest.mark.parametrize("file_format", ["csv", "tsv", "jsonl", "parquet"])
 def test_carriage_returns_do_not_part_rows(file_format: str, tmp_path: Path) -> None:
     names = ["a\rb.jpg", "a\r\nb.jpg", "\r"]
@@ -288,6 +323,17 @@ def test_more_columns_than_a_sheet_has_are_refused(tmp_path: Path) -> None:
         open_sink(Layout("matrix", 1, classnames), tmp_path / "out.xlsx")
 
 
+@pytest.mark.parametrize("text", ["x" * 32_768, "\N{GRINNING FACE}" * 16_384])
+def test_what_is_too_long_for_a_cell_is_refused_not_cut(text: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="a text of 32768 characters is more than an XLSX cell holds"):
+        open_sink(Layout("long", 1, (text,)), tmp_path / "out.xlsx")
+    with pytest.raises(OutputError, match="more than an XLSX cell holds"):
+        write(tmp_path / "out.xlsx", [ImageFailure(text, "no such file")])
+    whole = text[:-1]
+    path = write(tmp_path / "out.xlsx", [ImageFailure(whole, "no such file")])
+    assert read(path, "xlsx")[1][0] == whole
+
+
 # --- Complete or not at all ----------------------------------------------------------------------
 
 
@@ -344,12 +390,32 @@ def test_a_full_disk_is_an_output_error(file_format: str) -> None:
         write(Path("/dev/full"), OUTCOMES * 5_000, format_name=file_format)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_folder_without_permission_is_an_output_error(file_format: str, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="Permission denied"):
-        write(tmp_path / f"out.{file_format}", OUTCOMES)
+def test_a_folder_without_permission_is_an_output_error(
+    file_format: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o555)
+    with unprivileged(), pytest.raises(OutputError, match="Permission denied"):
+        write(Path(f"out.{file_format}"), OUTCOMES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_file_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o777)
+    path = Path("out.csv")
+    path.write_text("before")
+    path.chmod(0o444)
+    with unprivileged(), pytest.raises(OutputError, match=r"cannot write out\.csv: it is read-only"):
+        write(path, OUTCOMES)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [tmp_path / path]
 
 
 def test_a_target_that_becomes_a_folder_keeps_the_rows(tmp_path: Path) -> None:
@@ -446,3 +512,9 @@ def test_outputs_that_cannot_be_are_refused_at_once(
 def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         write(tmp_path / f"{'x' * 300}.csv", OUTCOMES)
+
+
+@pytest.mark.parametrize("name", ["out.png", "photos.JPG"])
+def test_an_output_named_like_an_image_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is named like an image"):
+        open_sink(Layout("long", 2, LABELS), tmp_path / name, "csv")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ import pytest
 from clipcli.errors import UsageError
 from clipcli.records import ImageFailure
 from clipcli.sources import Inputs
+
+Unprivileged = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +217,73 @@ def test_circles_of_links_end(paths: tuple[str, ...]) -> None:
     assert found(*paths) == ["in/a.png", "in/sub/b.png"]
 
 
+def nest(name: str, depth: int) -> None:
+    """Make folders in folders, step by step: no path of them all may be needed."""
+    start = Path.cwd()
+    try:
+        for _ in range(depth):
+            Path(name).mkdir()
+            os.chdir(name)
+    finally:
+        os.chdir(start)
+
+
+def test_folders_may_be_nested_a_thousand_deep() -> None:
+    nest("a", 1500)
+    picture = "a/" * 1500 + "x.png"
+    touch("a/b.png")
+    open(picture, "w").close()  # noqa: PTH123 (pathlib would recurse)
+    assert found("a") == [picture, "a/b.png"]
+    subprocess.run(["rm", "-rf", "a"], check=True)  # which pytest could not
+
+
+def test_a_folder_deeper_than_a_path_can_name_is_a_failure() -> None:
+    name = "d" * 200
+    nest(name, 25)  # past PATH_MAX, 4096 on Linux
+    touch(f"{name}/z.png")
+    failure, last = found(name)
+    assert isinstance(failure, ImageFailure)
+    assert failure.reason == "folder cannot be read: File name too long"
+    assert last == f"{name}/z.png"
+    subprocess.run(["rm", "-rf", name], check=True)
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 20, 25])
+def test_a_long_folder_is_sorted_in_parts(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number * 7 % count}-ä\n,'x.png" for number in range(count)]
+    touch(*(f"in/{name}" for name in names), "in/5-/y.png")
+    whole = found("in")
+    monkeypatch.setattr("clipcli.sources._SORTED_AT_ONCE", 5)
+    assert found("in") == whole
+    assert sorted(whole) == sorted([*(f"in/{name}" for name in names), "in/5-/y.png"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other units")
+def test_a_folder_of_very_many_files_needs_no_memory() -> None:
+    Path("in").mkdir()
+    for number in range(150_000):
+        os.mknod(f"in/{number * 7919 % 150_000:0100}.png")
+    script = """
+import resource
+from clipcli import sources
+from clipcli.sources import Inputs
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, last, count = peak(), "", 0
+sources._SORTED_AT_ONCE //= 10
+for path in Inputs(("in",)):
+    assert path > last
+    last, count = path, count + 1
+print(count, peak() - before)
+"""
+    script = script.replace(
+        "import resource", "import resource, clipcli.sources as s; s._SORTED_AT_ONCE //= 10"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    count, grown = done.stdout.split()
+    assert int(count) == 150_000
+    assert float(grown) < 15, "megabytes; all the names together are 30"
+
+
 def test_a_dangling_link_keeps_its_row() -> None:
     Path("in").mkdir()
     Path("in/gone.png").symlink_to("nowhere.png")
@@ -219,6 +291,16 @@ def test_a_dangling_link_keeps_its_row() -> None:
     Path("in/self.png").symlink_to("self.png")
     assert found("in") == ["in/gone.png", "in/self.png"]
     assert found("in/gone") == ["in/gone"]
+
+
+def test_devices_in_a_folder_are_skipped_but_kept_when_named() -> None:
+    Path("in").mkdir()
+    try:
+        os.mknod("in/zero.png", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root may make a device")
+    assert found("in") == []
+    assert found("in/zero.png") == ["in/zero.png"]
 
 
 def test_pipes_in_a_folder_are_skipped_but_kept_when_named() -> None:
@@ -239,11 +321,11 @@ def test_a_folder_that_vanishes_is_a_failure_and_the_walk_goes_on() -> None:
     assert last == "in/c/3.png"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_without_permission_is_a_failure() -> None:
+def test_a_folder_without_permission_is_a_failure(unprivileged: Unprivileged) -> None:
     touch("in/a/1.png", "in/b.png")
     Path("in/a").chmod(0)
-    assert found("in") == [ImageFailure("in/a", "folder cannot be read: Permission denied"), "in/b.png"]
+    with unprivileged():
+        assert found("in") == [ImageFailure("in/a", "folder cannot be read: Permission denied"), "in/b.png"]
 
 
 def test_a_file_that_vanishes_keeps_its_row() -> None:
@@ -342,11 +424,10 @@ def test_a_list_that_is_no_file_is_an_error(name: str) -> None:
         Inputs(from_file=name)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_list_without_permission_is_an_error() -> None:
+def test_a_list_without_permission_is_an_error(unprivileged: Unprivileged) -> None:
     touch("list")
     Path("list").chmod(0)
-    with pytest.raises(UsageError, match="list file cannot be read: list"):
+    with unprivileged(), pytest.raises(UsageError, match="list file cannot be read: list"):
         Inputs(from_file="list")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipcli.cli import console, options
+from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ def classify(
             rich_help_panel=_ENGINE,
         ),
     ] = False,
+    truncated: Annotated[
+        Literal["error", "ok"],
+        typer.Option(
+            "--truncated", help="ok: use what can be read of a damaged image.", rich_help_panel=_ENGINE
+        ),
+    ] = "error",
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
@@ -172,13 +179,14 @@ def classify(
     """
     from clipcli import pipeline
     from clipcli.classifier import Classifier, Ranking, build_classifier
-    from clipcli.images import MAX_PIXELS
+    from clipcli.images import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
     from clipcli.sinks import Layout
     from clipcli.sources import Inputs
 
+    rely_on_max_pixels()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    engine = pipeline.EngineOptions(batch_size, workers, limit, exact_decode)
+    engine = pipeline.EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated))
     found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else output is None and not format_name and sys.stdout.isatty()
@@ -195,9 +203,10 @@ def classify(
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         encoder = options.lazy_encoder(spec, device, precision, offline, store)
         classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
-        outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store)
-        with console.progress(outcomes, total, quiet) as tracked:
-            summary = _write(tracked, sink, shown)
+        with StopOnSignal() as stop:
+            outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
+            with console.progress(outcomes, total, quiet) as tracked:
+                summary = _write(tracked, sink, shown, stop)
     if shown is not None:
         shown.print()
     summary.print(str(sink.path) if sink is not None and sink.path else "", quiet)
@@ -242,7 +251,10 @@ def _at_least_one(found: Inputs) -> Iterator[str | ImageFailure]:
 
 
 def _write(
-    outcomes: Iterable[Outcome], sink: Sink | None, table: console.PredictionTable | None
+    outcomes: Iterable[Outcome],
+    sink: Sink | None,
+    table: console.PredictionTable | None,
+    stop: StopOnSignal,
 ) -> console.Summary:
     """Write every outcome as it comes."""
     summary = console.Summary()
@@ -254,8 +266,10 @@ def _write(
                 if table is not None:
                     table.add(outcome)
                 summary.add(outcome)
-    except KeyboardInterrupt:
-        if sink is not None and sink.partial is not None and sink.images:
-            console.note(f"interrupted: {sink.images} images are in {sink.partial}; run it again to go on")
-        raise
+            stop.check()
+    except (Interrupted, KeyboardInterrupt) as error:
+        kept = f" are in {sink.partial}" if sink is not None and sink.partial and sink.images else ""
+        why = str(error) or "interrupted"
+        console.note(f"{why}: {summary.images} images{kept}; run it again to go on")
+        raise typer.Exit(error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED) from None
     return summary

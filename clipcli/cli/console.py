@@ -26,6 +26,9 @@ INTERRUPTED = 130
 _SHOWN_FAILURES = 5
 _SHOWN_LABELS = 5
 _SHOWN_IMAGES = 60
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+_BIDIRECTIONAL = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_OBEYED = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _BIDIRECTIONAL}
 
 
 @lru_cache
@@ -38,7 +41,7 @@ def stderr() -> Console:
 
 def note(message: str) -> None:
     """Tell something that needs no action."""
-    stderr().print(message, markup=False)
+    stderr().print(visible(message), markup=False)
 
 
 def warn(message: str) -> None:
@@ -46,10 +49,16 @@ def warn(message: str) -> None:
     stderr().print(f"[yellow]warning:[/] {_escaped(message)}")
 
 
+def visible(text: str) -> str:
+    """What a terminal would obey, or turn around, instead of showing it: as an escape such as \\x1b."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return shown.translate(_OBEYED)
+
+
 def _escaped(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(visible(text))
 
 
 # --- Errors --------------------------------------------------------------------------------------
@@ -217,7 +226,9 @@ class PredictionTable:
 def _cells(outcome: Outcome) -> list[str]:
     from clipcli.records import ImageFailure
 
-    image = outcome.image.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(outcome, ImageFailure):
-        return [image, "(failed)"]  # the reason is on stderr and in the file
-    return [image, *(f"{prediction.label} {prediction.score:.3f}" for prediction in outcome.predictions)]
+        return [outcome.image, "(failed)"]  # the reason is on stderr and in the file
+    return [
+        outcome.image,
+        *(f"{prediction.label} {prediction.score:.3f}" for prediction in outcome.predictions),
+    ]

@@ -6,10 +6,8 @@ import csv
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -334,40 +332,3 @@ def test_a_picture_without_suffix_named_by_the_user_is_tried(run_cli: Cli, tmp_p
     result = run_cli("classify", picture, *LABELS, *NANO, "--format", "csv", "-k", 1)
     assert result.code == 0
     assert len(rows_of(result.out)) == 1
-
-
-def test_interrupted_it_says_where_the_rows_are_and_goes_on(
-    run_cli: Cli, pictures: Path, tmp_path: Path, own_cache: Path
-) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for number in range(400):
-        data = (pictures / "00.jpg").read_bytes() + bytes([number % 256, number // 256])
-        (folder / f"{number:03}.jpg").write_bytes(data)
-    output = tmp_path / "out.csv"
-    partial = tmp_path / "out.csv.partial"
-    command = ["classify", str(folder), *LABELS, *NANO, "-b", "4", "-o", str(output)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clipcli", *command],
-        stderr=subprocess.PIPE,
-        text=True,
-        # a background shell ignores SIGINT, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-    while process.poll() is None and (not partial.exists() or partial.stat().st_size < 4000):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert errors.startswith("interrupted: ")
-    assert f"images are in {partial}; run it again to go on" in errors
-    assert "Traceback" not in errors
-    assert not output.exists()
-    rows = rows_of(partial.read_text())
-    assert 0 < len(rows) < 5 * 400
-    assert len(rows) % 5 == 0
-
-    assert run_cli(*command).code == 0
-    assert not partial.exists()
-    assert rows_of(output.read_text())[: len(rows)] == rows
-    assert len(rows_of(output.read_text())) == 5 * 400

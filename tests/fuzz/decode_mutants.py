@@ -19,12 +19,16 @@ import numpy as np
 from mutations import mutated, seeds
 
 from clipcli.errors import ImageError
-from clipcli.images import decode
+from clipcli.images import DecodeOptions, decode
 from clipcli.records import Preprocess
 
-MAX_PIXELS = 2**24
 MOST_MEGABYTES = 1500
 MOST_SECONDS = 10
+OPTIONS = (
+    DecodeOptions(2**24, exact=True),
+    DecodeOptions(2**24),
+    DecodeOptions(2**24, truncated="ok"),
+)
 PREPROCESSES = (Preprocess((32, 32)), Preprocess((24, 40), "longest"), Preprocess((32, 32), "squash"))
 
 
@@ -43,8 +47,8 @@ def main(seed: str, count: int, seconds: float, folder: Path) -> int:
         path = folder / f"{name}-{seed}-{number}"
         path.write_bytes(mutant)
         start = time.monotonic()
-        for exact in (True, False):
-            outcomes[_outcome(mutant, PREPROCESSES[number // len(images) % 3], exact)] += 1
+        for options in OPTIONS:
+            outcomes[_outcome(mutant, PREPROCESSES[number // len(images) % 3], options)] += 1
         slowest = max(slowest, (time.monotonic() - start, path.name))
         path.unlink()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -52,10 +56,10 @@ def main(seed: str, count: int, seconds: float, folder: Path) -> int:
     return 0
 
 
-def _outcome(mutant: bytes, preprocess: Preprocess, exact: bool) -> str:
+def _outcome(mutant: bytes, preprocess: Preprocess, options: DecodeOptions) -> str:
     signal.alarm(MOST_SECONDS)
     try:
-        pixels = decode(mutant, preprocess, MAX_PIXELS, exact)
+        pixels = decode(mutant, preprocess, options)
     except ImageError as error:
         assert error.message, "an error without a message"
         assert "memory" not in error.message, f"more than {MOST_MEGABYTES} MB"

@@ -68,12 +68,6 @@ def seeds() -> dict[str, bytes]:
         "pgm-deep": (deep, "PPM", {}),
         "pcx": (rgb, "PCX", {}),
         "qoi": (rgb, "QOI", {}),
-        "sgi": (rgb, "SGI", {}),
-        "dds": (rgb, "DDS", {}),
-        "xbm": (rgb.convert("1"), "XBM", {}),
-        "msp": (rgb.convert("1"), "MSP", {}),
-        "blp": (rgb.quantize(16), "BLP", {}),
-        "spider": (deep.convert("F"), "SPIDER", {}),
     }
     return {name: _saved(*recipe) for name, recipe in recipes.items()}
 

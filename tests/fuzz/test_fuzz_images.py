@@ -14,7 +14,7 @@ from conftest import ROOT
 from decode_mutants import MOST_MEGABYTES, MOST_SECONDS
 from mutations import mutated, seeds
 
-from clipcli.images import decode
+from clipcli.images import DecodeOptions, decode
 from clipcli.records import Preprocess
 
 SCRIPT = Path(__file__).with_name("decode_mutants.py")
@@ -24,7 +24,7 @@ SECONDS = int(os.environ.get("FUZZ_SECONDS", "0"))
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_is_damaged_was_sound(exact: bool) -> None:
     for data in seeds().values():
-        assert decode(data, Preprocess((8, 8)), exact=exact).shape == (8, 8, 3)
+        assert decode(data, Preprocess((8, 8)), DecodeOptions(exact=exact)).shape == (8, 8, 3)
 
 
 def test_the_damage_depends_on_the_seed_only() -> None:

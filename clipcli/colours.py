@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-_BAND = 2**20  # pixels converted at a time where that takes several copies
+_AT_ONCE = 2**20  # pixels converted at a time where that takes several copies
 _SPACES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "L": "GRAY", "LA": "GRAY", "CMYK": "CMYK"}
 _INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the mode that a transform from a space takes
 
@@ -70,10 +70,10 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
 
 def _composited_on_white(image: Image.Image) -> Image.Image:
     rgb = Image.new("RGB", image.size)
-    for top, part in _bands(image):
+    for place, part in _parts(image):
         rgba = part.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
-        rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
+        rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), place)
     return rgb
 
 
@@ -88,24 +88,27 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     grey = Image.new("L", image.size)
-    for top, part in _bands(image):
+    for place, part in _parts(image):
         values = np.asarray(part).astype(np.float64)
         known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         scaled = (known - low) * (255.0 / max(high - low, 1e-12))
-        grey.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)), (0, top))
+        grey.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)), place)
     return grey
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:
     """(lowest, highest) finite value, or zeros where there is none."""
-    bands = (np.asarray(part) for _, part in _bands(image))
-    finite = (values[np.isfinite(values)] for values in bands)
+    parts = (np.asarray(part) for _, part in _parts(image))
+    finite = (values[np.isfinite(values)] for values in parts)
     ranges = [(float(values.min()), float(values.max())) for values in finite if values.size]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
 
 
-def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """(first row, part) from top to bottom: with copies of the whole, a large image would take gigabytes."""
-    rows = max(1, _BAND // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+def _parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+    """(left and top, part), row by row: with copies of the whole, a large image would take gigabytes."""
+    width = min(image.width, _AT_ONCE)
+    height = max(1, _AT_ONCE // width)
+    for top in range(0, image.height, height):
+        for left in range(0, image.width, width):
+            box = (left, top, min(left + width, image.width), min(top + height, image.height))
+            yield (left, top), image.crop(box)

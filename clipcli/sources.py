@@ -29,6 +29,7 @@ from clipcli.records import ImageFailure
 
 _LITTER = {"__MACOSX"}
 _CHUNK = 1 << 16
+_LONGEST_NAME = 1 << 20  # paths are shorter on every system
 _SORTED_AT_ONCE = 100_000
 
 Wanted: TypeAlias = Callable[[str, bool], bool]
@@ -242,6 +243,11 @@ def _read_list(stream: BufferedReader) -> Iterator[str]:
     rest = b""
     while head:
         *complete, rest = (rest + head).split(separator)
+        if len(rest) > _LONGEST_NAME:
+            raise UsageError(
+                f"not a list of images: a name of more than {_LONGEST_NAME} bytes",
+                "Separate names by newlines or NUL.",
+            )
         yield from _decoded(complete, separator)
         head = stream.read1(_CHUNK)
     yield from _decoded([rest], separator)
@@ -252,7 +258,7 @@ def _beginning(stream: BufferedReader) -> bytes:
     head = b""
     while chunk := stream.read1(_CHUNK):
         head += chunk
-        if b"\0" in head or b"\n" in head:
+        if b"\0" in head or b"\n" in head or len(head) > _LONGEST_NAME:
             break
     return head
 

@@ -421,9 +421,12 @@ except ImageError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other units")
 @pytest.mark.parametrize("mode", ["I;16", "RGBA"])
-def test_a_large_picture_needs_no_more_than_a_few_copies(mode: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(6000, 6000), (36_000_000, 1)])
+def test_a_large_picture_needs_no_more_than_a_few_copies(
+    size: tuple[int, int], mode: str, tmp_path: Path
+) -> None:
     path = tmp_path / "large.png"
-    Image.new(mode, (6000, 6000), 99).save(path, compress_level=1)
+    Image.new(mode, size, 99).save(path, compress_level=1)
     needed = peak_megabytes("load_pixels(sys.argv[1], Preprocess())", str(path))
     assert needed < 36 * 11, "36 megapixels as stored, and as RGB, which Pillow keeps in 4 bytes"
 

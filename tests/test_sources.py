@@ -411,6 +411,14 @@ def test_a_name_longer_than_a_chunk_is_whole() -> None:
     assert listed("\n".join(names).encode()) == names
 
 
+def test_a_file_without_names_is_not_read_to_its_end(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"x" * 2**21)
+    os.truncate(film, 2**33)
+    with pytest.raises(UsageError, match="not a list of images: a name of more than 1048576 bytes"):
+        list(Inputs(from_file=str(film)))
+
+
 def test_paths_come_before_the_list() -> None:
     touch("z.png")
     Path("list").write_text("a.png\n")

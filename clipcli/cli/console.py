@@ -135,9 +135,13 @@ def progress(
     with Progress(*columns, console=stderr(), transient=True) as bar:
         task = bar.add_task("images", total=None, rate="")
         if count is not None:
-            counting = lambda: bar.update(task, total=count())  # noqa: E731
-            threading.Thread(target=counting, daemon=True).start()
+            threading.Thread(target=_set_total, args=(bar, task, count), daemon=True).start()
         yield _advancing(outcomes, bar, task)
+
+
+def _set_total(bar: Any, task: Any, count: Callable[[], int]) -> None:
+    with contextlib.suppress(ClipcliError):  # the run itself meets it too, and tells it
+        bar.update(task, total=count())
 
 
 def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Outcome]:

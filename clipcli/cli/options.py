@@ -151,6 +151,14 @@ def lazy_encoder(
     return encoder
 
 
+def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:
+    """Says on a terminal that a model is being loaded; while it is downloaded, the download says so."""
+    from clipcli.cli import console
+    from clipcli.models import is_cached
+
+    return console.working(f"loading {spec.name}", not quiet and is_cached(spec))
+
+
 def prepare_hub(spec: ModelSpec, offline: bool) -> None:
     """Settings that the hub's client reads when it is imported; tells of a licence before a download."""
     from clipcli.cli import console

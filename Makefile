@@ -26,7 +26,7 @@ demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves prediction
 	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
 
 test: $(VENV)/dev ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/dev ## Run all tests but the slow ones
 	$(BIN)/pytest -m "not slow"

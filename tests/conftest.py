@@ -26,6 +26,8 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "",
     "COLUMNS": "120",
 }
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
 for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN"):
     os.environ.pop(_name, None)
 
@@ -58,6 +60,11 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest, for installations, begins first; the other worker goes on with the rest."""
+    items.sort(key=lambda item: item.path.stem != "test_fresh_install")
 
 
 @pytest.fixture(autouse=True)

@@ -209,7 +209,7 @@ def train(
         ImageError: an image is gone that could be read when the run began.
         OutputError: the folder cannot be written.
     """
-    data = _prepare(pairs, files, options, report)
+    data = prepare(pairs, files, options, report)
     settings = _settings(data, files, options)
     _claim(folder, settings)
     run = _Run(data, files, options, folder)
@@ -222,7 +222,7 @@ def train(
 # --- Data ----------------------------------------------------------------------------------------
 
 
-class _Data(NamedTuple):
+class Data(NamedTuple):
     """What can be read, split by image, and a digest of all contents."""
 
     train: list[Pair]
@@ -230,7 +230,7 @@ class _Data(NamedTuple):
     digest: str
 
 
-def _prepare(pairs: Pairs, files: ModelFiles, options: TrainOptions, report: Report) -> _Data:
+def prepare(pairs: Pairs, files: ModelFiles, options: TrainOptions, report: Report) -> Data:
     """Decode every image once: those that fail are told and left out."""
 
     def check(pair: Pair) -> str | ImageFailure:
@@ -260,7 +260,7 @@ def _prepare(pairs: Pairs, files: ModelFiles, options: TrainOptions, report: Rep
         )
     validation = [pair for pair, digest in zip(good, digests, strict=True) if digest in in_validation]
     identity = [[digest, pair.captions] for pair, digest in zip(good, digests, strict=True)]
-    return _Data(training, validation, hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16])
+    return Data(training, validation, hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16])
 
 
 def split(digests: Sequence[str], fraction: float) -> set[str]:
@@ -453,7 +453,7 @@ class _View(NamedTuple):
 class _Run:
     """A model in training: what a checkpoint holds, and the steps between two of them."""
 
-    def __init__(self, data: _Data, files: ModelFiles, options: TrainOptions, folder: Path) -> None:
+    def __init__(self, data: Data, files: ModelFiles, options: TrainOptions, folder: Path) -> None:
         self.data, self.files, self.options, self.folder = data, files, options, folder
         self.device = resolve_device(options.device)
         self.dtype = torch.bfloat16 if _precision(options) == "bf16" else torch.float32
@@ -642,7 +642,7 @@ class _Run:
 
     def _tell_if_cut(self, text: str) -> None:
         """Warn of the first caption that is longer than the context."""
-        if self.told or getattr(self.tokenizer, "tokenizer_mode", ""):
+        if self.told or getattr(self.tokenizer, "tokenizer_mode", None):
             return
         length = int(self.tokenizer.context_length)
         if self.tokenizer([text], context_length=length + 1)[0, -1] != pad_id(self.tokenizer):
@@ -788,7 +788,7 @@ def _gone(image: str, error: ImageError) -> ImageError:
 # --- The folder ----------------------------------------------------------------------------------
 
 
-def _settings(data: _Data, files: ModelFiles, options: TrainOptions) -> dict[str, Any]:
+def _settings(data: Data, files: ModelFiles, options: TrainOptions) -> dict[str, Any]:
     """All that decides the outcome; a run goes on only with the same."""
     free = ("device", "workers", "checkpoint_every", "precision")
     given = {name: value for name, value in asdict(options).items() if name not in free}

@@ -809,6 +809,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         if not path.exists() and any(found.suffix != ".partial" for found in folder.iterdir()):
             raise UsageError(f"{folder} holds something else than a run of training", "Name another with -o.")
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+        if not isinstance(before, dict):
+            raise ValueError("not an object")
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}") from None
     except ValueError:

@@ -180,6 +180,11 @@ def test_the_split_does_not_depend_on_the_order() -> None:
     assert split(digests, 0) == set()
 
 
+def test_the_validation_set_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipcli.train.MAX_VALIDATION", 3)
+    assert len(split([str(number) for number in range(100)], 0.2)) == 3
+
+
 def test_no_picture_is_on_both_sides_and_its_captions_go_with_it(pairs: Pairs, tmp_path: Path) -> None:
     copies = []
     for pair in pairs.pairs[:20]:
@@ -343,6 +348,14 @@ def test_a_folder_of_something_else_is_refused(pairs: Pairs, tmp_path: Path) -> 
         train(pairs, config(tmp_path), OPTIONS, tmp_path)
 
 
+def test_damaged_settings_are_told(pairs: Pairs, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for content in ("{", "[]"):
+        (tmp_path / "out" / "train.json").write_text(content)
+        with pytest.raises(UsageError, match=r"train\.json is damaged"):
+            train(pairs, config(tmp_path), OPTIONS, tmp_path / "out")
+
+
 def test_a_damaged_checkpoint_is_told(pairs: Pairs, tmp_path: Path) -> None:
     files, out = config(tmp_path), tmp_path / "out"
     train(pairs, files, PLAIN, out)
@@ -366,6 +379,16 @@ def test_several_batches_a_step_are_one_large_batch(pairs: Pairs, tmp_path: Path
         [float(row["loss"]) for row in large], rel=1e-3
     )
     assert float(large[0]["loss"]) == pytest.approx(math.log(15), rel=0.2), "15 are compared, not 5"
+
+
+def test_bf16_is_for_computing_and_weights_stay_fp32(pairs: Pairs, tmp_path: Path) -> None:
+    files = config(tmp_path)
+    for precision in ("fp32", "bf16"):
+        train(pairs, files, replace(PLAIN, precision=precision), tmp_path / precision)
+    exact, rounded = ([float(row["loss"]) for row in timeless(tmp_path / name)] for name in ("fp32", "bf16"))
+    assert rounded == pytest.approx(exact, rel=0.1)
+    assert rounded != exact
+    assert {value.dtype for value in weights(tmp_path / "bf16").values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("loss", ["clip", "siglip"])

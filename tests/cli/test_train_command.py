@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,19 @@ def config(folder: Path, vision: dict[str, object], width: int = 8) -> Path:
     return path
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For layers this small, threads that share busy cores wait for each other most of the time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_it_learns_colours_and_shapes_and_names_combinations_never_seen(run_cli: Cli, tmp_path: Path) -> None:
     """Chance is 1 of 30 labels, 3 %; pictures and weights of three seeds gave 81, 66 and 71 %."""
     seen, held_out = drawn(tmp_path / "seen", SEEN, 200, 0), drawn(tmp_path / "held", HELD_OUT, 100, 10)

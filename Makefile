@@ -46,8 +46,13 @@ fix: $(VENV)/dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(CLIPCLI) ## Compare speed with open_clip's own loops (BENCH="--model FOLDER --images FOLDER")
+.venv-bench/made: bench/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --disable-pip-version-check -q -r bench/requirements.txt
+	@touch $@
+
+bench: $(VENV)/dev .venv-bench/made ## Compare speed with peers (BENCH="limits large --model FOLDER --images FOLDER")
 	$(BIN)/python bench/run.py $(BENCH)
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache

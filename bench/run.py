@@ -1,13 +1,19 @@
-"""Speed of clipcli beside open_clip's own loops: `make bench`.
+"""Speed of clipcli beside what else classifies pictures with the same weights: `make bench`.
 
-Both sides load the same weights and see the same pictures, labels and threads. They run in turn, several
-times, in one process; what is printed are ratios, because the times themselves say more about the
-machine than about the program. Start-up is not counted.
+    .venv/bin/python bench/run.py [PART ...] [--images FOLDER] [--model FOLDER] [--repeats 3] ...
 
-    .venv/bin/python bench/run.py [--images FOLDER] [--model FOLDER] [--repeats 5] [--cached 20000]
+The parts, all of them where none is named (but `cached`, which takes minutes):
 
-`--cached N` then classifies N pictures by ImageNet's 1000 classes as whole processes, cold and cached,
-and prints the peak memory of a tenth of them beside that of all.
+    peers      files to best labels: open_clip's loops, transformers, pybioclip, ONNX Runtime, clipcli
+    prompts    class embeddings: clipcli and open_clip
+    limits     products of matrices, the forward pass and decoding, each alone
+    large      photographs of 12 megapixels
+    agreement  cosine and best label of the faster ways, against fp32 with exact decoding
+    cached     whole processes over many pictures, cold and cached, with their memory
+
+Candidates are processes of their own that run in turn (`child.py`), several times; peers have their own
+environment, .venv-bench. What is printed are rates and their ratios to the first candidate: times say more
+about the machine than about the program. Start-up is not counted, and is printed apart.
 """
 
 from __future__ import annotations
@@ -15,7 +21,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,56 +30,108 @@ from typing import Any
 
 import open_clip
 import torch
+from agreement import agreement
+from child import AbsentError, Candidate, Job
+from limits import limits
+from memory import cached
 from PIL import Image
 
 import clipcli
 from clipcli import prompts
 from clipcli.classifier import build_classifier
 from clipcli.encoder import OpenClipEncoder
-from clipcli.models import locate, parse_model
-from clipcli.pipeline import EngineOptions, classify
+from clipcli.models import ModelFiles, locate, parse_model
 from clipcli.sources import Inputs
 
-ROOT = Path(__file__).parent.parent
-LABELS = ["cat", "fish", "sun", "house", "bicycle", "rocket", "umbrella", "camera", "book", "key"]
-BATCH = 32
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PARTS = ("peers", "prompts", "limits", "large", "agreement", "cached")
+PEERS = {
+    "plain_loop": "open_clip, plain loop, fp32",
+    "data_loader": "open_clip, DataLoader, 2 workers",
+    "onnx_runtime": "ONNX Runtime, plain loop, fp32",
+    "bioclip": "pybioclip, fp32",
+    "pipeline": "transformers pipeline, fp32",
+}
+OURS = {
+    "fp32_exact": "clipcli, fp32, exact decode",
+    "fp32": "clipcli, fp32",
+    "auto": "clipcli, auto",
+    "int8": "clipcli, int8",
+}
+FEW = 6  # pictures for a candidate that encodes the labels again with every picture
 
 
-class Peer:
-    """open_clip used as its README shows: load, transform and encode picture after picture, in batches."""
-
-    def __init__(self, folder: str, precision: str = "fp32") -> None:
-        name = f"local-dir:{folder}"
-        self.model, self.transform = open_clip.create_model_from_pretrained(name, precision=precision)
-        self.tokenizer = open_clip.get_tokenizer(name)
-        self.model.eval()
-
-    def classes(self, classnames: list[str], templates: list[str]) -> torch.Tensor:
-        return open_clip.build_zero_shot_classifier(self.model, self.tokenizer, classnames, templates)
-
-    def classify(self, paths: list[str], weights: torch.Tensor) -> list[int]:
-        found: list[int] = []
-        for start in range(0, len(paths), BATCH):
-            images = [self.transform(_rgb(path)) for path in paths[start : start + BATCH]]
-            with torch.no_grad():
-                features = self.model.encode_image(torch.stack(images), normalize=True)
-                logits = self.model.logit_scale.exp() * features @ weights
-            found += logits.softmax(dim=-1).argmax(dim=-1).tolist()
-        return found
+# --- Candidates in turn --------------------------------------------------------------------------
 
 
-def _rgb(path: str) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+def commands(peers_python: str) -> dict[str, tuple[str, str, str]]:
+    """Python, file and name of every candidate."""
+    theirs = {name: (peers_python, str(HERE / "peers.py"), name) for name in PEERS}
+    return theirs | {name: (sys.executable, str(HERE / "ours.py"), name) for name in OURS}
 
 
-def ours(encoder: OpenClipEncoder, paths: list[str], classifier: Any) -> list[int]:
-    outcomes = classify(paths, encoder, classifier, options=EngineOptions(batch_size=BATCH))
-    return [int(outcome.scores.argmax()) for outcome in outcomes if hasattr(outcome, "scores")]
+def compare(title: str, names: list[str], job: Job, options: argparse.Namespace) -> None:
+    """Run candidates in turn after one warm-up, and report."""
+    titles, candidates = PEERS | OURS, []
+    print(f"\n{title}, {len(job.paths)} pictures, {len(job.labels)} labels")
+    try:
+        for name in names:
+            mine = job._replace(paths=job.paths[:FEW]) if name == "pipeline" else job
+            try:
+                candidates.append(Candidate(titles[name], commands(options.python)[name], mine))
+            except AbsentError as error:
+                print(f"  {titles[name]}: left out, {error}")
+        for turn in range(options.repeats + 1):
+            for candidate in candidates:
+                candidate.run(counted=turn > 0)
+        for candidate in candidates:
+            print(line(candidate, candidates[0]))
+    finally:
+        for candidate in candidates:
+            candidate.close()
+
+
+def line(one: Candidate, first: Candidate) -> str:
+    """Rate, ratio to the first candidate turn by turn (lowest to highest), labels in common, start-up."""
+    share = one.amount / first.amount
+    ratios = [share * a / b for a, b in zip(first.seconds, one.seconds, strict=True)]
+    rate = one.amount / statistics.median(one.seconds)
+    spread = f"{statistics.median(ratios):>6.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    same = sum(a == b for a, b in zip(first.top1, one.top1, strict=False))
+    agreed = "identical top-1" if same == one.amount else f"top-1 {same} of {one.amount}"
+    start = f"start {one.start:.1f} s ({one.versions})"
+    return f"  {one.title:<34}{rate:>9.2f} images/s {spread:<24} {agreed:<18} {start}"
+
+
+# --- 12 megapixels -------------------------------------------------------------------------------
+
+
+def enlarged(paths: list[str], folder: Path, amount: int) -> list[str]:
+    """JPEGs of 4000 x 3000 made of the pictures."""
+    made = []
+    for number in range(amount):
+        path = folder / f"{number:03}.jpg"
+        with Image.open(paths[number % len(paths)]) as image:
+            image.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC).save(path, quality=90)
+        made.append(str(path))
+    return made
+
+
+def large(job: Job, options: argparse.Namespace) -> None:
+    """Where decoding is most of the work: the smallest model, the largest pictures."""
+    folder = Path(job.folder, "large")
+    folder.mkdir()
+    nano = str(ROOT / "clipcli" / "assets" / "nano")
+    job = job._replace(paths=enlarged(job.paths, folder, options.large), model=nano)
+    compare("JPEGs of 12 megapixels, nano", ["plain_loop", "data_loader", *OURS], job, options)
+
+
+# --- Prompts -------------------------------------------------------------------------------------
 
 
 def in_turn(candidates: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each candidate, run one after the other, `repeats` times after one warm-up."""
+    """Seconds of each candidate in this process, one after the other, after one warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(repeats + 1):
         for name, run in candidates.items():
@@ -85,103 +142,84 @@ def in_turn(candidates: dict[str, Callable[[], Any]], repeats: int) -> dict[str,
     return seconds
 
 
-def report(title: str, seconds: dict[str, list[float]], amount: int, unit: str) -> None:
-    """Rates, and ratios to the first candidate, turn by turn: median (lowest to highest)."""
-    print(f"\n{title}")
-    first = next(iter(seconds.values()))
-    for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(first, times, strict=True)]
-        rate = amount / statistics.median(times)
-        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"  {name:<34}{rate:>9.1f} {unit}/s   {statistics.median(ratios):>6.2f}x {spread}")
-
-
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a process, started by a small one: memory at the fork would count."""
-    launcher = "import resource, subprocess, sys, time; start = time.perf_counter();"
-    launcher += "subprocess.run(sys.argv[1:], check=True); print(time.perf_counter() - start,"
-    launcher += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
-    done = subprocess.run(
-        [sys.executable, "-c", launcher, *command], stdout=subprocess.PIPE, text=True, check=True
+def prompts_part(files: ModelFiles, folder: str, options: argparse.Namespace) -> None:
+    """Class embeddings of 80 templates, against `build_zero_shot_classifier`."""
+    name = f"local-dir:{folder}"
+    model, tokenizer = open_clip.create_model_from_pretrained(name)[0].eval(), open_clip.get_tokenizer(name)
+    encoders = {precision: OpenClipEncoder(files, "cpu", precision) for precision in ("fp32", "auto")}
+    classes = [spec.name for spec in prompts.load_classes("imagenet")[: options.classes]]
+    eighty = list(prompts.load_templates(["imagenet80"]))
+    prompt_set = prompts.build_prompts([prompts.ClassSpec(name) for name in classes], eighty)
+    seconds = in_turn(
+        {
+            "open_clip, fp32": lambda: open_clip.build_zero_shot_classifier(
+                model, tokenizer, classes, eighty
+            ),
+            "clipcli, fp32": lambda: build_classifier(encoders["fp32"], prompt_set),
+            f"clipcli, auto ({encoders['auto'].precision})": lambda: build_classifier(
+                encoders["auto"], prompt_set
+            ),
+        },
+        min(options.repeats, 3),
     )
-    seconds, megabytes = map(float, done.stdout.split())
-    return seconds, megabytes
+    print(f"\nprompts, {len(classes)} classes x 80 templates")
+    first = next(iter(seconds.values()))
+    for title, times in seconds.items():
+        ratios = [a / b for a, b in zip(first, times, strict=True)]
+        rate = len(classes) * len(eighty) / statistics.median(times)
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"  {title:<34}{rate:>9.1f} prompts/s {statistics.median(ratios):>6.2f}x {spread}")
 
 
-def cached(model: str, paths: list[str], amount: int) -> None:
-    """Whole processes: everything encoded, then everything from the cache; and their memory."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name, "pictures")
-        folder.mkdir()
-        data = [Path(path).read_bytes() for path in paths]
-        for number in range(amount):  # trailing bytes make each file's content its own
-            (folder / f"{number:07}").write_bytes(data[number % len(data)] + number.to_bytes(4, "little"))
-            os.utime(folder / f"{number:07}", (1_500_000_000, 1_500_000_000))
-        names = sorted(map(str, folder.iterdir()))
-        print(f"\n{amount} pictures, 1000 classes, whole processes")
-        for label, some in (
-            ("a tenth, cold", names[: amount // 10]),
-            ("all, cold", names),
-            ("all, cached", names),
-        ):
-            Path(name, "list").write_text("\n".join(some))
-            command = [sys.executable, "-m", "clipcli", "classify", "--from-file", f"{name}/list", "-q"]
-            command += ["-c", "imagenet", "-t", "photo", "-m", model, "--cache", f"{name}/cache"]
-            seconds, memory = measured([*command, "-o", f"{name}/out.csv"])
-            rate = len(some) / seconds
-            print(f"  {label:<34}{rate:>9.1f} images/s   {seconds:>7.1f} s   peak {memory:.0f} MB")
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="which to run")
+    parser.add_argument("--images", default=str(ROOT / "examples"))
+    parser.add_argument("--amount", type=int, help="of the pictures, at most", metavar="N")
+    parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
+    parser.add_argument("--labels", type=int, default=50, metavar="N")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N")
+    parser.add_argument("--candidates", default=",".join([*PEERS, *OURS]), help="of `peers`, the first is 1")
+    parser.add_argument("--classes", type=int, default=20, metavar="N", help="of `prompts`")
+    parser.add_argument("--large", type=int, default=60, metavar="N", help="pictures of 12 megapixels")
+    parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="pictures of `cached`")
+    parser.add_argument(
+        "--python", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="of the peers' environment"
+    )
+    options = parser.parse_args()
+    options.parts = options.parts or [part for part in PARTS if part != "cached"]
+    unknown = set(options.parts) - set(PARTS) | set(options.candidates.split(",")) - {*PEERS, *OURS}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    return options
 
 
 def main() -> None:
-    """Compare, and print what was compared."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", default=str(ROOT / "examples"))
-    parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--classes", type=int, default=20, help="for the comparison of prompts")
-    parser.add_argument("--cached", type=int, default=0, metavar="N")
-    arguments = parser.parse_args()
-
-    paths = [path for path in Inputs((arguments.images,)) if isinstance(path, str)]
-    templates = list(prompts.load_templates(["imagenet7"]))
-    prompt_set = prompts.build_prompts([prompts.ClassSpec(label) for label in LABELS], templates)
-    files = locate(parse_model(f"local-dir:{arguments.model}"))
-    peer = Peer(arguments.model)
-    weights = peer.classes(LABELS, templates)
-    encoders = {precision: OpenClipEncoder(files, "cpu", precision) for precision in ("fp32", "auto")}
-    classifiers = {
-        precision: build_classifier(encoder, prompt_set) for precision, encoder in encoders.items()
-    }
-
-    print(f"{len(paths)} pictures, {len(LABELS)} classes, {arguments.model}")
+    """Run the parts that were asked for."""
+    options = parsed()
+    paths = [path for path in Inputs((options.images,)) if isinstance(path, str)][: options.amount]
+    labels = [spec.name for spec in prompts.load_classes("imagenet")[: options.labels]]
+    model = str(Path(options.model).resolve())
+    files = locate(parse_model(f"local-dir:{model}"))
     print(f"clipcli {clipcli.__version__}, open_clip {open_clip.__version__}, torch {torch.__version__}")
-    print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
-    seconds = in_turn(
-        {
-            "open_clip, plain loop, fp32": lambda: peer.classify(paths, weights),
-            "clipcli, fp32": lambda: ours(encoders["fp32"], paths, classifiers["fp32"]),
-            f"clipcli, auto ({encoders['auto'].precision})": lambda: ours(
-                encoders["auto"], paths, classifiers["auto"]
-            ),
-        },
-        arguments.repeats,
-    )
-    report("classify", seconds, len(paths), "images")
-
-    names = [spec.name for spec in prompts.load_classes("imagenet")[: arguments.classes]]
-    eighty = list(prompts.load_templates(["imagenet80"]))
-    many = prompts.build_prompts([prompts.ClassSpec(name) for name in names], eighty)
-    seconds = in_turn(
-        {
-            "open_clip, fp32": lambda: peer.classes(names, eighty),
-            "clipcli, fp32": lambda: build_classifier(encoders["fp32"], many),
-            f"clipcli, auto ({encoders['auto'].precision})": lambda: build_classifier(encoders["auto"], many),
-        },
-        min(arguments.repeats, 3),
-    )
-    report(f"prompts, {len(names)} classes x 80 templates", seconds, len(names) * len(eighty), "prompts")
-    if arguments.cached:
-        cached(arguments.model, paths, arguments.cached)
+    print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, {model}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CLIPCLI_CACHE"] = folder
+        threads = torch.get_num_threads()
+        job = Job(model, paths, labels, "a photo of a {}.", folder, threads)
+        run = {
+            "peers": lambda: compare("best labels", options.candidates.split(","), job, options),
+            "prompts": lambda: prompts_part(files, model, options),
+            "limits": lambda: limits(files, paths, options.repeats),
+            "large": lambda: large(job, options),
+            "agreement": lambda: agreement(files, job),
+            "cached": lambda: cached(model, paths, options.cached),
+        }
+        for part in options.parts:
+            run[part]()
 
 
 if __name__ == "__main__":

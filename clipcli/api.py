@@ -51,7 +51,7 @@ def load_model(
             `hf-hub:org/repo` or `local-dir:/path`.
         pretrained: a tag or weights file, for a bare architecture.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: `auto`, `fp32`, `bf16`, `fp16`.
+        precision: `auto`, `fp32`, `bf16`, `fp16`, `int8` (CPUs only, with `clipcli[int8]`).
         offline: never use the network.
 
     Raises:

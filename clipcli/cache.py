@@ -28,6 +28,9 @@ from clipcli.errors import ClipcliWarning
 from clipcli.records import Float32Array
 
 NAME = "features.sqlite"
+TOWERS = "int8"
+"""The folder beside it where `int8.py` keeps the towers that it made."""
+
 _VERSION = 1
 _BUSY_SECONDS = 30  # another process may be writing
 _RACY_SECONDS = 2  # a file this new may change again without its modification time telling

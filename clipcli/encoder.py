@@ -1,6 +1,6 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `train.py` this is the only module that imports torch.
+With `train.py` and `int8.py` this is the only module that imports torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import TextTransformer, text_global_pool
 
-from clipcli import __version__
+from clipcli import __version__, int8
+from clipcli.cache import default_folder
 from clipcli.errors import ClipcliWarning, ModelError, UsageError, WeightsDamagedError
 from clipcli.hub import digest_in_cache, sha256_of
 from clipcli.models import ModelFiles
@@ -32,9 +33,14 @@ from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
 
 TokenArray: TypeAlias = npt.NDArray[np.int64]
 Rows = TypeVar("Rows", Uint8Array, TokenArray)
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the image tower begins
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,
+}
 _TEXT_BATCH = 64
 _LENGTH_STEP = 8  # texts are grouped by length rounded up to this, see encode_texts
 _CPU_ROW_STEP = 4  # on a CPU, batches are filled up to a multiple of this, see _in_groups
@@ -46,14 +52,23 @@ class OpenClipEncoder:
     Args:
         files: from `clipcli.models.locate`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: `auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32.
+        precision: `auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32;
+            `int8` runs the image tower in 8 bits on a CPU, and texts in fp32.
+        folder: where int8 towers are kept; None is the user's cache folder.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, int8 is asked of a GPU or its extra is not installed.
         WeightsDamagedError: the weights are truncated, unsafe to load, or of another architecture.
+        ModelError: the image tower cannot run in int8.
     """
 
-    def __init__(self, files: ModelFiles, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        device: str = "auto",
+        precision: Precision = "auto",
+        folder: Path | None = None,
+    ) -> None:
         self.files = files
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
@@ -62,6 +77,7 @@ class OpenClipEncoder:
         self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
         self.model.to(device=self.device, dtype=_DTYPES[self.precision])
         self.tokenizer = build_tokenizer(files)
+        self._int8_tower = self._load_int8(folder or default_folder()) if self.precision == "int8" else None
         self.batch_size = 32 if self.device.type == "cpu" else 128
         self.largest_group = sys.maxsize  # until the device runs out of memory
 
@@ -112,6 +128,8 @@ class OpenClipEncoder:
         An image's features do not depend on the batch it is in: on a CPU to the bit for most
         models, elsewhere up to rounding in the precision used.
         """
+        if self._int8_tower is not None:
+            return self._encode_in_int8(pixels, self._int8_tower)
         return self._in_groups(pixels, self._encode_pixels, len(pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
@@ -198,6 +216,18 @@ class OpenClipEncoder:
         mean = torch.tensor(self.preprocess.mean, device=self.device).view(shape)
         std = torch.tensor(self.preprocess.std, device=self.device).view(shape)
         return batch.float().div_(255).sub_(mean).div_(std).to(_DTYPES[self.precision])
+
+    def _load_int8(self, folder: Path) -> int8.Int8Tower:
+        tower = int8.load(self.model, self.preprocess.size, self.fingerprint, folder)
+        self.model.visual.to(device="meta")  # frees the weights that it replaces
+        return tower
+
+    def _encode_in_int8(self, pixels: Uint8Array, tower: int8.Int8Tower) -> Float32Array:
+        if not len(pixels):
+            return np.empty((0, self.embed_dim), dtype=np.float32)
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+        features = torch.from_numpy(tower(self._normalized(batch).contiguous().numpy()))
+        return cast(Float32Array, torch.nn.functional.normalize(features, dim=-1).numpy())
 
     # --- Texts ------------------------------------------------------------------------------
 
@@ -309,7 +339,13 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> str:
-    """`auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32."""
+    """`auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32; never int8.
+
+    Raises:
+        UsageError: int8 on another device than a CPU.
+    """
+    if precision == "int8" and device.type != "cpu":
+        raise UsageError(f"int8 is for CPUs, not for {device}", "Use --device cpu, or --precision auto.")
     if precision != "auto":
         return precision
     if device.type == "cuda":

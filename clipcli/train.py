@@ -1,8 +1,8 @@
 """Contrastive training: pairs of pictures and captions in, a model in open_clip's local format out.
 
-With `encoder.py` this is the only module that imports torch. The models are open_clip's; here is the loop.
-The order of the data, the views of pictures and the dropout of a step follow from the seed and the
-step's number alone, so that a run which was killed goes on exactly as if it had not been.
+With `encoder.py` and `int8.py` this is the only module that imports torch. The models are open_clip's;
+here is the loop. The order of the data, the views of pictures and the dropout of a step follow from the
+seed and the step's number alone, so that a run which was killed goes on exactly as if it had not been.
 """
 
 from __future__ import annotations

@@ -44,6 +44,14 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
+PEAK_MEGABYTES = """
+from pathlib import Path
+
+def peak_megabytes():  # of this process; `ru_maxrss` begins with that of the process it comes from
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+"""
+
+
 class Result(NamedTuple):
     """What a command printed and returned."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +21,9 @@ def info(cache: options.Cache = None) -> None:
     typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} files known")
     for encoder, count in facts.features.items():
         typer.echo(f"{encoder}: {count} features")
+    towers = [path.stat().st_size for path in _towers(facts.path).glob("*.onnx")]
+    if towers:
+        typer.echo(f"{len(towers)} int8 model{'s' * (len(towers) > 1)}, {sum(towers) / 1e6:.1f} MB")
 
 
 @app.command("prune")
@@ -36,3 +41,10 @@ def clear(cache: options.Cache = None) -> None:
     """Forget everything."""
     with options.opened_cache(cache) as store:
         console.note(f"{store.clear()} features forgotten")
+        shutil.rmtree(_towers(store.path), ignore_errors=True)
+
+
+def _towers(features: Path) -> Path:
+    from clipcli.cache import TOWERS
+
+    return features.parent / TOWERS

@@ -201,8 +201,10 @@ def classify(
     shown = console.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
     total = None if found.reads_stdin else lambda: sum(1 for _ in found)
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
-        encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
+        with options.loading(spec, quiet):
+            encoder = options.lazy_encoder(spec, device, precision, offline, store)
+        with console.working("encoding prompts", not quiet):
+            classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
         with StopOnSignal() as stop:
             outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
             with console.progress(outcomes, total, quiet) as tracked:

@@ -120,6 +120,16 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 @contextlib.contextmanager
+def working(what: str, shown: bool) -> Iterator[None]:
+    """On a terminal, say what takes its time, until it is done."""
+    if not shown or not stderr().is_terminal:
+        yield
+        return
+    with stderr().status(_escaped(what)):
+        yield
+
+
+@contextlib.contextmanager
 def progress(
     outcomes: Iterable[Outcome], count: Callable[[], int] | None, quiet: bool
 ) -> Iterator[Iterable[Outcome]]:

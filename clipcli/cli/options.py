@@ -86,10 +86,11 @@ Device = Annotated[
     ),
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"],
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
     typer.Option(
         "--precision",
-        help="auto: bf16 where the hardware has it natively, fp16 on other GPUs, else fp32.",
+        help="auto: bf16 where the hardware has it natively, fp16 on other GPUs, else fp32."
+        " int8: images in 8 bits, on CPUs, with clipcli\\[int8].",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -120,15 +121,18 @@ def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
     return parse_model(model or DEFAULT_MODEL, pretrained)
 
 
-def load_encoder(spec: ModelSpec, device: str, precision: str, offline: bool) -> OpenClipEncoder:
-    """Find or download a model, and load it."""
+def load_encoder(
+    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None = None
+) -> OpenClipEncoder:
+    """Find or download a model, and load it; an int8 tower is kept beside the cache."""
     prepare_hub(spec, offline)
     from clipcli.models import locate
 
     files = locate(spec, offline)
     from clipcli.encoder import OpenClipEncoder
 
-    return OpenClipEncoder(files, device, precision)  # type: ignore[arg-type]
+    folder = cache.path.parent if cache else None
+    return OpenClipEncoder(files, device, precision, folder)  # type: ignore[arg-type]
 
 
 def lazy_encoder(
@@ -141,10 +145,18 @@ def lazy_encoder(
 
     facts = recall(cache, spec, device, precision)
     if facts is not None:
-        return RememberedEncoder(facts, lambda: load_encoder(spec, device, precision, offline))
-    encoder = load_encoder(spec, device, precision, offline)
+        return RememberedEncoder(facts, lambda: load_encoder(spec, device, precision, offline, cache))
+    encoder = load_encoder(spec, device, precision, offline, cache)
     remember(cache, spec, device, precision, encoder, encoder.files.weights)
     return encoder
+
+
+def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:
+    """Says on a terminal that a model is being loaded; while it is downloaded, the download says so."""
+    from clipcli.cli import console
+    from clipcli.models import is_cached
+
+    return console.working(f"loading {spec.name}", not quiet and is_cached(spec))
 
 
 def prepare_hub(spec: ModelSpec, offline: bool) -> None:

@@ -60,8 +60,10 @@ def prompts(
     from clipcli.classifier import build_classifier
 
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
-        encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        classifier = build_classifier(encoder, prompt_set, store)
+        with options.loading(spec, quiet):
+            encoder = options.lazy_encoder(spec, device, precision, offline, store)
+        with console.working("encoding prompts", not quiet):
+            classifier = build_classifier(encoder, prompt_set, store)
     save_classifier(classifier, output)
     if not quiet:
         texts = sum(map(len, prompt_set.prompts))

@@ -319,6 +319,7 @@ def test_on_a_terminal_there_is_a_table_and_progress(pictures: Path) -> None:
     os.close(screen)
     text = seen.decode()
     assert process.wait() == 0, text
+    assert "loading nano" in text
     assert "12/12" in text
     assert "image " in text
     assert "1." in text

@@ -72,11 +72,11 @@ class OpenClipEncoder:
         self.files = files
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        self.model = _build(files)
+        self.model = build_model(files)
         self.logit_scale = float(self.model.logit_scale.detach().exp())  # read before it is rounded to bf16
         self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
         self.model.to(device=self.device, dtype=_DTYPES[self.precision])
-        self.tokenizer = _build_tokenizer(files)
+        self.tokenizer = build_tokenizer(files)
         self._int8_tower = self._load_int8(folder or default_folder()) if self.precision == "int8" else None
         self.batch_size = 32 if self.device.type == "cpu" else 128
         self.largest_group = sys.maxsize  # until the device runs out of memory
@@ -248,8 +248,7 @@ class OpenClipEncoder:
 
     @property
     def _pad_id(self) -> int:
-        inner = getattr(self.tokenizer, "tokenizer", None)
-        return 0 if inner is None else int(inner.pad_token_id)
+        return pad_id(self.tokenizer)
 
     def _lengths(self, tokens: TokenArray) -> TokenArray:
         """(M,) columns that each text needs: its own, in steps of 8, where cutting the padding is exact."""
@@ -261,18 +260,13 @@ class OpenClipEncoder:
 
     @cached_property
     def _causal_tower(self) -> Any:
-        """The text tower if padding cannot reach the result: causal, and pooled at the end-of-text token."""
-        tower = getattr(self.model, "text", self.model)
-        is_clip = isinstance(self.model, open_clip.CLIP) or type(tower) is TextTransformer
-        pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
-        causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
-        return tower if is_clip and causal and pool in ("argmax", "eos", "first") else None
+        return causal_tower(self.model)
 
     def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
         batch = torch.from_numpy(np.ascontiguousarray(tokens)).to(self.device)
         if self._causal_tower is None or batch.shape[1] == self.context_length:
             return cast(torch.Tensor, self.model.encode_text(batch))
-        return _encode_short_texts(self._causal_tower, batch)
+        return encode_short_texts(self._causal_tower, batch)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -282,7 +276,22 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+def pad_id(tokenizer: Any) -> int:
+    """The token that fills a text up to the context length."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return 0 if inner is None else int(inner.pad_token_id)
+
+
+def causal_tower(model: Any) -> Any:
+    """The text tower if padding cannot reach the result: causal, and pooled at the end-of-text token."""
+    tower = getattr(model, "text", model)
+    is_clip = isinstance(model, open_clip.CLIP) or type(tower) is TextTransformer
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+    return tower if is_clip and causal and pool in ("argmax", "eos", "first") else None
+
+
+def encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     """(M, L) token ids -> (M, D), for L below the context length.
 
     The steps are those of open_clip's `encode_text`, with positions and causal mask cut to L.
@@ -347,11 +356,15 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
     return "bf16" if has_bf16 or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)() else "fp32"
 
 
-def _build(files: ModelFiles) -> Any:
-    """Build the architecture and load the weights; random weights are impossible."""
+def build_model(files: ModelFiles) -> Any:
+    """Build the architecture and load the weights; random weights are impossible.
+
+    Raises:
+        WeightsDamagedError: the weights are truncated, unsafe to load, or of another architecture.
+    """
     try:
         _verify(files.weights)
-        with _quiet(), _no_initialisation():
+        with quiet(), _no_initialisation():
             model = open_clip.create_model(
                 _register(files),
                 pretrained=str(files.weights),
@@ -361,6 +374,21 @@ def _build(files: ModelFiles) -> Any:
     except Exception as error:
         raise WeightsDamagedError(*_build_failure(files, error)) from error
     return model.eval()
+
+
+def build_random(files: ModelFiles, seed: int) -> Any:
+    """Build the architecture of a configuration with random weights, the same for the same seed.
+
+    Raises:
+        ModelError: open_clip cannot build it.
+    """
+    torch.manual_seed(seed)
+    try:
+        with quiet():
+            return open_clip.create_model(_register(files), load_weights=False, pretrained_text=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{files.spec.name} cannot be built: {reason}") from error
 
 
 def _verify(weights: Path) -> None:
@@ -399,14 +427,19 @@ def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
     return f"{files.weights} is damaged: {reason}", again
 
 
-def _build_tokenizer(files: ModelFiles) -> Any:
+def build_tokenizer(files: ModelFiles) -> Any:
+    """CLIP's own tokenizer, or that of Hugging Face which the text tower names.
+
+    Raises:
+        ModelError: its files cannot be loaded.
+    """
     text_cfg = files.model_cfg["text_cfg"]
     arguments = {"context_length": text_cfg.get("context_length", 77), **text_cfg.get("tokenizer_kwargs", {})}
     if files.tokenizer is None:
         return open_clip.SimpleTokenizer(**arguments)
     try:
         mode = text_cfg.get("tokenizer_mode")
-        with _quiet():
+        with quiet():
             return HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
@@ -426,7 +459,7 @@ def _no_initialisation() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence open_clip's and transformers' own log lines; what matters raises."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

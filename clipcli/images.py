@@ -152,9 +152,7 @@ def read_file(path: str) -> bytes:
 
 def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
     """Decode an encoded image; arguments, result and errors as in `load_pixels`."""
-    if not data:
-        raise ImageError("empty file")
-    try:
+    with _as_image_errors(data):
         image = _open(data, options.max_pixels)
         profile, mode, size = image.info.get("icc_profile"), image.mode, image.size
         box = None if options.exact else _draft(image, preprocess)
@@ -165,6 +163,29 @@ def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT
             turned = upright.size != loaded.size
             resized = resize(to_rgb(upright, profile), preprocess, picture[::-1] if turned else picture)
         return np.asarray(to_srgb(resized, profile, mode))
+
+
+def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Image.Image:
+    """Decode an encoded image without resizing it: upright, RGB, sRGB; errors as in `load_pixels`.
+
+    Unless `options.exact`, a large JPEG is a reduced copy, never below twice what the model sees.
+    """
+    with _as_image_errors(data):
+        image = _open(data, options.max_pixels)
+        profile, mode = image.info.get("icc_profile"), image.mode
+        box = None if options.exact else _draft(image, preprocess)
+        with _BUDGET.of(image.width * image.height):
+            rgb = to_rgb(_upright(_load(image, data, box, options.truncated)), profile)
+        return to_srgb(rgb, profile, mode)
+
+
+@contextlib.contextmanager
+def _as_image_errors(data: bytes) -> Iterator[None]:
+    """Whatever goes wrong with this image becomes an `ImageError` with its reason."""
+    if not data:
+        raise ImageError("empty file")
+    try:
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -334,6 +355,21 @@ def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | N
         return _pad(resized, target, preprocess.fill_color)
     left, top = _crop_offset(fitted, target)
     return resized.crop((left, top, left + target[0], top + target[1]))
+
+
+def resize_part(
+    image: Image.Image, box: tuple[float, float, float, float], preprocess: Preprocess
+) -> Image.Image:
+    """Bring the part `box` (left, top, right, bottom) of an RGB image to `preprocess.size`, for training.
+
+    As torchvision's `RandomResizedCrop` the part is stretched to the size; a model that sees whole
+    pictures on a canvas (`longest`) gets the part on a canvas, in its proportions.
+    """
+    if preprocess.resize_mode == "longest":
+        left, top, right, bottom = map(round, box)
+        return resize(image.crop((left, top, max(right, left + 1), max(bottom, top + 1))), preprocess)
+    target = preprocess.size[1], preprocess.size[0]
+    return image.resize(target, _resampling(preprocess), box=box)
 
 
 def _resampling(preprocess: Preprocess) -> Image.Resampling:

@@ -28,7 +28,7 @@ _WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
 
-Source: TypeAlias = Literal["local-dir", "hf-hub", "pretrained", "file"]
+Source: TypeAlias = Literal["local-dir", "hf-hub", "pretrained", "file", "config"]
 
 
 class Preset(NamedTuple):
@@ -223,6 +223,30 @@ def locate(spec: ModelSpec, offline: bool = False) -> ModelFiles:
     )
 
 
+def locate_config(path: Path, offline: bool = False) -> ModelFiles:
+    """An architecture without weights, for training from scratch.
+
+    Args:
+        path: an open_clip configuration: `embed_dim`, `vision_cfg` and `text_cfg`, alone or as `model_cfg`
+            beside `preprocess_cfg`. It stands in the place of weights, which no loader takes for any.
+        offline: never use the network, where a Hugging Face tokenizer is named.
+
+    Raises:
+        ModelError: it is no such file.
+        WeightsUnavailableError: the tokenizer is neither cached nor reachable.
+    """
+    config = _read_config(path, bare=True)
+    model_cfg, spec = config["model_cfg"], ModelSpec(str(path), "config", str(path))
+    return ModelFiles(
+        spec=spec,
+        model_cfg=model_cfg,
+        preprocess=_preprocess(model_cfg, config.get("preprocess_cfg", {})),
+        weights=path,
+        tokenizer=_tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline),
+        sha256=_sha256(path),
+    )
+
+
 def is_cached(spec: ModelSpec) -> bool:
     """Whether the weights are on this machine."""
     if spec.source in ("local-dir", "file"):
@@ -231,9 +255,11 @@ def is_cached(spec: ModelSpec) -> bool:
     return any(hub.cached(repository, name) is not None for name in names)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path, bare: bool = False) -> dict[str, Any]:
+    """Read `model_cfg` and `preprocess_cfg`; if `bare`, the file may also be a `model_cfg` itself."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        config = {"model_cfg": config} if bare and "model_cfg" not in config else config
         if not {"vision_cfg", "text_cfg", "embed_dim"} <= set(config["model_cfg"]):
             raise ValueError("model_cfg is incomplete")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -305,6 +331,8 @@ def _tokenizer(spec: ModelSpec, repository: str | None, offline: bool) -> Path |
         return None
     if spec.source == "local-dir":
         return Path(spec.model_name)
+    if spec.source == "config" and (Path(spec.model_name).parent / "tokenizer_config.json").is_file():
+        return Path(spec.model_name).parent
     return hub.find_tokenizer(spec.name, repository, offline)
 
 

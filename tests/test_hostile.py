@@ -33,6 +33,7 @@ def dangerous(source: str) -> Iterator[str]:
             name = ast.unparse(node.func)
             given = {str(word.arg): ast.unparse(word.value) for word in node.keywords}
             harmless = given.get("allow_pickle") == "False" or given.get("Loader") in safe_loaders
+            harmless |= name == "torch.load" and given.get("weights_only") == "True"
             if name in FORBIDDEN_CALLS and not harmless:
                 yield f"{name} in line {node.lineno}"
             for keyword in FORBIDDEN_KEYWORDS & set(given):
@@ -48,6 +49,9 @@ def dangerous(source: str) -> Iterator[str]:
         "subprocess.run(command, shell=flag)",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
         "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=flag)",
+        "pickle.load(file, weights_only=True)",
         "np.load(path)",
         "np.load(path, allow_pickle=True)",
         "yaml.load(text, Loader)",
@@ -57,6 +61,10 @@ def dangerous(source: str) -> Iterator[str]:
 )
 def test_the_check_finds_what_it_looks_for(source: str) -> None:
     assert list(dangerous(source))
+
+
+def test_the_check_lets_weights_only_pass() -> None:
+    assert not list(dangerous("torch.load(path, map_location='cpu', weights_only=True)"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipcli import __version__
-from clipcli.cli import cache, classes, classify, console, models, prompts, templates
+from clipcli.cli import cache, classes, classify, console, models, prompts, templates, train
 
 app = typer.Typer(
     name="clipcli",
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.command("classify")(classify.classify)
 app.command("prompts")(prompts.prompts)
+app.command("train")(train.train)
 app.add_typer(templates.app, name="templates")
 app.add_typer(classes.app, name="classes")
 app.add_typer(models.app, name="models")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from clipcli.records import ImageFailure, Outcome
+    from clipcli.train import EpochReport, Metrics, StepReport
 
 INTERRUPTED = 130
 _SHOWN_FAILURES = 5
@@ -207,6 +208,57 @@ class Summary:
             note(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
         if output:
             note(f"wrote {output}")
+
+
+class TrainingProgress:
+    """Shows a training: on a terminal step, loss, images/s and time left; anywhere, a line an epoch."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.failed = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> TrainingProgress:
+        if not self.quiet and stderr().is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.fields[figures]}")
+            columns = (BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn())
+            self._bar = Progress(*columns, console=stderr(), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("steps", total=None, figures="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, report: StepReport | EpochReport | ImageFailure) -> None:
+        """Show what happened."""
+        from clipcli.records import ImageFailure
+        from clipcli.train import StepReport
+
+        if isinstance(report, ImageFailure):
+            self.failed += 1
+            if self.failed <= _SHOWN_FAILURES:
+                warn(f"{report.image}: {report.reason}")
+        elif isinstance(report, StepReport):
+            if self._bar is not None:
+                figures = f"loss {report.loss:.3f}, {report.images_per_second:.1f} images/s"
+                self._bar.update(self._task, completed=report.step, total=report.steps, figures=figures)
+        elif not self.quiet:
+            measured = f": {metrics(report.metrics)}" if report.metrics else ""
+            note(f"epoch {report.epoch} of {report.epochs}{measured}")
+
+
+def metrics(values: Metrics) -> str:
+    """Validation metrics in a line."""
+    return (
+        f"top-1 {values.acc1:.1%}, image to text {values.image_to_text_r1:.1%} (first 5:"
+        f" {values.image_to_text_r5:.1%}), text to image {values.text_to_image_r1:.1%}"
+        f" (first 5: {values.text_to_image_r5:.1%})"
+    )
 
 
 class PredictionTable:

@@ -12,7 +12,16 @@ from conftest import Result
 
 import clipcli
 
-COMMANDS = [[], ["classify"], ["prompts"], ["models"], ["models", "list"], ["templates"], ["classes", "show"]]
+COMMANDS = [
+    [],
+    ["classify"],
+    ["prompts"],
+    ["train"],
+    ["models"],
+    ["models", "list"],
+    ["templates"],
+    ["classes", "show"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

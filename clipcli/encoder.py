@@ -41,9 +41,9 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
     "fp16": torch.float16,
     "int8": torch.float32,
 }
-_TEXT_BATCH = 64
+_TEXTS_AT_ONCE = 32
 _LENGTH_STEP = 8  # texts are grouped by length rounded up to this, see encode_texts
-_CPU_ROW_STEP = 4  # on a CPU, batches are filled up to a multiple of this, see _in_groups
+_LARGE_TOWER = 8_000_000  # weights of an image tower for which few images keep a CPU busy, see _in_groups
 
 
 class OpenClipEncoder:
@@ -130,7 +130,8 @@ class OpenClipEncoder:
         """
         if self._int8_tower is not None:
             return self._encode_in_int8(pixels, self._int8_tower)
-        return self._in_groups(pixels, self._encode_pixels, len(pixels))
+        at_once = self._images_at_once if self.device.type == "cpu" else len(pixels)
+        return self._in_groups(pixels, self._encode_pixels, at_once)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.
@@ -143,7 +144,7 @@ class OpenClipEncoder:
         lengths = self._lengths(tokens)
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)
-            features[rows] = self._in_groups(tokens[rows, :length], self._encode_tokens, _TEXT_BATCH)
+            features[rows] = self._in_groups(tokens[rows, :length], self._encode_tokens, _TEXTS_AT_ONCE)
         return features
 
     # --- What `models info` shows -----------------------------------------------------------
@@ -173,15 +174,15 @@ class OpenClipEncoder:
     def _in_groups(self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int) -> Float32Array:
         """Encode rows (N, ...) a group at a time -> (N, D) float32, unit norm.
 
-        Matrix kernels of CPUs sum odd rows in another order. With groups filled up to a multiple of
-        4, a row of a linear layer gets the same bits in a batch of 1, 7 or 64. (Models that pool by
-        attention, such as SigLIP and PE, still differ in the last bit.)
+        Matrix kernels of CPUs are chosen by the number of rows, and sum in another order each. So that
+        a row gets the same bits whatever it is encoded with, every group on a CPU is filled up to the
+        same size. (With several threads, SigLIP's pooling still differs in the last bit.)
         """
         features = np.empty((len(rows), self.embed_dim), dtype=np.float32)
         start, at_once = 0, min(at_once, self.largest_group)
         while start < len(rows):
             group = rows[start : start + at_once]
-            missing = -len(group) % _CPU_ROW_STEP if self.device.type == "cpu" else 0
+            missing = at_once - len(group) if self.device.type == "cpu" else 0
             filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
             try:
                 with torch.inference_mode():
@@ -194,6 +195,12 @@ class OpenClipEncoder:
             features[start : start + len(group)] = encoded[: len(group)].cpu().numpy()
             start += len(group)
         return features
+
+    @cached_property
+    def _images_at_once(self) -> int:
+        """In a group on a CPU: as few as keep it busy, because groups are filled up."""
+        weights = sum(weight.numel() for weight in self.model.visual.parameters())
+        return 8 if weights > _LARGE_TOWER else 32
 
     def _halve(self, at_once: int) -> int:
         """A smaller group after the device ran out of memory, for the rest of the run."""

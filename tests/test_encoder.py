@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +142,21 @@ def test_siglip_is_scored_by_a_sigmoid(random_model: Callable[[str], Path]) -> N
     assert encoder.preprocess.mean == (0.5, 0.5, 0.5)
 
 
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_features_do_not_depend_on_the_batch(
     pair: tuple[OpenClipEncoder, Reference], photos: list[Path], batch_size: int
 ) -> None:
     encoder, _ = pair
-    pixels = np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos])
+    pixels = np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos[:9]])
     whole = encoder.encode_images(pixels)
     parts = [encoder.encode_images(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size)]
     pools_by_attention = encoder.files.model_cfg["vision_cfg"].get("timm_pool") == "map"
@@ -235,7 +244,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
 
     monkeypatch.setattr(encoder, "_encode_pixels", with_little_memory)
     with pytest.warns(ClipcliWarning, match="going on with batches of"):
-        np.testing.assert_array_equal(encoder.encode_images(pixels), expected)
+        np.testing.assert_allclose(encoder.encode_images(pixels), expected, rtol=0, atol=1e-6)
     before = len(sizes)
     encoder.encode_images(pixels)
     assert max(sizes[before:]) <= 16, "the smaller batch is kept"

@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 600
 SOAK_IMAGES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz soak lint fix bench clean
+.PHONY: help demo test test-fast test-long fuzz soak lint fix bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,14 +25,17 @@ $(VENV)/dev: $(CLIPCLI)
 demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves predictions.csv
 	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
 
-test: $(VENV)/dev ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/dev ## Run the tests, but those of `make test-long`
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(VENV)/dev ## Run the tests that take long: further int8 towers, a short soak, learning
+	$(BIN)/pytest -m long
 
 test-fast: $(VENV)/dev ## Run all tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not long"
 
 fuzz: $(VENV)/dev ## Feed every parser damaged files (FUZZ_SECONDS=600); what fails is left in fuzz-failures/
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -s -m "not slow" --hypothesis-profile fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -s -m "not slow and not long" --hypothesis-profile fuzz
 
 soak: $(VENV)/dev ## Classify many images, 2 % of them broken, and check every row (SOAK_IMAGES=100000)
 	SOAK_IMAGES=$(SOAK_IMAGES) $(BIN)/pytest tests/fuzz/test_soak.py -s

@@ -15,7 +15,6 @@ from clipcli.records import ImageFailure
 _IMAGE_COLUMNS = ("image", "path", "filepath", "file_name", "filename", "file")
 _CAPTION_COLUMNS = ("caption", "captions", "text", "title")
 _CONCEPT_COLUMN = "concept"
-_LONGEST_FIELD = 1 << 20
 
 Row: TypeAlias = tuple[str, dict[str, Any]]
 """Where a row stands, as an error names it, and its fields."""
@@ -115,7 +114,6 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(_LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         try:

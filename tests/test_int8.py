@@ -58,7 +58,7 @@ def test_a_vision_transformer_comes_out_close_to_fp32(pair: tuple[OpenClipEncode
     assert not np.array_equal(expected, features), "it is fp32 under another name"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["siglip", "pe", "mobileclip"])
 def test_other_towers_come_out_close_to_fp32(
     random_model: Callable[[str], Path], kind: str, tmp_path: Path

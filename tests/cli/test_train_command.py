@@ -102,7 +102,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_it_learns_colours_and_shapes_and_names_combinations_never_seen(run_cli: Cli, tmp_path: Path) -> None:
     """Chance is 1 of 30 labels, 3 %; pictures and weights of three seeds gave 81, 66 and 71 %."""

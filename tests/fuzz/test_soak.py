@@ -114,7 +114,7 @@ def classify(folder: Path, *options: str) -> Run:
     return Run(done.returncode, dict(outcomes), done.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak of memory from /proc")
 def test_broken_images_change_nothing_but_their_own_rows(
     folders: tuple[Path, Path], broken: dict[str, str]

@@ -151,7 +151,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [3])  # and a rest of one
 def test_features_do_not_depend_on_the_batch(
     pair: tuple[OpenClipEncoder, Reference], photos: list[Path], batch_size: int
 ) -> None:

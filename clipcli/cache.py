@@ -222,7 +222,7 @@ class FeatureCache:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
@@ -264,6 +264,19 @@ class FeatureCache:
             self._stop(second)
             return
         _warn(f"the cache {self.path} was damaged ({error}); it is now {aside.name}, and a new one was begun")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Wait, too, where SQLite does not: it refuses the switch at once while another process makes it."""
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _packed(vector: Float32Array, digest: bytes) -> bytes:

@@ -265,6 +265,28 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_a_cache_begun_by_several_at_the_same_moment(tmp_path: Path) -> None:
+    """SQLite refuses the switch to WAL, without waiting, while another makes it."""
+    start = threading.Barrier(4)
+
+    def begin(folder: Path, name: str) -> None:
+        start.wait()
+        cache = FeatureCache(folder)
+        cache.remember(name, {})
+        cache.close()
+
+    for attempt in range(100):
+        folder = tmp_path / str(attempt)
+        threads = [threading.Thread(target=begin, args=(folder, f"{number}")) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        cache = FeatureCache(folder)
+        assert [cache.recall(f"{number}") for number in range(4)] == [{}] * 4
+        cache.close()
+
+
 WRITER = """
 import sys
 import numpy as np

@@ -1,6 +1,6 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `train.py` and `int8.py` this is the only module that imports torch.
+With `train.py`, `int8.py` and `quick_import.py` this is the only module that imports torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 from unittest import mock
 
+from clipcli.quick_import import load_hf_towers, open_clip  # before anything else imports open_clip
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
-import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import TextTransformer, text_global_pool
@@ -408,6 +410,8 @@ def _verify(weights: Path) -> None:
 
 def _register(files: ModelFiles) -> str:
     """Make the configuration, wherever it comes from, known to open_clip under a name of its own."""
+    if files.model_cfg["text_cfg"].get("hf_model_name"):
+        load_hf_towers()
     name = f"clipcli-{files.fingerprint}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{name}.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -41,6 +42,7 @@ def _root(
     ] = False,
 ) -> None:
     """Options of clipcli itself."""
+    gc.enable()  # which `__main__.py` put off
 
 
 def main() -> None:

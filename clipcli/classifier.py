@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -93,8 +94,12 @@ class Classifier:
 
     def cosines(self, image_features: Float32Array) -> Float32Array:
         """(N, D) unit-norm features -> (N, C) cosine similarities."""
-        products = image_features.astype(np.float64) @ self.class_embeddings.astype(np.float64).T
-        return products.astype(np.float32)
+        return (image_features.astype(np.float64) @ self._exact_embeddings.T).astype(np.float32)
+
+    @cached_property
+    def _exact_embeddings(self) -> Float64Array:
+        """(C, D), converted once for all batches."""
+        return self.class_embeddings.astype(np.float64)
 
     def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
         """(N, C) cosines -> (N, C) scores.

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/run.py [PART ...] [--images FOLDER] [--model FOLDER] [--repeats 3] ...
 
-The parts, all of them where none is named (but `cached`, which takes minutes):
+The parts, all of them where none is named (but the last two, which take minutes):
 
     peers      files to best labels: open_clip's loops, transformers, pybioclip, ONNX Runtime, clipcli
     prompts    class embeddings: clipcli and open_clip
@@ -10,6 +10,7 @@ The parts, all of them where none is named (but `cached`, which takes minutes):
     large      photographs of 12 megapixels
     agreement  cosine and best label of the faster ways, against fp32 with exact decoding
     cached     whole processes over many pictures, cold and cached, with their memory
+    resume     a run that is killed, and run again
 
 Candidates are processes of their own that run in turn (`child.py`), several times; peers have their own
 environment, .venv-bench. What is printed are rates and their ratios to the first candidate: times say more
@@ -35,6 +36,7 @@ from child import AbsentError, Candidate, Job
 from limits import limits
 from memory import cached
 from PIL import Image
+from resume import resumed
 
 import clipcli
 from clipcli import prompts
@@ -45,7 +47,8 @@ from clipcli.sources import Inputs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PARTS = ("peers", "prompts", "limits", "large", "agreement", "cached")
+PARTS = ("peers", "prompts", "limits", "large", "agreement", "cached", "resume")
+LONG = ("cached", "resume")
 PEERS = {
     "plain_loop": "open_clip, plain loop, fp32",
     "data_loader": "open_clip, DataLoader, 2 workers",
@@ -186,11 +189,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=20, metavar="N", help="of `prompts`")
     parser.add_argument("--large", type=int, default=60, metavar="N", help="pictures of 12 megapixels")
     parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="pictures of `cached`")
+    parser.add_argument("--killed", type=int, default=3000, metavar="N", help="pictures of `resume`")
     parser.add_argument(
         "--python", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="of the peers' environment"
     )
     options = parser.parse_args()
-    options.parts = options.parts or [part for part in PARTS if part != "cached"]
+    options.parts = options.parts or [part for part in PARTS if part not in LONG]
     unknown = set(options.parts) - set(PARTS) | set(options.candidates.split(",")) - {*PEERS, *OURS}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
@@ -217,6 +221,7 @@ def main() -> None:
             "large": lambda: large(job, options),
             "agreement": lambda: agreement(files, job),
             "cached": lambda: cached(model, paths, options.cached),
+            "resume": lambda: resumed(model, paths, options.killed),
         }
         for part in options.parts:
             run[part]()

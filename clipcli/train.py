@@ -35,16 +35,16 @@ from clipcli.encoder import (
     causal_tower,
     encode_short_texts,
     pad_id,
-    quiet,
     resolve_device,
     resolve_precision,
 )
 from clipcli.errors import ClipcliWarning, ImageError, ModelError, OutputError, UsageError
 from clipcli.images import decode, decode_whole, read_file
+from clipcli.lookahead import available_cores, map_ahead
 from clipcli.models import CONFIG_NAME, ModelFiles
 from clipcli.pairs import Caption, Pair, Pairs
-from clipcli.pipeline import available_cores, map_ahead
 from clipcli.records import Float32Array, ImageFailure, Uint8Array
+from clipcli.silence import quiet
 
 WEIGHTS, CHECKPOINT, SETTINGS = "open_clip_model.safetensors", "checkpoint.pt", "train.json"
 LOG, EPOCHS = "log.csv", "epochs.csv"

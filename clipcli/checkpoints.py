@@ -22,12 +22,14 @@ from safetensors.torch import save_file
 
 from clipcli.errors import ModelError, OutputError, UsageError
 from clipcli.models import CONFIG_NAME
-from clipcli.records import Preprocess
+from clipcli.records import ImageFailure, Preprocess
 
 WEIGHTS, CHECKPOINT, SETTINGS = "open_clip_model.safetensors", "checkpoint.pt", "train.json"
 LOG, EPOCHS = "log.csv", "epochs.csv"
 READABLE = "readable.txt"
 """SHA-256 of each picture that could be decoded, one a line: a run that goes on need not try again."""
+FAILURES = "failures.csv"
+"""The pictures that were left out, and why."""
 LOCK = "train.lock"
 
 _PARTIAL = ".partial"
@@ -128,6 +130,21 @@ def keep_readable(folder: Path, digests: Collection[str]) -> None:
     if not readable(folder).issuperset(digests):
         lines = "".join(f"{digest}\n" for digest in sorted(set(digests)))
         replace_file(folder / READABLE, lambda path: path.write_text(lines, encoding="ascii"))
+
+
+def keep_failures(folder: Path, failures: Sequence[ImageFailure]) -> None:
+    """Write down which pictures were left out, if any were.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([ImageFailure._fields, *failures])
+
+    if failures:
+        replace_file(folder / FAILURES, write)
 
 
 # --- Models and checkpoints ----------------------------------------------------------------------

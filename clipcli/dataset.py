@@ -25,12 +25,13 @@ MAX_VALIDATION = 5000
 
 
 class Data(NamedTuple):
-    """What can be read, split by image, and the SHA-256 of all of it in its order."""
+    """What can be read, split by image; all of it in its order, with its SHA-256; and what cannot."""
 
     train: list[Pair]
     validation: list[Pair]
-    digests: list[str]
     pairs: list[Pair]
+    digests: list[str]
+    failures: list[ImageFailure]
 
     @property
     def identity(self) -> str:
@@ -90,19 +91,20 @@ def prepare(
     def check(pair: Pair) -> str | ImageFailure:
         return _checked(pair, preprocess, readable)
 
-    good, digests = [], []
+    good, digests, failures = [], [], list(pairs.failures)
     outcomes = map_ahead(check, pairs.pairs, workers, 4 * workers)
     with closing(cast(Any, outcomes)):
         for done, (pair, outcome) in enumerate(zip(pairs.pairs, outcomes, strict=True), 1):
             if isinstance(outcome, ImageFailure):
                 report(outcome)
+                failures.append(outcome)
             else:
                 good.append(pair)
                 digests.append(outcome)
             report(ReadReport(done, len(pairs.pairs)))
             if stop():
                 return None
-    return _split(good, digests, len(pairs.pairs), val_fraction)
+    return _split(good, digests, failures, val_fraction)
 
 
 def _checked(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | ImageFailure:
@@ -118,17 +120,18 @@ def _checked(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | Im
         return ImageFailure(pair.image, error.message)
 
 
-def _split(good: list[Pair], digests: list[str], named: int, val_fraction: float) -> Data:
+def _split(good: list[Pair], digests: list[str], failures: list[ImageFailure], val_fraction: float) -> Data:
     kept = split(digests, val_fraction)
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for pair, digest in zip(good, digests, strict=True):
         sides[digest in kept].append(pair)
     if len(sides[0]) < 2:
         raise UsageError(
-            f"{len(good)} of {named} images can be read, which leaves {len(sides[0])} to train on",
+            f"{len(good)} of {len(good) + len(failures)} images can be read,"
+            f" which leaves {len(sides[0])} to train on",
             "Training compares pictures with each other: it wants at least 2.",
         )
-    return Data(*sides, digests, good)
+    return Data(*sides, good, digests, failures)
 
 
 def split(digests: Sequence[str], fraction: float) -> set[str]:

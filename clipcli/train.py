@@ -195,13 +195,13 @@ def train(
         data = prepare(pairs, files.preprocess, options.val_fraction, workers, known, report, stop)
         if data is None:
             return Result(0, 0, 0, 0, None)
+        run = _Run(data, files, options, folder)
         checkpoints.claim(folder, {"pairs": data.identity, **settings})
         checkpoints.keep_readable(folder, data.digests)
-        run = _Run(data, files, options, folder)
+        checkpoints.keep_failures(folder, data.failures)
         run.restore()
         run.go(stop, report)
-    failed = len(pairs.pairs) - len(data.pairs) + len(pairs.failures)
-    return Result(run.step, run.steps, len(data.pairs), failed, run.best)
+    return Result(run.step, run.steps, len(data.pairs), len(data.failures), run.best)
 
 
 def _settings(files: ModelFiles, options: TrainOptions) -> dict[str, Any]:

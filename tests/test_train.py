@@ -598,6 +598,7 @@ def test_an_architecture_that_cannot_be_built_is_told(pairs: Pairs, tmp_path: Pa
     files = config(tmp_path, VISION | {"no_such_field": 1})
     with pytest.raises(ModelError, match=r"config\.json cannot be built: .*no_such_field"):
         train(pairs, files, OPTIONS, tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "the folder is free for the configuration once it is mended"
 
 
 @pytest.mark.parametrize(

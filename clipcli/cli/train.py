@@ -220,8 +220,10 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
 
 
 def _tell(result: Result, output: Path, quiet: bool) -> None:
+    from clipcli.checkpoints import FAILURES
+
     if result.failed:
-        console.warn(f"{result.failed} images were left out")
+        console.warn(f"{result.failed} images were left out; {output / FAILURES} says why")
     if quiet:
         return
     if result.best is not None:

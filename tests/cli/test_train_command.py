@@ -247,7 +247,10 @@ def test_a_folder_with_texts_and_a_broken_picture(run_cli: Cli, tmp_path: Path) 
     result = run_cli(*arguments)
     assert result.code == 3
     assert result.err.startswith(f"warning: {broken}: damaged image")
-    assert "warning: 1 images were left out\n" in result.err
+    assert f"warning: 1 images were left out; {out / 'failures.csv'} says why\n" in result.err
+    (failure,) = rows_of(out / "failures.csv")
+    assert failure["image"] == str(broken)
+    assert failure["reason"].startswith("damaged image")
     assert "11 images; the model is in" in result.err
     again = run_cli(*arguments, "-q")
     assert (again.code, len(again.err.splitlines())) == (3, 2), "the run was complete"

@@ -1,13 +1,13 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `train.py`, `int8.py` and `quick_import.py` this is the only module that imports torch.
+With `quick_import.py`, `int8.py` and the modules of training (`train.py` and what it imports), the only one
+that imports torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sys
 import tempfile
 import warnings
@@ -32,6 +32,7 @@ from clipcli.errors import ClipcliWarning, ModelError, UsageError, WeightsDamage
 from clipcli.hub import digest_in_cache, sha256_of
 from clipcli.models import ModelFiles
 from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
+from clipcli.silence import quiet
 
 TokenArray: TypeAlias = npt.NDArray[np.int64]
 Rows = TypeVar("Rows", Uint8Array, TokenArray)
@@ -467,16 +468,3 @@ def _no_initialisation() -> Iterator[None]:
         for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"):
             stack.enter_context(mock.patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
         yield
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence open_clip's and transformers' own log lines; what matters raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

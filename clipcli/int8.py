@@ -19,10 +19,8 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
-import logging
 import os
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +31,7 @@ import torch
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.records import Float32Array
+from clipcli.silence import quiet
 
 LEAST_COSINE = 0.98
 """Towers that come out further from fp32 than this are refused."""
@@ -184,7 +183,7 @@ def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
     for module in ("onnx", "onnxscript", "onnx_ir"):
         needed(module)
     try:
-        with _quiet():
+        with quiet():
             data = _quantized(_exported(model, size))
             pictures = _check_pictures(size)
             found = Int8Tower(data, torch.get_num_threads())(pictures)
@@ -287,16 +286,3 @@ def _check_pictures(size: tuple[int, int]) -> Float32Array:
     blotches = [torch.randn(1, 3, 2 + 3 * n, 2 + 3 * n, generator=generator) for n in range(8)]
     grown = [torch.nn.functional.interpolate(one, size, mode="bilinear") for one in blotches]
     return cast(Float32Array, torch.cat(grown).numpy())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter; what matters raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -15,6 +16,7 @@ from clipcli.records import ImageFailure
 _IMAGE_COLUMNS = ("image", "path", "filepath", "file_name", "filename", "file")
 _CAPTION_COLUMNS = ("caption", "captions", "text", "title")
 _CONCEPT_COLUMN = "concept"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which JSON can name, and no text can hold
 
 Row: TypeAlias = tuple[str, dict[str, Any]]
 """Where a row stands, as an error names it, and its fields."""
@@ -86,7 +88,7 @@ def _pairs_of(path: Path, rows: Iterable[Row]) -> Iterator[Pair]:
         captions = _field(row, _CAPTION_COLUMNS, where)
         if not isinstance(image, str) or not image.strip():
             raise UsageError(f"{where}: no image", "Give the path of a picture in the column `image`.")
-        concept = row.get(_CONCEPT_COLUMN) or ""
+        concept = "" if row.get(_CONCEPT_COLUMN) is None else row[_CONCEPT_COLUMN]
         texts = _texts(captions if isinstance(captions, list) else [captions], where)
         kept = tuple(Caption(text, " ".join(str(concept).split())) for text in texts)
         yield Pair(os.path.normpath(path.parent / image), kept)
@@ -107,6 +109,8 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
         text = " ".join(caption.split()) if isinstance(caption, str) else ""
         if not text:
             raise UsageError(f"{where}: no caption", "Give each picture a text, or leave out its row.")
+        if _LONE_SURROGATE.search(text):
+            raise UsageError(f"{where}: half a character in the caption {text!r}", "Save it as UTF-8.")
         texts.append(text)
     if not texts:
         raise UsageError(f"{where}: no caption", "Give each picture a text, or leave out its row.")

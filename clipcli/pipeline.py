@@ -6,13 +6,10 @@ run again, where it stopped.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,10 +17,8 @@ from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
 from clipcli.images import DEFAULT, DecodeOptions, decode, read_file
+from clipcli.lookahead import available_cores, map_ahead
 from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Preprocess, Uint8Array
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -175,26 +170,3 @@ def _encode_batch(batch: Sequence[_Fetched], encoder: Encoder, store: _Store | N
         store.cache.add(store.encoder, digests, made, files)
     new = iter(made)
     return [next(new) if one.vector is None else one.vector for one in batch if isinstance(one.outcome, str)]
-
-
-def map_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, look_ahead: int
-) -> Iterator[Result]:
-    """`map` in threads: results in order, at most `look_ahead` items begun and not yet taken."""
-    remaining = iter(items)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        pending: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(remaining, look_ahead)
-        )
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -68,6 +68,15 @@ def test_a_concept_belongs_to_the_captions_of_its_row(tmp_path: Path) -> None:
     assert pair.captions == (Caption("a tabby", "cat"), Caption("a pet"))
 
 
+def test_a_concept_may_be_a_number_and_the_number_0(tmp_path: Path) -> None:
+    write_jsonl(
+        tmp_path / "pairs.jsonl",
+        [{"image": f"{n}.png", "caption": "x", "concept": n} for n in (0, 1, None)],
+    )
+    found = read_pairs(tmp_path / "pairs.jsonl").pairs
+    assert [pair.captions[0].concept for pair in found] == ["0", "1", ""]
+
+
 def test_a_folder_has_texts_beside_pictures(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a.png", "sub/b.jpg", "c.png", "d.png"):
@@ -95,6 +104,11 @@ def test_a_folder_has_texts_beside_pictures(tmp_path: Path) -> None:
         ("pairs.csv", "image,caption\na.png\n", "pairs.csv, line 2: not 2 columns"),
         ("pairs.csv", "image,caption\n", "pairs.csv holds no pairs"),
         ("pairs.csv", b"image,caption\na.png,\xff\n", "pairs.csv: not UTF-8 text"),
+        (
+            "pairs.jsonl",
+            '{"image": "a.png", "caption": "half a \\ud83d"}\n',
+            "pairs.jsonl, line 1: half a character",
+        ),
         (
             "pairs.jsonl",
             '{"image": "a.png", "caption": "one"}\n\n{"image"\n',

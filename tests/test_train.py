@@ -1,12 +1,14 @@
-"""Training: losses, schedule, split, what is frozen, and runs that go on exactly."""
+"""Training: what is frozen, what is kept, and runs that go on exactly."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,79 +18,35 @@ import open_clip
 import pytest
 import torch
 from conftest import save_tokenizer
-from open_clip.loss import ClipLoss, SigLipLoss
-from PIL import Image
 from safetensors.torch import load_file
+from small_models import CONVOLUTIONS, TEXT, VISION, config, small_pairs
 
 from clipcli import load_model
 from clipcli.augment import Augmentation
+from clipcli.checkpoints import CHECKPOINT, EPOCHS, LOCK, LOG, READABLE, WEIGHTS
+from clipcli.dataset import ReadReport
 from clipcli.encoder import OpenClipEncoder, build_random
 from clipcli.errors import (
     ClipcliWarning,
     ImageError,
     ModelError,
+    OutputError,
     UsageError,
     WeightsDamagedError,
 )
 from clipcli.models import ModelFiles, locate, locate_config, parse_model
 from clipcli.pairs import Caption, Pair, Pairs
 from clipcli.records import ImageFailure
-from clipcli.train import (
-    CHECKPOINT,
-    EPOCHS,
-    LOG,
-    MAX_SCALE,
-    WEIGHTS,
-    EpochReport,
-    StepReport,
-    TrainOptions,
-    contrastive_loss,
-    keys_of,
-    lr_at,
-    parameter_groups,
-    positives,
-    prepare,
-    recall_at,
-    sigmoid_loss,
-    split,
-    train,
-    validation_metrics,
-)
+from clipcli.towers import MAX_SCALE, Towers
+from clipcli.train import EpochReport, StepReport, TrainOptions, train
 
-VISION = {"image_size": 16, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
-CONVOLUTIONS = {
-    "timm_model_name": "test_resnet",
-    "timm_model_pretrained": False,
-    "timm_pool": "avg",
-    "timm_proj": "linear",
-    "image_size": 32,
-}
-TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 OPTIONS = TrainOptions(epochs=3, batch_size=8, lr=1e-3, ema=0.9, device="cpu", precision="fp32", workers=2)
 PLAIN = replace(OPTIONS, ema=0, val_fraction=0, clip_grad=0, augmentation=Augmentation(1, False, 0))
 
 
-def config(folder: Path, vision: dict[str, Any] | None = None, **fields: Any) -> ModelFiles:
-    """A small architecture, to be trained from random weights."""
-    path = folder / "config.json"
-    vision_cfg = VISION if vision is None else vision
-    path.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision_cfg, "text_cfg": TEXT, **fields}))
-    return locate_config(path)
-
-
 @pytest.fixture
 def pairs(tmp_path: Path) -> Pairs:
-    """Thirty small pictures of their own, with a caption or two."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    made = []
-    for number in range(30):
-        path = folder / f"{number:02}.png"
-        Image.fromarray(generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
-        texts = [f"picture {number}", "a picture"] if number % 3 == 0 else [f"number {number}"]
-        made.append(Pair(str(path), tuple(map(Caption, texts))))
-    return Pairs(tuple(made))
+    return small_pairs(tmp_path / "pictures")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -105,97 +63,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(folder / WEIGHTS))
 
 
-def unit(rows: int, columns: int, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(rows, columns, generator=generator), dim=-1)
+class StopAfter:
+    """Stops a run after so many steps."""
 
+    def __init__(self, steps: int) -> None:
+        self.left = steps
 
-# --- Losses --------------------------------------------------------------------------------------
+    def report(self, report: object) -> None:
+        self.left -= isinstance(report, StepReport)
 
-
-def test_where_nothing_repeats_the_losses_are_those_of_open_clip() -> None:
-    images, texts, each = unit(7, 5, 1), unit(7, 5, 2), torch.eye(7, dtype=torch.bool)
-    scale, bias = torch.tensor(30.0), torch.tensor(-9.0)
-    torch.testing.assert_close(contrastive_loss(images, texts, scale, each), ClipLoss()(images, texts, scale))
-    torch.testing.assert_close(
-        sigmoid_loss(images, texts, scale, bias, each), SigLipLoss()(images, texts, scale, bias)
-    )
-
-
-def test_two_equal_captions_are_positives_of_both_pictures() -> None:
-    """By hand: unit vectors, so that all logits are 0 or 1, or 0 or 2 with the bias."""
-    images = torch.eye(3)
-    texts = images[[0, 0, 2]]
-    positive = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    e = math.e
-    of_images = (math.log(2 * e + 1) - 1) + math.log(3) + (math.log(e + 2) - 1)
-    of_texts = 2 * (math.log(e + 2) - 0.5) + (math.log(e + 2) - 1)
-    one = torch.tensor(1.0)
-    loss = contrastive_loss(images, texts, one, positive)
-    assert float(loss) == pytest.approx((of_images + of_texts) / 6)
-    yes, no = math.log(1 + math.exp(-2)), math.log(1 + math.exp(-1))  # a logit of 2, of 1, right
-    wrong = math.log(1 + math.exp(1))  # a logit of 1 where none is wanted
-    loss = sigmoid_loss(images, texts, one, one, positive)
-    assert float(loss) == pytest.approx((3 * yes + 2 * no + 4 * wrong) / 3)
-
-
-def test_captions_and_concepts_in_common_make_positives() -> None:
-    texts = [Caption("a cat"), Caption("a tabby", "cat"), Caption("a tom", "cat"), Caption("a cat", "animal")]
-    keys = [keys_of(text) for text in texts]
-    found = positives([set(keys[0]), set(keys[1]), set(keys[2]) | set(keys[0]), set(keys[3])], keys)
-    assert found.astype(int).tolist() == [[1, 0, 0, 1], [0, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 1]]
-
-
-def test_the_schedule() -> None:
-    made = [lr_at(step, 10, 4, 8.0) for step in range(10)]
-    falling = [4 * (1 + math.cos(math.pi * part / 6)) for part in range(6)]
-    assert made == pytest.approx([2, 4, 6, 8, *falling])
-    assert lr_at(0, 1, 0, 8.0) == 8.0
-
-
-def test_biases_gains_and_temperature_have_no_weight_decay(tmp_path: Path) -> None:
-    model = build_random(config(tmp_path, init_logit_bias=-10.0), seed=0)
-    model.visual.proj.requires_grad_(False)
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    with_decay, without = (
-        {names[id(weight)] for weight in group["params"]} for group in parameter_groups(model, 0.3)
-    )
-    assert [group["weight_decay"] for group in parameter_groups(model, 0.3)] == [0.3, 0.0]
-    assert {"visual.conv1.weight", "text_projection", "positional_embedding"} <= with_decay
-    assert {"logit_scale", "logit_bias", "ln_final.weight", "visual.ln_pre.bias"} <= without
-    assert "visual.class_embedding" in without
-    assert not any(name.endswith("bias") for name in with_decay)
-    assert with_decay | without == set(names.values()) - {"visual.proj"}
+    def stop(self) -> bool:
+        return self.left <= 0
 
 
 # --- Data ----------------------------------------------------------------------------------------
-
-
-def test_the_split_does_not_depend_on_the_order() -> None:
-    digests = [f"{number:064x}" for number in range(100)]
-    kept = split(digests, 0.2)
-    assert len(kept) == 20
-    assert kept == split(digests[::-1] + digests[:7], 0.2)
-    assert kept != set(digests[:20])
-    assert split(digests, 0) == set()
-
-
-def test_the_validation_set_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.train.MAX_VALIDATION", 3)
-    assert len(split([str(number) for number in range(100)], 0.2)) == 3
-
-
-def test_no_picture_is_on_both_sides_and_its_captions_go_with_it(pairs: Pairs, tmp_path: Path) -> None:
-    copies = []
-    for pair in pairs.pairs[:20]:
-        shutil.copy(pair.image, pair.image.replace(".png", "-copy.png"))
-        copies.append(Pair(pair.image.replace(".png", "-copy.png"), (Caption("a copy"),)))
-    both = Pairs(pairs.pairs + tuple(copies))
-    data = prepare(both, config(tmp_path), replace(OPTIONS, val_fraction=0.3), lambda _: None)
-    assert sorted([*data.train, *data.validation]) == sorted(both.pairs), "all, with all their captions"
-    contents = [{Path(pair.image).read_bytes() for pair in side} for side in (data.train, data.validation)]
-    assert not contents[0] & contents[1]
-    assert [len(side) for side in contents] == [21, 9]
 
 
 def test_broken_pictures_are_told_and_left_out(pairs: Pairs, tmp_path: Path) -> None:
@@ -207,7 +88,7 @@ def test_broken_pictures_are_told_and_left_out(pairs: Pairs, tmp_path: Path) -> 
     failures = [report for report in told if isinstance(report, ImageFailure)]
     assert [Path(failure.image).name for failure in failures] == ["x.png", "03.png", "07.png"]
     assert failures[2].reason == "no such file"
-    assert (result.images, result.failed, result.step, result.steps) == (28, 3, 3, 3)
+    assert (result.images, result.failed, result.step, result.steps) == (28, 3, 4, 4)
 
 
 def test_without_pictures_there_is_no_training(pairs: Pairs, tmp_path: Path) -> None:
@@ -230,7 +111,7 @@ def test_a_picture_that_goes_away_ends_the_run_which_can_go_on(pairs: Pairs, tmp
     with pytest.raises(ImageError, match=r"05\.png: no such file; it could be read when the run began"):
         train(pairs, files, options, out, report=remove)
     path.with_suffix(".away").rename(path)
-    assert train(pairs, files, options, out).step == 9
+    assert train(pairs, files, options, out).step == 12
     train(pairs, files, options, tmp_path / "whole")
     assert timeless(out) == timeless(tmp_path / "whole")
 
@@ -244,30 +125,6 @@ def test_a_caption_that_is_cut_is_told_once(pairs: Pairs, tmp_path: Path) -> Non
     assert len(told) == 1
 
 
-# --- Metrics -------------------------------------------------------------------------------------
-
-
-def test_recall_counts_queries_with_a_positive_among_the_nearest() -> None:
-    queries, gallery = np.eye(3, dtype=np.float32), np.array([[3, 2, 0], [2, 3, 1], [1, 1, 3]], np.float32)
-    own = np.eye(3, dtype=np.bool_)
-    assert recall_at(1, queries, gallery, own) == 1
-    assert recall_at(1, queries, gallery, own[[1, 0, 2]]) == pytest.approx(1 / 3)
-    assert recall_at(2, queries, gallery, own[[1, 0, 2]]) == 1
-    assert recall_at(9, queries, gallery, np.zeros((3, 3), np.bool_)) == 0
-
-
-def test_validation_is_by_concept_where_there_is_one() -> None:
-    texts = [Caption("a tabby", "cat"), Caption("a tom", "cat"), Caption("a poodle", "dog")]
-    pairs = [Pair("0", (texts[0],)), Pair("1", (texts[1],)), Pair("2", (texts[2],))]
-    features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    images = np.array([[0, 1, 0], [1, 0, 0], [0.8, 0, 0.6]], np.float32)
-    metrics = validation_metrics(pairs, texts, images, features)
-    assert metrics.acc1 == 1, "to the mean of both cats, the third picture has 0.57, to the dog 0.6"
-    assert metrics.image_to_text_r1 == pytest.approx(2 / 3), "the nearest caption of the third is a cat's"
-    assert metrics.image_to_text_r5 == 1
-    assert metrics.text_to_image_r1 == 1, "another picture of the concept is right, too"
-
-
 # --- Runs ----------------------------------------------------------------------------------------
 
 
@@ -277,30 +134,36 @@ def test_a_run_that_is_stopped_goes_on_exactly(accumulate: int, pairs: Pairs, tm
     size = 8 // accumulate
     options = replace(OPTIONS, accumulate=accumulate, batch_size=size, checkpoint_every=2)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(pairs, files, options, whole).step == 9
+    assert train(pairs, files, options, whole).step == 12
     stops = 0
     for _ in range(20):
-        asked: list[int] = []
-        result = train(pairs, files, options, parts, lambda asked=asked: asked.append(1) or len(asked) > 2)
+        run = StopAfter(2)
+        result = train(pairs, files, options, parts, run.stop, run.report)
         stops += 1
         if result.step == result.steps:
             break
         assert (parts / WEIGHTS).exists(), "stopped, there is a model all the same"
-    assert stops == 5, "two steps a time"
+    assert stops == 6, "two steps a time"
     assert timeless(parts) == timeless(whole)
     assert (parts / EPOCHS).read_bytes() == (whole / EPOCHS).read_bytes()
     assert (parts / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     losses = [float(row["loss"]) for row in timeless(whole)]
-    assert len(set(losses)) == 9
+    assert len(set(losses)) == 12
 
 
-def test_rows_after_the_checkpoint_are_made_again(pairs: Pairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [b"5,2,9.9,1,1,1\n6,2,9", bytes(64), b"\xff\n5,2,9.9,1,1,1\n", b"x,2,9.9,1,1,1\n", b'"5,2\n,9.9,1,1,1'],
+    ids=["whole and torn", "zeros", "no text", "no number", "quotes"],
+)
+def test_rows_after_the_checkpoint_are_made_again(garbage: bytes, pairs: Pairs, tmp_path: Path) -> None:
+    """A power cut may leave anything after the last row that is known to be on the disk."""
     files, whole, out = config(tmp_path), tmp_path / "whole", tmp_path / "out"
     train(pairs, files, OPTIONS, whole)
-    calls: list[int] = []
-    train(pairs, files, OPTIONS, out, lambda: calls.append(1) or len(calls) > 4)
-    with (out / LOG).open("a") as log:
-        log.write("5,2,9.9,1,1,1\n6,2,9")
+    run = StopAfter(4)
+    train(pairs, files, OPTIONS, out, run.stop, run.report)
+    with (out / LOG).open("ab") as log:
+        log.write(garbage)
     train(pairs, files, OPTIONS, out)
     assert timeless(out) == timeless(whole)
 
@@ -312,7 +175,7 @@ def test_a_finished_run_is_left_alone(pairs: Pairs, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     told: list[object] = []
     assert train(pairs, files, OPTIONS, out, report=told.append) == first
-    assert not told
+    assert {type(report) for report in told} == {ReadReport}, "pictures are read, no step is made"
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
@@ -340,7 +203,7 @@ def test_other_settings_are_refused(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="other settings: init"):
         train(pairs, config(tmp_path, VISION | {"layers": 1}), replace(PLAIN, epochs=1), out)
     result = train(pairs, files, replace(PLAIN, epochs=1, workers=1, checkpoint_every=7), out)
-    assert result.step == 3, "how the work is done does not matter"
+    assert result.step == 4, "how the work is done does not matter"
 
 
 def test_a_folder_of_something_else_is_refused(pairs: Pairs, tmp_path: Path) -> None:
@@ -367,6 +230,29 @@ def test_a_damaged_checkpoint_is_told(pairs: Pairs, tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_ends_the_run(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the loss is nan in step"):
         train(pairs, config(tmp_path), replace(PLAIN, lr=1e30, warmup=0), tmp_path / "out")
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The square root of 0 is 0, its slope is infinite."""
+    loss_of = Towers.loss
+
+    def steep(towers: Towers, *features: torch.Tensor) -> torch.Tensor:
+        return loss_of(towers, *features) + (features[0] * 0).sum().sqrt()
+
+    monkeypatch.setattr(Towers, "loss", steep)
+    with pytest.raises(ModelError, match="the length of the gradient is nan in step 1"):
+        train(pairs, config(tmp_path), PLAIN, tmp_path / "out")
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+    assert not (tmp_path / "out" / WEIGHTS).exists()
+
+
+def test_features_that_are_no_numbers_are_never_the_best(pairs: Pairs, tmp_path: Path) -> None:
+    options = replace(PLAIN, epochs=1, batch_size=30, lr=1e30, warmup=0, val_fraction=0.2)
+    with pytest.raises(ModelError, match="the model's features are no numbers"):
+        train(pairs, config(tmp_path), options, tmp_path / "out")
+    assert not (tmp_path / "out" / WEIGHTS).exists()
 
 
 def test_several_batches_a_step_are_one_large_batch(pairs: Pairs, tmp_path: Path) -> None:
@@ -401,16 +287,22 @@ def test_the_scale_is_clamped_in_the_softmax_loss(loss: Any, pairs: Pairs, tmp_p
         assert all(scale <= MAX_SCALE + 1e-3 for scale in scales)
         assert scales[0] == pytest.approx(MAX_SCALE)
     else:
-        assert scales == pytest.approx([2 * MAX_SCALE] * 3, rel=0.01)
+        assert scales == pytest.approx([2 * MAX_SCALE] * 4, rel=0.01)
 
 
-def test_the_average_after_one_step(pairs: Pairs, tmp_path: Path) -> None:
-    files = config(tmp_path)
+@pytest.mark.parametrize("vision", [VISION, CONVOLUTIONS], ids=["patches", "convolutions"])
+def test_the_average_after_one_step(vision: dict[str, Any], pairs: Pairs, tmp_path: Path) -> None:
+    """Of weights, and of the running statistics of batch norm."""
+    files = config(tmp_path, vision)
     one = replace(PLAIN, epochs=1, batch_size=30)
     train(pairs, files, one, tmp_path / "plain")
     train(pairs, files, replace(one, ema=0.999), tmp_path / "average")
     begun, made = build_random(files, 0).state_dict(), weights(tmp_path / "plain")
-    for name, mean in weights(tmp_path / "average").items():
+    averages = weights(tmp_path / "average")
+    for name, mean in averages.items():
+        if not mean.is_floating_point():
+            assert mean == made[name], "batches are counted"
+            continue
         torch.testing.assert_close(mean, (2 * begun[name] + 9 * made[name]) / 11)
     assert (begun["text_projection"] != made["text_projection"]).all()
 
@@ -420,6 +312,49 @@ def test_weights_follow_from_the_seed(tmp_path: Path) -> None:
     same = [build_random(files, seed).state_dict()["text_projection"] for seed in (1, 1, 2)]
     assert torch.equal(same[0], same[1])
     assert not torch.equal(same[0], same[2])
+
+
+def test_batch_norm_counts_each_batch_once(pairs: Pairs, tmp_path: Path) -> None:
+    """Though features are made twice, for the loss and for the gradient."""
+    options = replace(PLAIN, epochs=2, batch_size=10, accumulate=3)
+    train(pairs, config(tmp_path, CONVOLUTIONS), options, tmp_path / "out")
+    counts = [int(value) for name, value in weights(tmp_path / "out").items() if "num_batches" in name]
+    assert counts
+    assert set(counts) == {2 * 3}
+
+
+@pytest.mark.parametrize(("count", "size", "accumulate"), [(17, 16, 1), (17, 16, 2), (3, 2, 1), (2, 64, 1)])
+def test_odd_numbers_of_pictures(
+    count: int, size: int, accumulate: int, pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch norm has no statistics of one picture, and each picture is seen in every epoch."""
+    seen: list[str] = []
+    from clipcli import train as module
+
+    view_of = module.view_of
+    monkeypatch.setattr(
+        module, "view_of", lambda pair, *rest: seen.append(pair.image) or view_of(pair, *rest)
+    )
+    options = replace(PLAIN, epochs=2, batch_size=size, accumulate=accumulate)
+    train(Pairs(pairs.pairs[:count]), config(tmp_path, CONVOLUTIONS), options, tmp_path / "out")
+    assert sorted(seen) == sorted(2 * [pair.image for pair in pairs.pairs[:count]])
+    assert all(
+        math.isfinite(float(row["loss"])) and float(row["loss"]) > 0 for row in rows(tmp_path / "out" / LOG)
+    )
+
+
+def test_random_numbers_of_a_step_follow_from_seed_and_step(pairs: Pairs, tmp_path: Path) -> None:
+    files = config(tmp_path)
+    drawn: list[tuple[float, ...]] = []
+
+    def draw(report: object) -> None:
+        if isinstance(report, StepReport):
+            drawn.append(tuple(torch.rand(3).tolist()))
+
+    for name, seed in (("first", 0), ("second", 0), ("third", 1)):
+        train(pairs, files, replace(PLAIN, epochs=1, seed=seed), tmp_path / name, report=draw)
+    assert drawn[:4] == drawn[4:8]
+    assert len(set(drawn)) == 8, "of each seed its own"
 
 
 # --- What is locked ------------------------------------------------------------------------------
@@ -496,6 +431,103 @@ def test_running_statistics_of_locked_layers_do_not_change(pairs: Pairs, tmp_pat
         assert changed(before, tmp_path / name) & statistics == free, name
 
 
+# --- What is on the disk ------------------------------------------------------------------------
+
+
+def test_files_are_on_the_disk_before_they_replace_others(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the folder with their names after that; logs before the checkpoint that counts on them."""
+    done: list[tuple[str, str]] = []
+    fsync, replace_ = os.fsync, Path.replace
+
+    def recording_fsync(descriptor: int) -> None:
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def recording_replace(path: Path, target: Path) -> Path:
+        done.append(("replace", target.name))
+        return replace_(path, target)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(Path, "replace", recording_replace)
+    train(pairs, config(tmp_path), replace(OPTIONS, epochs=1), tmp_path / "out")
+    for name in (WEIGHTS, CHECKPOINT, "open_clip_config.json", "train.json", LOG, READABLE):
+        at = done.index(("replace", name))
+        assert done[at - 1] == ("sync", f"{name}.partial")
+        assert done[at + 1] == ("sync", "out")
+    last = done.index(("replace", CHECKPOINT))
+    assert done[last - 3 : last - 1] == [("sync", LOG), ("sync", EPOCHS)]
+
+
+def test_a_run_that_goes_on_does_not_decode_again(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, out = config(tmp_path), tmp_path / "out"
+    first = train(pairs, files, PLAIN, out)
+    monkeypatch.setattr("clipcli.dataset.decode_whole", None)
+    assert train(pairs, files, PLAIN, out) == first
+
+
+def test_stopped_while_pictures_are_read_there_is_nothing_yet(pairs: Pairs, tmp_path: Path) -> None:
+    told: list[object] = []
+    result = train(pairs, config(tmp_path), PLAIN, tmp_path / "out", lambda: len(told) > 4, told.append)
+    assert (result.step, result.steps, result.finished) == (0, 0, False)
+    assert len(told) == 5
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_process_is_refused_before_it_reads(pairs: Pairs, tmp_path: Path) -> None:
+    files, out = config(tmp_path), tmp_path / "out"
+    told: list[object] = []
+
+    def begin_another(report: object) -> None:
+        if isinstance(report, StepReport) and report.step == 2:
+            with pytest.raises(UsageError, match="another process trains into"):
+                train(pairs, files, PLAIN, out, report=told.append)
+
+    result = train(pairs, files, PLAIN, out, report=begin_another)
+    assert result.finished
+    assert not told
+    assert train(pairs, files, PLAIN, out) == result, "the lock was given back"
+    train(pairs, files, PLAIN, tmp_path / "whole")
+    assert timeless(out) == timeless(tmp_path / "whole")
+
+
+def test_a_folder_that_only_holds_a_lock_is_as_good_as_empty(pairs: Pairs, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LOCK).touch()
+    assert train(pairs, config(tmp_path), replace(PLAIN, epochs=1), tmp_path / "out").finished
+
+
+def test_other_options_are_refused_before_pictures_are_read(pairs: Pairs, tmp_path: Path) -> None:
+    files, told = config(tmp_path), list[object]()
+    train(pairs, files, replace(PLAIN, epochs=1), tmp_path / "out")
+    with pytest.raises(UsageError, match="other settings: epochs 1 is now 2"):
+        train(pairs, files, replace(PLAIN, epochs=2), tmp_path / "out", report=told.append)
+    assert not told
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    pairs: Pairs, tmp_path: Path, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    (tmp_path / "fixed").mkdir(0o555)
+    files = config(tmp_path)
+    with unprivileged(), pytest.raises(OutputError, match="cannot write"):
+        train(pairs, files, PLAIN, tmp_path / "fixed" / "out")
+
+
+def test_weights_in_any_memory_format_are_saved(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(files: ModelFiles, seed: int) -> Any:
+        return build_random(files, seed).to(memory_format=torch.channels_last)
+
+    monkeypatch.setattr("clipcli.towers.build_random", build)
+    assert train(pairs, config(tmp_path), replace(PLAIN, epochs=1), tmp_path / "out").finished
+    assert weights(tmp_path / "out")["visual.conv1.weight"].is_contiguous()
+
+
 # --- What is saved -------------------------------------------------------------------------------
 
 
@@ -566,6 +598,7 @@ def test_an_architecture_that_cannot_be_built_is_told(pairs: Pairs, tmp_path: Pa
     files = config(tmp_path, VISION | {"no_such_field": 1})
     with pytest.raises(ModelError, match=r"config\.json cannot be built: .*no_such_field"):
         train(pairs, files, OPTIONS, tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "the folder is free for the configuration once it is mended"
 
 
 @pytest.mark.parametrize(
@@ -579,6 +612,8 @@ def test_an_architecture_that_cannot_be_built_is_told(pairs: Pairs, tmp_path: Pa
         ({"ema": 1.0}, "--ema must be at least 0 and below 1, not 1.0"),
         ({"val_fraction": 1.0}, "--val-fraction must be at least 0 and below 1, not 1.0"),
         ({"seed": 2**31}, "--seed must be below 2147483648, not 2147483648"),
+        ({"loss": "sigmoid"}, "--loss must be one of auto, clip, siglip, not sigmoid"),
+        ({"precision": "fp16"}, "--precision must be one of auto, fp32, bf16, not fp16"),
         ({"unlocked_layers": 1}, "--unlocked-layers wants --lock-image or --lock-text"),
         ({"lock_image": True, "lock_text": True}, "with both towers locked there is nothing to train"),
     ],

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from clipcli.sources import Inputs
 
 _IMAGES, _SCORES, _OUTPUT, _ENGINE = "Images", "Scores", "Output", "Engine"
-FINISHED_WITH_FAILURES = 3
 
 
 def classify(
@@ -130,20 +129,14 @@ def classify(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    allow_failures: Annotated[
-        bool,
-        typer.Option("--allow-failures", help="Exit 0 though images failed, not 3.", rich_help_panel=_OUTPUT),
-    ] = False,
+    allow_failures: options.AllowFailures = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch-size", "-b", help="Images encoded together. [default: auto]", rich_help_panel=_ENGINE
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", "-j", help="Decoding threads. [default: cores]", rich_help_panel=_ENGINE),
-    ] = None,
+    workers: options.Workers = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -213,7 +206,7 @@ def classify(
         shown.print()
     summary.print(str(sink.path) if sink is not None and sink.path else "", quiet)
     if summary.failed and not allow_failures:
-        raise typer.Exit(FINISHED_WITH_FAILURES)
+        raise typer.Exit(options.FINISHED_WITH_FAILURES)
 
 
 def _named_classes(

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
+    from clipcli.dataset import ReadReport
     from clipcli.records import ImageFailure, Outcome
-    from clipcli.train import EpochReport, Metrics, StepReport
+    from clipcli.train import EpochReport, StepReport
+    from clipcli.validation import Metrics
 
 INTERRUPTED = 130
 _SHOWN_FAILURES = 5
@@ -211,31 +213,32 @@ class Summary:
 
 
 class TrainingProgress:
-    """Shows a training: on a terminal step, loss, images/s and time left; anywhere, a line an epoch."""
+    """Shows a training: on a terminal images read, then steps, loss, images/s and time left; anywhere, a
+    line an epoch.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.failed = 0
         self._bar: Any = None
-        self._task: Any = None
 
     def __enter__(self) -> TrainingProgress:
         if not self.quiet and stderr().is_terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            text = TextColumn("{task.fields[figures]}")
-            columns = (BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn())
+            what, figures = TextColumn("{task.description}"), TextColumn("{task.fields[figures]}")
+            columns = (what, BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn())
             self._bar = Progress(*columns, console=stderr(), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task("steps", total=None, figures="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, report: StepReport | EpochReport | ImageFailure) -> None:
+    def __call__(self, report: ReadReport | StepReport | EpochReport | ImageFailure) -> None:
         """Show what happened."""
+        from clipcli.dataset import ReadReport
         from clipcli.records import ImageFailure
         from clipcli.train import StepReport
 
@@ -243,13 +246,25 @@ class TrainingProgress:
             self.failed += 1
             if self.failed <= _SHOWN_FAILURES:
                 warn(f"{report.image}: {report.reason}")
+        elif isinstance(report, ReadReport):
+            self._show("reading pictures", report.done, report.total)
         elif isinstance(report, StepReport):
-            if self._bar is not None:
-                figures = f"loss {report.loss:.3f}, {report.images_per_second:.1f} images/s"
-                self._bar.update(self._task, completed=report.step, total=report.steps, figures=figures)
+            figures = f"loss {report.loss:.3f}, {report.images_per_second:.1f} images/s"
+            self._show("training", report.step, report.steps, figures)
         elif not self.quiet:
             measured = f": {metrics(report.metrics)}" if report.metrics else ""
             note(f"epoch {report.epoch} of {report.epochs}{measured}")
+
+    def _show(self, what: str, done: int, total: int, figures: str = "") -> None:
+        """Move the bar; for other work a new one, whose speed is its own."""
+        if self._bar is None:
+            return
+        tasks = {task.description: task.id for task in self._bar.tasks}
+        if what not in tasks:
+            for before in tasks.values():
+                self._bar.remove_task(before)
+            tasks[what] = self._bar.add_task(what, figures="")
+        self._bar.update(tasks[what], completed=done, total=total, figures=figures)
 
 
 def metrics(values: Metrics) -> str:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from clipcli.prompts import PromptSet
     from clipcli.records import Encoder
 
-_CLASSES, _MODEL = "Classes", "Model"
+_CLASSES, _MODEL, _ENGINE = "Classes", "Model", "Engine"
+
+FINISHED_WITH_FAILURES = 3
+"""The exit code of a run that left out images which cannot be read."""
 
 Labels = Annotated[
     str | None,
@@ -105,11 +108,19 @@ Cache = Annotated[
         metavar="DIR",
         envvar="CLIPCLI_CACHE",
         help="Where features are kept for the next run. [default: the user's cache folder]",
-        rich_help_panel="Engine",
+        rich_help_panel=_ENGINE,
     ),
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither use nor keep features.", rich_help_panel="Engine")
+    bool, typer.Option("--no-cache", help="Neither use nor keep features.", rich_help_panel=_ENGINE)
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-j", help="Decoding threads. [default: cores]", rich_help_panel=_ENGINE),
+]
+AllowFailures = Annotated[
+    bool,
+    typer.Option("--allow-failures", help="Exit 0 though images failed, not 3.", rich_help_panel=_ENGINE),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors still show.")]
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from clipcli.train import Result
 
 _MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of pictures", "Engine"
-FINISHED_WITH_FAILURES = 3
 
 
 def train(
@@ -72,7 +71,7 @@ def train(
         int, typer.Option("--epochs", help="How often each picture is seen.", rich_help_panel=_TRAINING)
     ] = 10,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", help="Pairs in memory.", rich_help_panel=_TRAINING)
+        int, typer.Option("--batch-size", "-b", help="Pairs in memory, at most.", rich_help_panel=_TRAINING)
     ] = 64,
     accumulate: Annotated[
         int,
@@ -142,7 +141,7 @@ def train(
         ),
     ] = 0.1,
     seed: Annotated[
-        int, typer.Option("--seed", help="Of weights, order, views and split.", rich_help_panel=_ENGINE)
+        int, typer.Option("--seed", help="Of weights, order and views.", rich_help_panel=_ENGINE)
     ] = 0,
     checkpoint_every: Annotated[
         int,
@@ -153,14 +152,8 @@ def train(
             rich_help_panel=_ENGINE,
         ),
     ] = 500,
-    allow_failures: Annotated[
-        bool,
-        typer.Option("--allow-failures", help="Exit 0 though images failed, not 3.", rich_help_panel=_ENGINE),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", "-j", help="Decoding threads. [default: cores]", rich_help_panel=_ENGINE),
-    ] = None,
+    allow_failures: options.AllowFailures = False,
+    workers: options.Workers = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a model on pictures with captions, or go on where a run was stopped.
@@ -200,16 +193,17 @@ def train(
     )
     with StopOnSignal() as stop, console.TrainingProgress(quiet) as progress:
         result = train_(given, files, settings, output, stop, progress)
-    _tell(result, output, quiet)
-    if result.step < result.steps:
+    if result.steps:
+        _tell(result, output, quiet)
+    if not result.finished:
         try:
             stop.check()
         except Interrupted as reason:
-            message = f"{reason}: step {result.step} of {result.steps} is in {output}"
-            console.note(f"{message}; run it again to go on")
+            made = f"step {result.step} of {result.steps} is in {output}"
+            console.note(f"{reason}: {made if result.steps else 'no step was made'}; run it again to go on")
             raise typer.Exit(reason.exit_code) from None
     if result.failed and not allow_failures:
-        raise typer.Exit(FINISHED_WITH_FAILURES)
+        raise typer.Exit(options.FINISHED_WITH_FAILURES)
 
 
 def _files(init: str | None, offline: bool) -> ModelFiles:
@@ -226,8 +220,10 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
 
 
 def _tell(result: Result, output: Path, quiet: bool) -> None:
+    from clipcli.checkpoints import FAILURES
+
     if result.failed:
-        console.warn(f"{result.failed} images were left out")
+        console.warn(f"{result.failed} images were left out; {output / FAILURES} says why")
     if quiet:
         return
     if result.best is not None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -162,7 +164,7 @@ def test_killed_twice_the_log_and_the_model_are_those_of_a_run_never_killed(
     arguments = [folder / "pairs.csv", "--init", init, *RUN]
     assert run_cli("train", *arguments, "-o", whole).code == 0
     steps = len(rows_of(whole / "log.csv"))
-    assert steps == 4 * 13
+    assert steps == 4 * 14
     for rows in (12, 34):
         process = started(*arguments, "-o", out)
         wait_for_rows(out / "log.csv", rows, process)
@@ -192,9 +194,44 @@ def test_a_signal_lets_the_step_finish_and_says_how_to_go_on(run_cli: Cli, tmp_p
     assert process.returncode == 130, errors
     step = len(rows_of(out / "log.csv"))
     last = errors.splitlines()[-1]
-    assert last == f"interrupted: step {step} of 6500 is in {out}; run it again to go on"
+    assert last == f"interrupted: step {step} of 7000 is in {out}; run it again to go on"
     assert "finishing this batch; once more to stop at once" in errors
     assert run_cli("models", "info", out).code == 0, "there is a model already"
+
+
+@POSIX
+def test_a_second_process_is_refused_and_the_first_goes_on(run_cli: Cli, tmp_path: Path) -> None:
+    folder, init, out = drawn(tmp_path / "seen", SEEN, 40, 0), config(tmp_path, PATCHES), tmp_path / "out"
+    arguments = [folder / "pairs.csv", "--init", init, "-o", out, *RUN, "--epochs", 500]
+    process = started(*arguments)
+    wait_for_rows(out / "log.csv", 3, process)
+    second = run_cli("train", *arguments)
+    assert second.code == 2
+    assert f"another process trains into {out}" in second.err
+    assert len(second.err.splitlines()) == 2
+    rows = len(rows_of(out / "log.csv"))
+    wait_for_rows(out / "log.csv", rows + 3, process)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+@POSIX
+def test_a_signal_while_pictures_are_read_ends_it_soon(run_cli: Cli, tmp_path: Path) -> None:
+    folder, init, out = drawn(tmp_path / "seen", SEEN, 12, 0), config(tmp_path, PATCHES), tmp_path / "out"
+    arguments = ["train", folder / "pairs.csv", "--init", init, "-o", out, *RUN]
+
+    def interrupt(*_: object) -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)
+        return b""
+
+    with mock.patch("clipcli.dataset.read_file", side_effect=interrupt) as read:
+        result = run_cli(*arguments, "-j", 1)
+    assert result.code == 130
+    assert read.call_count < 12
+    assert result.err.splitlines()[-1] == "interrupted: no step was made; run it again to go on"
+    assert not out.exists()
 
 
 # --- What it says --------------------------------------------------------------------------------
@@ -210,12 +247,15 @@ def test_a_folder_with_texts_and_a_broken_picture(run_cli: Cli, tmp_path: Path) 
     result = run_cli(*arguments)
     assert result.code == 3
     assert result.err.startswith(f"warning: {broken}: damaged image")
-    assert "warning: 1 images were left out\n" in result.err
+    assert f"warning: 1 images were left out; {out / 'failures.csv'} says why\n" in result.err
+    (failure,) = rows_of(out / "failures.csv")
+    assert failure["image"] == str(broken)
+    assert failure["reason"].startswith("damaged image")
     assert "11 images; the model is in" in result.err
     again = run_cli(*arguments, "-q")
     assert (again.code, len(again.err.splitlines())) == (3, 2), "the run was complete"
     assert run_cli(*arguments, "--allow-failures").code == 0
-    assert len(rows_of(out / "log.csv")) == 2
+    assert len(rows_of(out / "log.csv")) == 3, "of 4, 3 and 3 pictures"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Working ahead: order, bounds, and errors that reach the caller."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from clipcli.lookahead import map_ahead
+
+
+def test_results_keep_the_order_however_long_each_takes() -> None:
+    def slow_when_even(number: int) -> int:
+        time.sleep(0.02 if number % 2 == 0 else 0)
+        return number
+
+    assert list(map_ahead(slow_when_even, range(20), workers=4, look_ahead=8)) == list(range(20))
+
+
+def test_no_more_than_the_look_ahead_is_begun() -> None:
+    begun: list[int] = []
+    results = map_ahead(
+        lambda number: begun.append(number) or number, iter(range(1000)), workers=2, look_ahead=5
+    )
+    for taken in range(1, 20):
+        next(results)
+        time.sleep(0.001)
+        assert len(begun) <= taken + 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_leaving_early_ends_the_threads() -> None:
+    results = map_ahead(lambda number: number, iter(range(1000)), workers=3, look_ahead=10)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_an_exception_in_a_thread_reaches_the_caller() -> None:
+    def fail(number: int) -> int:
+        raise RuntimeError(f"at {number}")
+
+    with pytest.raises(RuntimeError, match="at 0"):
+        list(map_ahead(fail, range(10), workers=2, look_ahead=4))

@@ -11,6 +11,7 @@ from child import Job
 from limits import seconds
 
 from clipcli import build_classifier
+from clipcli.classifier import Ranking
 from clipcli.encoder import OpenClipEncoder
 from clipcli.images import load_pixels
 from clipcli.models import ModelFiles
@@ -58,16 +59,15 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         f"decode, {workers} threads": decode,
         "copy to the device": copy,
         "copy and encode, one device": encode,
-        "score and write": lambda: write(classifier.predict(job.paths, features)),
+        "score and write": lambda: write(classifier.predict(job.paths, features, Ranking())),
         "all together": lambda: write(classify(job.paths, encoder, classifier, options=EngineOptions())),
     }
     if encoder.device.type == "cpu":
         del steps["copy to the device"]
     taken = {name: seconds(step, repeats) for name, step in steps.items()}
     devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))
-    print(
-        f"\nwhere the time goes, {devices}, {encoder.precision}, batches of {size}, {len(job.paths)} pictures"
-    )
+    print(f"\nwhere the time goes, {devices}, {encoder.precision}, {len(job.labels)} labels")
+    print(f"  {len(job.paths)} pictures in batches of {size}")
     for name, one in taken.items():
         share = one / taken["all together"]
         print(f"  {name:<34}{len(job.paths) / one:>9.1f} images/s {share:>6.0%} of the whole")

@@ -218,8 +218,10 @@ class OpenClipEncoder:
 
     def _place(self) -> None:
         """Bring the weights to the device, in the layout of pixels where that is what convolutions like."""
+        if self.device.type == "cpu":
+            return  # where they are; pixels come in that layout there too, and weights in it bring nothing
         self.model.to(self.device)
-        if self.device.type == "cuda" and has_convolutions(self.model.visual):
+        if has_convolutions(self.model.visual):
             self.model.visual.to(memory_format=torch.channels_last)
 
     @contextlib.contextmanager

@@ -48,7 +48,5 @@ def _root(
 
 def main() -> None:
     """Run the command line; errors become one or two lines and an exit code."""
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # torch's threads sleep when idle: decoding gets the core
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of torch leave idle cores to decoding
     console.run(app)

@@ -84,7 +84,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="auto, cpu, cuda (every GPU), cuda:1, cuda:0,cuda:2 or mps.",
+        help="auto, cpu, cuda (all GPUs), cuda:1, cuda:0,cuda:2 or mps.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -45,7 +45,8 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 def test_threads_of_torch_sleep_when_they_have_nothing_to_do() -> None:
     """Spinning they take the cores from decoding; whoever sets the policy knows better."""
-    code = "import os; from clipcli.cli.app import main\ntry: main()\nfinally: print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import os; from clipcli.cli.app import main\ntry: main()\nfinally: "
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
     for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
         environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
         command = [sys.executable, "-c", code, "--version"]

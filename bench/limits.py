@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipcli.encoder import _DTYPES, OpenClipEncoder
 from clipcli.errors import ClipcliError
-from clipcli.images import load_pixels
+from clipcli.images import DecodeOptions, load_pixels
 from clipcli.models import ModelFiles
 from clipcli.pipeline import available_cores, map_ahead
 
@@ -59,7 +59,10 @@ def limits(files: ModelFiles, paths: list[str], repeats: int) -> None:
 
         def decode(exact: bool = exact) -> None:
             for _ in map_ahead(
-                lambda path: load_pixels(path, files.preprocess, exact=exact), paths, workers, 64
+                lambda path: load_pixels(path, files.preprocess, DecodeOptions(exact=exact)),
+                paths,
+                workers,
+                64,
             ):
                 pass
 

@@ -7,6 +7,7 @@ The parts, all of them where none is named (but the last two, which take minutes
     peers      files to best labels: open_clip's loops, transformers, pybioclip, ONNX Runtime, clipcli
     prompts    class embeddings: clipcli and open_clip
     limits     products of matrices, the forward pass and decoding, each alone
+    split      each step of a run alone, and all together: where the time goes, on a GPU where there is one
     large      photographs of 12 megapixels
     agreement  cosine and best label of the faster ways, against fp32 with exact decoding
     cached     whole processes over many pictures, cold and cached, with their memory
@@ -37,6 +38,7 @@ from limits import limits
 from memory import cached
 from PIL import Image
 from resume import resumed
+from split import split
 
 import clipcli
 from clipcli import prompts
@@ -47,7 +49,7 @@ from clipcli.sources import Inputs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PARTS = ("peers", "prompts", "limits", "large", "agreement", "cached", "resume")
+PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", "cached", "resume")
 LONG = ("cached", "resume")
 PEERS = {
     "plain_loop": "open_clip, plain loop, fp32",
@@ -183,6 +185,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--images", default=str(ROOT / "examples"))
     parser.add_argument("--amount", type=int, help="of the pictures, at most", metavar="N")
     parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
+    parser.add_argument("--device", default="auto", help="of `split`")
     parser.add_argument("--labels", type=int, default=50, metavar="N")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--candidates", default=",".join([*PEERS, *OURS]), help="of `peers`, the first is 1")
@@ -218,6 +221,7 @@ def main() -> None:
             "peers": lambda: compare("best labels", options.candidates.split(","), job, options),
             "prompts": lambda: prompts_part(files, model, options),
             "limits": lambda: limits(files, paths, options.repeats),
+            "split": lambda: split(files, job, options.device, options.repeats),
             "large": lambda: large(job, options),
             "agreement": lambda: agreement(files, job),
             "cached": lambda: cached(model, paths, options.cached),

@@ -23,7 +23,8 @@ from clipcli.sources import Inputs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clipcli.encoder import OpenClipEncoder, Precision
+    from clipcli.devices import Precision
+    from clipcli.encoder import OpenClipEncoder
 
 __all__ = [
     "DecodeOptions",
@@ -50,7 +51,8 @@ def load_model(
         model: a preset (`nano`, `fast`, `balanced`, `accurate`, `best`), `ARCHITECTURE:TAG`,
             `hf-hub:org/repo` or `local-dir:/path`.
         pretrained: a tag or weights file, for a bare architecture.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or several such as `cuda:0,cuda:2`;
+            `auto` and `cuda` are all GPUs of the machine that are of the first one's model.
         precision: `auto`, `fp32`, `bf16`, `fp16`, `int8` (CPUs only, with `clipcli[int8]`).
         offline: never use the network.
 

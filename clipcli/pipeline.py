@@ -123,19 +123,32 @@ def encode(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[EncodedBatch]:
-    """Encode images batch by batch; while one batch is encoded, the next two are read and decoded."""
-    batch_size = options.batch_size or encoder.batch_size
+    """Encode images batch by batch, in order; meanwhile the next ones are read and decoded.
+
+    With a GPU or several, batches are encoded in threads of their own, while those before them are scored and
+    written. On a CPU that brings nothing: scoring and writing take the same cores.
+    """
+    batch_size, in_flight = options.batch_size or encoder.batch_size, encoder.in_flight
     workers = options.workers or available_cores()
     store = None if cache is None else _Store(cache, encoder.cache_key + options.decoding.cache_suffix)
 
     def fetch(image: str | ImageFailure) -> _Fetched:
         return _fetch(image, encoder.preprocess, options, store)
 
-    fetched = map_ahead(fetch, images, workers, look_ahead=2 * batch_size + workers)
-    while not stop() and (batch := list(islice(fetched, batch_size))):
+    def encoded(batch: list[_Fetched]) -> EncodedBatch:
         vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-        yield EncodedBatch([one.outcome for one in batch], features)
+        return EncodedBatch([one.outcome for one in batch], features)
+
+    def batches() -> Iterator[list[_Fetched]]:
+        while not stop() and (batch := list(islice(fetched, batch_size))):
+            yield batch
+
+    fetched = map_ahead(fetch, images, workers, look_ahead=(1 + in_flight) * batch_size + workers)
+    if in_flight == 1:
+        yield from map(encoded, batches())
+    else:
+        yield from map_ahead(encoded, batches(), workers=in_flight, look_ahead=in_flight)
 
 
 def _fetch(

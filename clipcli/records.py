@@ -93,6 +93,10 @@ class Encoder(Protocol):
     def batch_size(self) -> int:
         """Images a batch that suit the device."""
 
+    @property
+    def in_flight(self) -> int:
+        """Batches that may be encoded at once, from as many threads; 1 where threads bring nothing."""
+
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D), unit norm."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ class ModelFacts:
     provenance: dict[str, Any]
     weights: str
     weights_version: tuple[int, int]
+    in_flight: int = 1
 
 
 class RememberedEncoder:
@@ -56,11 +58,18 @@ class RememberedEncoder:
         self.logit_bias = facts.logit_bias
         self.activation = facts.activation
         self.batch_size = facts.batch_size
+        self.in_flight = facts.in_flight
         self._provenance = facts.provenance
         self._load = load
+        self._loading = threading.Lock()  # several batches may ask for it at once
+
+    @property
+    def _encoder(self) -> Encoder:
+        with self._loading:
+            return self._loaded
 
     @cached_property
-    def _encoder(self) -> Encoder:
+    def _loaded(self) -> Encoder:
         encoder = self._load()
         if encoder.cache_key != self.cache_key:
             raise ModelError(
@@ -113,6 +122,7 @@ def remember(
         provenance=encoder.provenance(),
         weights=str(weights),
         weights_version=version,
+        in_flight=encoder.in_flight,
     )
     cache.remember(_key(spec, device, precision), asdict(facts))
 

@@ -10,15 +10,9 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from clipcli.encoder import (
-    build_model,
-    build_random,
-    build_tokenizer,
-    causal_tower,
-    encode_short_texts,
-    pad_id,
-)
+from clipcli.encoder import causal_tower, encode_short_texts, pad_id
 from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.loading import build_model, build_random, build_tokenizer
 from clipcli.losses import Loss, contrastive_loss, sigmoid_loss
 from clipcli.models import ModelFiles
 from clipcli.records import Uint8Array

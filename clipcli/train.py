@@ -25,7 +25,7 @@ import torch
 from clipcli import checkpoints
 from clipcli.augment import Augmentation
 from clipcli.dataset import Data, ReadReport, View, prepare, shuffled, sizes, view_of
-from clipcli.encoder import resolve_device, resolve_precision
+from clipcli.devices import resolve_device, resolve_precision
 from clipcli.errors import ModelError, UsageError
 from clipcli.gradients import backward
 from clipcli.lookahead import available_cores, map_ahead

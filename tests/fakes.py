@@ -25,6 +25,7 @@ class FakeEncoder:
     logit_bias: float | None = None
     activation: Activation = "softmax"
     batch_size: int = 4
+    in_flight: int = 1
     dim: int = 8
     encoded: list[str] = field(default_factory=list)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_models import config
 
-from clipcli.encoder import build_random
+from clipcli.loading import build_random
 from clipcli.optimizer import lr_at, parameter_groups
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_an_unending_input_is_read_only_as_far_as_needed(
 
 
 def test_class_embeddings_of_another_model_are_refused(nano: Any, classifier: Classifier) -> None:
-    other = Classifier(**(classifier.__dict__ | {"fingerprint": "0" * 16}))
+    other = replace(classifier, fingerprint="0" * 16)
     with pytest.raises(ModelMismatchError, match="0000000000000000"):
         classify([], nano, other)
 

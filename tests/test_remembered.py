@@ -5,13 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Result
+from fakes import FakeEncoder
 
 from clipcli.models import ASSETS
+from clipcli.remembered import ModelFacts, RememberedEncoder
 
 Cli = Callable[..., Result]
 
@@ -94,3 +100,20 @@ def test_another_precision_is_another_memory(run_cli: Cli, pictures: Path, model
     half = run_cli(*arguments, "--precision", "bf16").out
     assert single != half
     assert run_cli(*arguments, "--precision", "fp32").out == single
+
+
+def test_batches_in_flight_load_the_model_once() -> None:
+    fake = FakeEncoder(in_flight=4)
+    known = {field.name: getattr(fake, field.name, None) for field in fields(ModelFacts)}
+    loads: list[FakeEncoder] = []
+
+    def load() -> FakeEncoder:
+        time.sleep(0.05)
+        loads.append(fake)
+        return fake
+
+    encoder = RememberedEncoder(ModelFacts(**known), load)
+    assert encoder.in_flight == 4
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(encoder.encode_images, [np.zeros((1, 8, 8, 3), dtype=np.uint8)] * 4))
+    assert len(loads) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Annotated
 
 import typer
@@ -47,4 +48,5 @@ def _root(
 
 def main() -> None:
     """Run the command line; errors become one or two lines and an exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of torch leave idle cores to decoding
     console.run(app)

@@ -72,7 +72,7 @@ def info(
         "embedding": f"{encoder.embed_dim} dimensions",
         "activation": "QuickGELU" if encoder.quick_gelu else "GELU",
         "scores": f"{encoder.activation}, scale {encoder.logit_scale:.4g}{bias}",
-        "device": f"{encoder.device}, {encoder.precision}",
+        "device": f"{', '.join(str(one.device) for one in (encoder, *encoder.copies))}, {encoder.precision}",
     }
     for name, value in facts.items():
         typer.echo(f"{name + ':':<16}{value}")

@@ -85,7 +85,10 @@ Pretrained = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda (all GPUs), cuda:1, cuda:0,cuda:2 or mps.",
+        rich_help_panel=_MODEL,
     ),
 ]
 Precision = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,17 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage: clipcli" in done.stdout
+
+
+def test_threads_of_torch_sleep_when_they_have_nothing_to_do() -> None:
+    """Spinning they take the cores from decoding; whoever sets the policy knows better."""
+    code = "import os; from clipcli.cli.app import main\ntry: main()\nfinally: "
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+        command = [sys.executable, "-c", code, "--version"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        assert done.stdout.splitlines()[-1] == expected
 
 
 BARE = """

@@ -1,0 +1,73 @@
+"""Where the time of a run goes: each step alone, and all of them together, on one device or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from child import Job
+from limits import seconds
+
+from clipcli import build_classifier
+from clipcli.classifier import Ranking
+from clipcli.encoder import OpenClipEncoder
+from clipcli.images import load_pixels
+from clipcli.models import ModelFiles
+from clipcli.pipeline import EngineOptions, available_cores, classify, map_ahead
+from clipcli.records import Outcome
+from clipcli.sinks import Layout, open_sink
+
+
+def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
+    """Print the images/s of every step, and what share of the whole run it would take alone."""
+    encoder = OpenClipEncoder(files, device)
+    classifier = build_classifier(encoder, job.labels, job.template)
+    size, workers = encoder.batch_size, available_cores()
+    preprocess = encoder.preprocess
+    pixels = np.stack(list(map_ahead(lambda path: load_pixels(path, preprocess), job.paths, workers, 64)))
+    batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+    features = encoder.encode_images(pixels)
+    out, layout = Path(job.folder, "split.csv"), Layout("long", 5, classifier.classnames)
+
+    def wait() -> None:
+        if encoder.device.type != "cpu":
+            torch.accelerator.synchronize(encoder.device)
+
+    def decode() -> None:
+        for _ in map_ahead(
+            lambda path: load_pixels(path, preprocess), job.paths, workers, 2 * size + workers
+        ):
+            pass
+
+    def copy() -> None:
+        for batch in batches:
+            encoder.lane.put(batch)
+        wait()
+
+    def encode() -> None:
+        for batch in batches:
+            encoder.encode_images(batch)
+
+    def write(outcomes: Iterable[Outcome]) -> None:
+        with open_sink(layout, out) as sink:
+            for outcome in outcomes:
+                sink.write(outcome)
+
+    steps = {
+        f"decode, {workers} threads": decode,
+        "copy to the device": copy,
+        "copy and encode, one device": encode,
+        "score and write": lambda: write(classifier.predict(job.paths, features, Ranking())),
+        "all together": lambda: write(classify(job.paths, encoder, classifier, options=EngineOptions())),
+    }
+    if encoder.device.type == "cpu":
+        del steps["copy to the device"]
+    taken = {name: seconds(step, repeats) for name, step in steps.items()}
+    devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))
+    print(f"\nwhere the time goes, {devices}, {encoder.precision}, {len(job.labels)} labels")
+    print(f"  {len(job.paths)} pictures in batches of {size}")
+    for name, one in taken.items():
+        share = one / taken["all together"]
+        print(f"  {name:<34}{len(job.paths) / one:>9.1f} images/s {share:>6.0%} of the whole")

@@ -1,0 +1,204 @@
+"""Devices: which there are, in which precision they compute, and the way to one and back.
+
+Nothing here knows a model. Several devices of one machine are several `Lane`s side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clipcli.errors import ClipcliWarning, UsageError
+from clipcli.records import Float32Array
+
+Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
+_LEAST_GAIN = 1.1  # in images/s, for which a batch is made twice as large
+
+
+# --- Which, and in which precision ---------------------------------------------------------------
+
+
+def resolve_devices(device: str) -> tuple[torch.device, ...]:
+    """`auto` is CUDA, else MPS, else the CPU; `cuda` is every GPU of the first one's model.
+
+    Several devices of one kind are named with commas: `cuda:0,cuda:2`.
+
+    Raises:
+        UsageError: no such device on this machine, or devices of several kinds.
+    """
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if device == "cuda" and torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return tuple(torch.device("cuda", index) for index, name in enumerate(names) if name == names[0])
+    devices = tuple(_resolve(name.strip()) for name in device.split(","))
+    if len({one.type for one in devices}) > 1:
+        raise UsageError(f"{device} are devices of several kinds", "Use one kind: cuda:0,cuda:1.")
+    return devices
+
+
+def resolve_device(device: str) -> torch.device:
+    """One device: the first that `auto` or `cuda` finds.
+
+    Raises:
+        UsageError: no such device on this machine, or several are named.
+    """
+    if "," in device:
+        raise UsageError(f"one device is wanted, not {device}", "Use auto, cpu, cuda, cuda:0 or mps.")
+    return resolve_devices(device)[0]
+
+
+def _resolve(device: str) -> torch.device:
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"unknown device {device!r}", "Use auto, cpu, cuda, cuda:0 or mps.") from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (resolved.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(resolved.type, False):
+        raise UsageError(f"this machine has no device {device!r}", "Use --device auto or cpu.")
+    return resolved
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> str:
+    """`auto` is bf16 where the hardware has it natively, fp16 on other GPUs, else fp32; never int8.
+
+    Raises:
+        UsageError: int8 on another device than a CPU.
+    """
+    if precision == "int8" and device.type != "cpu":
+        raise UsageError(f"int8 is for CPUs, not for {device}", "Use --device cpu, or --precision auto.")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp16"
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has_bf16 or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)() else "fp32"
+
+
+def has_convolutions(tower: torch.nn.Module) -> bool:
+    """Whether it has further convolutions than the one that makes patches of a picture."""
+    return sum(isinstance(module, torch.nn.Conv2d) for module in tower.modules()) > 1
+
+
+# --- How many images at a time -------------------------------------------------------------------
+
+
+def fastest_batch_size(images_per_second: Callable[[int], float], smallest: int, largest: int) -> int:
+    """Double the batch while that gains more than a tenth, and while memory allows.
+
+    Args:
+        images_per_second: measures a batch size; may run out of memory.
+        smallest: where to begin; the answer if not even this fits, and batches are halved later.
+        largest: never more.
+    """
+    size, fastest = smallest, 0.0
+    while size <= largest:
+        try:
+            rate = images_per_second(size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        if rate <= _LEAST_GAIN * fastest:
+            break
+        size, fastest = 2 * size, rate
+    return max(size // 2, smallest)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """CUDA raises its own class; CPU and MPS allocators a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        part in str(error) for part in ("out of memory", "can't allocate memory")
+    )
+
+
+# --- There and back ------------------------------------------------------------------------------
+
+
+class Lane:
+    """The way to one device and back: rows go in, unit-norm features come out.
+
+    Threads may share a lane: while one waits for its features, the next one gives the device work.
+
+    Args:
+        device: where `encode` runs what it is given.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.largest_group = sys.maxsize  # until the device runs out of memory
+        self._giving_work = threading.Lock()
+
+    def put(self, rows: npt.NDArray[Any]) -> torch.Tensor:
+        """Rows (N, ...) on the device; a copy to a GPU is from pinned memory, and is not waited for."""
+        tensor = torch.from_numpy(np.ascontiguousarray(rows))
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def encode(self, rows: Rows, encode: Callable[[Rows], torch.Tensor]) -> Float32Array:
+        """Rows (N, ...) -> (N, D) float32, unit norm, all of them at once."""
+        with self._giving_work, torch.inference_mode():
+            features = torch.nn.functional.normalize(encode(rows).float(), dim=-1)
+            if self.device.type != "cuda":
+                return cast(Float32Array, features.cpu().numpy())
+            fetched = features.to("cpu", non_blocking=True)
+            there = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: cores decode
+            there.record(torch.cuda.current_stream(self.device))
+        there.synchronize()
+        return cast(Float32Array, fetched.numpy())
+
+    def encode_in_groups(
+        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int, width: int
+    ) -> Float32Array:
+        """Rows (N, ...), a group at a time -> (N, width) float32, unit norm.
+
+        Matrix kernels of CPUs are chosen by the number of rows, and sum in another order each. So that
+        a row gets the same bits whatever it is encoded with, every group on a CPU is filled up to the
+        same size. (With several threads, SigLIP's pooling still differs in the last bit.)
+
+        Raises:
+            RuntimeError: what the device reports; running out of memory only if one row is too much.
+        """
+        features = np.empty((len(rows), width), dtype=np.float32)
+        start, at_once = 0, min(at_once, self.largest_group)
+        while start < len(rows):
+            group = rows[start : start + at_once]
+            missing = at_once - len(group) if self.device.type == "cpu" else 0
+            filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
+            try:
+                encoded = self.encode(cast(Rows, filled), encode)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or at_once == 1:
+                    raise
+                at_once = self._halve(at_once)
+                continue
+            features[start : start + len(group)] = encoded[: len(group)]
+            start += len(group)
+        return features
+
+    def _halve(self, at_once: int) -> int:
+        """A smaller group after the device ran out of memory, for the rest of the run."""
+        self.largest_group = min(self.largest_group, at_once // 2)
+        message = f"out of memory on {self.device}; going on with batches of {self.largest_group}"
+        warnings.warn(message, ClipcliWarning, stacklevel=2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.largest_group

@@ -14,8 +14,9 @@ from clipcli import build_classifier
 from clipcli.classifier import Ranking
 from clipcli.encoder import OpenClipEncoder
 from clipcli.images import load_pixels
+from clipcli.lookahead import available_cores, map_ahead
 from clipcli.models import ModelFiles
-from clipcli.pipeline import EngineOptions, available_cores, classify, map_ahead
+from clipcli.pipeline import EngineOptions, classify
 from clipcli.records import Outcome
 from clipcli.sinks import Layout, open_sink
 

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipcli.encoder import _DTYPES, OpenClipEncoder
 from clipcli.errors import ClipcliError
 from clipcli.images import DecodeOptions, load_pixels
+from clipcli.lookahead import available_cores, map_ahead
 from clipcli.models import ModelFiles
-from clipcli.pipeline import available_cores, map_ahead
 
 BATCH = 32
 SIDE = 2048  # of the square matrices

@@ -212,15 +212,7 @@ def locate(spec: ModelSpec, offline: bool = False) -> ModelFiles:
         config, weights = _builtin_config(spec), Path(spec.pretrained)
         if spec.source == "pretrained":
             weights = hub.find_file(spec.name, *_hub_location(spec), offline)
-    model_cfg = config["model_cfg"]
-    return ModelFiles(
-        spec=spec,
-        model_cfg=model_cfg,
-        preprocess=_preprocess(model_cfg, config.get("preprocess_cfg", {})),
-        weights=weights,
-        tokenizer=_tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline),
-        sha256=_sha256(weights),
-    )
+    return _files(spec, config, weights, offline)
 
 
 def locate_config(path: Path, offline: bool = False) -> ModelFiles:
@@ -235,15 +227,18 @@ def locate_config(path: Path, offline: bool = False) -> ModelFiles:
         ModelError: it is no such file.
         WeightsUnavailableError: the tokenizer is neither cached nor reachable.
     """
-    config = _read_config(path, bare=True)
-    model_cfg, spec = config["model_cfg"], ModelSpec(str(path), "config", str(path))
+    return _files(ModelSpec(str(path), "config", str(path)), _read_config(path, bare=True), path, offline)
+
+
+def _files(spec: ModelSpec, config: dict[str, Any], weights: Path, offline: bool) -> ModelFiles:
+    model_cfg = config["model_cfg"]
     return ModelFiles(
         spec=spec,
         model_cfg=model_cfg,
         preprocess=_preprocess(model_cfg, config.get("preprocess_cfg", {})),
-        weights=path,
+        weights=weights,
         tokenizer=_tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline),
-        sha256=_sha256(path),
+        sha256=_sha256(weights),
     )
 
 

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 
 from clipcli import load_model, prompts
 from clipcli.classifier import build_classifier
-from clipcli.encoder import OpenClipEncoder, resolve_device, resolve_precision
+from clipcli.devices import resolve_device, resolve_precision
+from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import (
     ClipcliWarning,
     ModelError,

@@ -18,7 +18,8 @@ pytest.importorskip("onnxruntime", reason="the extra clipcli[int8] is not instal
 
 from clipcli import int8, load_model
 from clipcli.cache import TOWERS
-from clipcli.encoder import OpenClipEncoder, resolve_precision
+from clipcli.devices import resolve_precision
+from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.images import load_pixels
 

@@ -25,7 +25,7 @@ from clipcli import load_model
 from clipcli.augment import Augmentation
 from clipcli.checkpoints import CHECKPOINT, EPOCHS, LOCK, LOG, READABLE, WEIGHTS
 from clipcli.dataset import ReadReport
-from clipcli.encoder import OpenClipEncoder, build_random
+from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import (
     ClipcliWarning,
     ImageError,
@@ -34,6 +34,7 @@ from clipcli.errors import (
     UsageError,
     WeightsDamagedError,
 )
+from clipcli.loading import build_random
 from clipcli.models import ModelFiles, locate, locate_config, parse_model
 from clipcli.pairs import Caption, Pair, Pairs
 from clipcli.records import ImageFailure

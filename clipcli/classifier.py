@@ -7,9 +7,10 @@ how many images are scored together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,12 @@ from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.prompts import PromptSet
 from clipcli.records import Activation, Encoder, Float32Array, ImagePredictions, Prediction
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
 UNKNOWN = "unknown"
 TEXTS_AT_ONCE = 4096
+_LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
 
 Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -94,7 +99,8 @@ class Classifier:
 
     def cosines(self, image_features: Float32Array) -> Float32Array:
         """(N, D) unit-norm features -> (N, C) cosine similarities."""
-        return (image_features.astype(np.float64) @ self._exact_embeddings.T).astype(np.float32)
+        with _few_threads(image_features.size * len(self.class_embeddings)):
+            return (image_features.astype(np.float64) @ self._exact_embeddings.T).astype(np.float32)
 
     @cached_property
     def _exact_embeddings(self) -> Float64Array:
@@ -143,6 +149,20 @@ class Classifier:
             Prediction(image, rank, self.classnames[index], float(scores[index]), float(cosines[index]))
             for rank, index in enumerate(order[: ranking.top_k].tolist(), 1)
         )
+
+
+def _few_threads(multiplications: int) -> AbstractContextManager[Any]:
+    """One thread for small products: several wait for each other in circles while decoding has the cores."""
+    if multiplications > _LARGE_PRODUCT:
+        return nullcontext()
+    return cast("AbstractContextManager[Any]", _blas().limit(limits=1, user_api="blas"))
+
+
+@lru_cache
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _abstains(best_scores: Float32Array, ranking: Ranking) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeEncoder, unit
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from clipcli import classifier as classifier_module
 from clipcli.classifier import Classifier, Ranking, Score, build_classifier, sigmoid, softmax
@@ -232,3 +233,15 @@ def test_features_of_another_model_are_refused() -> None:
     with pytest.raises(ModelMismatchError, match=r"made by fake \(fake-1\).*by other \(fake-2\)") as error:
         model.check_encoder(FakeEncoder(name="other", fingerprint="fake-2"))
     assert "--model fake" in error.value.hint
+
+
+@pytest.mark.parametrize(("multiplications", "limited"), [(10**6, True), (10**10, False)])
+def test_small_products_take_one_thread(multiplications: int, limited: bool) -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with classifier_module._few_threads(multiplications):
+            assert threads() == ([1] * len(before) if limited else before)
+        assert threads() == before

@@ -10,6 +10,7 @@ import hashlib
 import json
 import socket
 import threading
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -120,8 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    @abstractmethod
     def _respond(self, path: str) -> None:
-        raise NotImplementedError
+        """Answer a request for a path."""
 
     def _answer(self, status: int, content: bytes = b"", **headers: object) -> None:
         self.send_response(status)

@@ -42,6 +42,7 @@ from split import split
 
 import clipcli
 from clipcli import prompts
+from clipcli.class_lists import ClassSpec, load_classes
 from clipcli.classifier import build_classifier
 from clipcli.encoder import OpenClipEncoder
 from clipcli.models import ModelFiles, locate, parse_model
@@ -152,9 +153,9 @@ def prompts_part(files: ModelFiles, folder: str, options: argparse.Namespace) ->
     name = f"local-dir:{folder}"
     model, tokenizer = open_clip.create_model_from_pretrained(name)[0].eval(), open_clip.get_tokenizer(name)
     encoders = {precision: OpenClipEncoder(files, "cpu", precision) for precision in ("fp32", "auto")}
-    classes = [spec.name for spec in prompts.load_classes("imagenet")[: options.classes]]
+    classes = [spec.name for spec in load_classes("imagenet")[: options.classes]]
     eighty = list(prompts.load_templates(["imagenet80"]))
-    prompt_set = prompts.build_prompts([prompts.ClassSpec(name) for name in classes], eighty)
+    prompt_set = prompts.build_prompts([ClassSpec(name) for name in classes], eighty)
     seconds = in_turn(
         {
             "open_clip, fp32": lambda: open_clip.build_zero_shot_classifier(
@@ -208,7 +209,7 @@ def main() -> None:
     """Run the parts that were asked for."""
     options = parsed()
     paths = [path for path in Inputs((options.images,)) if isinstance(path, str)][: options.amount]
-    labels = [spec.name for spec in prompts.load_classes("imagenet")[: options.labels]]
+    labels = [spec.name for spec in load_classes("imagenet")[: options.labels]]
     model = str(Path(options.model).resolve())
     files = locate(parse_model(f"local-dir:{model}"))
     print(f"clipcli {clipcli.__version__}, open_clip {open_clip.__version__}, torch {torch.__version__}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from clipcli import pipeline, prompts
+from clipcli import class_lists, pipeline, prompts
 from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking
 from clipcli.classifier import build_classifier as _build_classifier
@@ -94,9 +94,9 @@ def build_classifier(
         PromptError: a class list or template that cannot be used.
     """
     if isinstance(classes, str | PathLike):
-        specs = prompts.load_classes(fspath(classes))
+        specs = class_lists.load_classes(fspath(classes))
     else:
-        specs = [prompts.ClassSpec(label) for label in classes]
+        specs = [class_lists.ClassSpec(label) for label in classes]
     chosen = prompts.load_templates([templates] if isinstance(templates, str) else templates)
     return _build_classifier(encoder, prompts.build_prompts(specs, chosen, concept), cache)
 

@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from clipcli import load_model, prompts
+from clipcli.class_lists import ClassSpec
 from clipcli.classifier import build_classifier
 from clipcli.devices import resolve_device, resolve_precision
 from clipcli.encoder import OpenClipEncoder
@@ -109,7 +110,7 @@ def test_image_features_equal_open_clips(pair: tuple[OpenClipEncoder, Reference]
 def test_class_embeddings_equal_open_clips(pair: tuple[OpenClipEncoder, Reference], templates: str) -> None:
     encoder, reference = pair
     classnames = IMAGENET_CLASSNAMES[:20]
-    specs = [prompts.ClassSpec(name) for name in classnames]
+    specs = [ClassSpec(name) for name in classnames]
     prompt_set = prompts.build_prompts(specs, prompts.load_templates([templates]))
     ours = build_classifier(encoder, prompt_set).class_embeddings
     theirs = reference.class_embeddings(classnames, TEMPLATES[templates])
@@ -120,7 +121,7 @@ def test_class_embeddings_equal_open_clips(pair: tuple[OpenClipEncoder, Referenc
 def test_scores_equal_open_clips_logits(pair: tuple[OpenClipEncoder, Reference], photos: list[Path]) -> None:
     encoder, reference = pair
     labels = ["tench", "goldfish", "hammerhead shark"]
-    specs = [prompts.ClassSpec(label) for label in labels]
+    specs = [ClassSpec(label) for label in labels]
     classifier = build_classifier(encoder, prompts.build_prompts(specs, ["a photo of a {}."]))
     features = encoder.encode_images(
         np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos])

@@ -12,20 +12,16 @@ from open_clip.zero_shot_metadata import (
     SIMPLE_IMAGENET_TEMPLATES,
 )
 
+from clipcli.class_lists import ClassSpec, check_classes, list_class_lists, load_classes, parse_labels
 from clipcli.errors import ClipcliWarning, PromptError
 from clipcli.prompts import (
     PLACEHOLDER,
-    ClassSpec,
     PromptSet,
     add_concept,
     build_prompts,
-    check_classes,
     fill,
-    list_class_lists,
     list_template_sets,
-    load_classes,
     load_templates,
-    parse_labels,
 )
 
 

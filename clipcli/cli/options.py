@@ -207,9 +207,9 @@ def prompt_set(
     concept: str,
 ) -> PromptSet:
     """The classes and templates that the options name."""
-    from clipcli import prompts
+    from clipcli import class_lists, prompts
 
-    specs = prompts.parse_labels(labels) if labels is not None else []
-    specs += [prompts.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
-    specs += prompts.load_classes(classes) if classes else []
+    specs = class_lists.parse_labels(labels) if labels is not None else []
+    specs += [class_lists.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
+    specs += class_lists.load_classes(classes) if classes else []
     return prompts.build_prompts(specs, prompts.load_templates(templates or ()), concept)

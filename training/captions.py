@@ -98,7 +98,9 @@ def phrases(bank: Sequence[str], wordnet: WordNet, extra: int, generator: np.ran
     things = [word for word in nouns if wordnet.concrete(word)]
     others = [word for word in nouns if len(word.split()) == 1 and not wordnet.concrete(word)]
     drawn = [word for word in bank if " " not in word and wordnet.concrete(word)] or list(bank)
-    described = "cute old big small happy sad angry open closed broken wooden toy baby flying sleeping".split()
+    described = (
+        "cute old big small happy sad angry open closed broken wooden toy baby flying sleeping".split()
+    )
     adjectives = [*_COLOURS, *described]
     pairs = {f"{adjectives[i]} {drawn[j]}" for i, j in zip(
         generator.integers(len(adjectives), size=extra // 6), generator.integers(len(drawn), size=extra // 6),

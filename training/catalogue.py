@@ -66,7 +66,11 @@ class EmojiNames:
     def find(self, key: str) -> dict[str, Any] | None:
         """The entry of an icon's name."""
         flag = squashed("flag" + key.replace("flag-for-", "")) if key.startswith("flag") else ""
-        return self.by_name.get(squashed(key)) or self.by_name.get(flag) or self.by_name.get(squashed(key + " face"))
+        return (
+            self.by_name.get(squashed(key))
+            or self.by_name.get(flag)
+            or self.by_name.get(squashed(key + " face"))
+        )
 
 
 def squashed(name: str) -> str:
@@ -123,7 +127,9 @@ def cldr_name(source: Source, key: str, emoji: EmojiNames) -> Picture | None:
     entry = emoji.find(key)
     if source.name == "fxemoji":
         code = re.match(r"u([0-9A-Fa-f]{4,5})-", key)
-        entry = emoji.by_short_name.get(squashed(key)) or (emoji.by_code.get(code[1].lower()) if code else None)
+        entry = emoji.by_short_name.get(squashed(key)) or (
+            emoji.by_code.get(code[1].lower()) if code else None
+        )
         if entry is None:
             return None
     if entry is None:
@@ -134,7 +140,13 @@ def cldr_name(source: Source, key: str, emoji: EmojiNames) -> Picture | None:
 
 def icon_name(source: Source, key: str, wordnet: WordNet) -> Picture | None:
     """An icon, if its name is a thing that can be drawn."""
-    if UNCLEAR.search(key) and source.name not in {"game-icons", "flat-color-icons", "temaki", "maki", "meteocons"}:
+    if UNCLEAR.search(key) and source.name not in {
+        "game-icons",
+        "flat-color-icons",
+        "temaki",
+        "maki",
+        "meteocons",
+    }:
         return None
     name = re.sub(r"^animal-", "", key)
     for _ in range(2):
@@ -166,11 +178,17 @@ def emoji_files(source: Source, folder: Path, emoji: EmojiNames) -> Iterator[Pic
 
 def openclipart(folder: Path, svg_folder: Path, wordnet: WordNet) -> Iterator[Picture]:
     """Open Clip Art's drawings that state that they are in the public domain."""
-    found = [item for path in sorted(folder.rglob("*.png")) if (item := clip(path, folder, svg_folder, wordnet))]
+    found = [
+        item for path in sorted(folder.rglob("*.png")) if (item := clip(path, folder, svg_folder, wordnet))
+    ]
     series = Counter(picture.names[0] for picture in found)
     for picture in found:
-        if series[picture.names[0]] > 5:  # the title of a series says little: take the nouns of the file's name
-            words = [wordnet.singular(word) for word in re.split(r"[^a-z]+", picture.key.lower()) if len(word) > 2]
+        if (
+            series[picture.names[0]] > 5
+        ):  # the title of a series says little: take the nouns of the file's name
+            words = [
+                wordnet.singular(word) for word in re.split(r"[^a-z]+", picture.key.lower()) if len(word) > 2
+            ]
             nouns = tuple(dict.fromkeys(word for word in words if is_thing(word, wordnet)))[:2]
             if nouns:
                 yield replace(picture, names=nouns)
@@ -184,7 +202,9 @@ def clip(path: Path, folder: Path, svg_folder: Path, wordnet: WordNet) -> Pictur
     parts = below.parts[below.parts.index("png") + 1 :] if "png" in below.parts else below.parts
     if path.is_symlink() or parts[0] == "special" or "duplicates" in parts:
         return None
-    drawing = next(iter(svg_folder.glob("usr/share/openclipart/svg/" + glob_safe("/".join(parts))[:-4] + ".svg")), None)
+    drawing = next(
+        iter(svg_folder.glob("usr/share/openclipart/svg/" + glob_safe("/".join(parts))[:-4] + ".svg")), None
+    )
     if drawing is None:
         return None
     metadata = re.search(r"<metadata.*?</metadata>", drawing.read_text(errors="replace"), re.S)
@@ -193,7 +213,9 @@ def clip(path: Path, folder: Path, svg_folder: Path, wordnet: WordNet) -> Pictur
         return None
     title = re.search(r"<dc:title>(.*?)</dc:title>", metadata[0], re.S)
     keywords = [cleaned(word) for word in re.findall(r"<rdf:li>(.*?)</rdf:li>", metadata[0], re.S)]
-    tags = [tag for tag in (*keywords, *map(cleaned, parts[:-1])) if len(tag) > 2 and tag not in OPENCLIPART_NOISE]
+    tags = [
+        tag for tag in (*keywords, *map(cleaned, parts[:-1])) if len(tag) > 2 and tag not in OPENCLIPART_NOISE
+    ]
     name = cleaned(title[1]) if title else ""
     if not name or len(name.split()) > 6:
         name = cleaned(re.sub(r"[_\-]+", " ", re.sub(r"_\d+$", "", path.stem)))
@@ -224,7 +246,9 @@ def stamps(folder: Path) -> Iterator[Picture]:
     """Tux Paint's stamps: the first line of the text beside each is its caption."""
     root = next(folder.rglob("stamps"))
     for path in sorted(root.rglob("*.txt")):
-        drawn = next((path.with_suffix(end) for end in (".png", ".svg") if path.with_suffix(end).exists()), None)
+        drawn = next(
+            (path.with_suffix(end) for end in (".png", ".svg") if path.with_suffix(end).exists()), None
+        )
         if drawn is None or {"alphabets", "money"} & set(path.parts):
             continue
         caption = path.read_text(errors="replace").split("\n")[0].strip().lower().rstrip(".!")
@@ -238,4 +262,8 @@ def whole_catalogue(unpacked: Path) -> tuple[list[Picture], EmojiNames, WordNet]
     emoji = EmojiNames(unpacked / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(unpacked / "wordnet" / "package" / "dict")
     drawn = [source for source in BY_NAME.values() if source.role != "words" and source.style != "photo"]
-    return [picture for source in drawn for picture in pictures(source, unpacked, emoji, wordnet)], emoji, wordnet
+    return (
+        [picture for source in drawn for picture in pictures(source, unpacked, emoji, wordnet)],
+        emoji,
+        wordnet,
+    )

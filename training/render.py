@@ -26,7 +26,9 @@ def draw(picture: Picture) -> Image.Image:
         import resvg_py
 
         drawing = {"svg_string": picture.svg} if picture.svg else {"svg_path": picture.file}
-        return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(width=2 * SIZE, skip_system_fonts=True, **drawing))))
+        return Image.open(
+            io.BytesIO(bytes(resvg_py.svg_to_bytes(width=2 * SIZE, skip_system_fonts=True, **drawing)))
+        )
     image: Image.Image = Image.open(picture.file)
     if max(image.size) > 2000:
         image.thumbnail((800, 800))
@@ -81,7 +83,9 @@ def render(pictures: Iterable[Picture], folder: Path, processes: int = 2) -> Non
     masters = np.memmap(spool, np.uint8, "r", shape=(len(kept), SIZE, SIZE, 4))
     np.save(folder / "masters.npy", masters)
     spool.unlink()
-    rows = [{"source": p.source, "key": p.key, "names": p.names, "tags": p.tags, "emoji": p.emoji} for p in kept]
+    rows = [
+        {"source": p.source, "key": p.key, "names": p.names, "tags": p.tags, "emoji": p.emoji} for p in kept
+    ]
     (folder / "masters.json").write_text(json.dumps(rows))
 
 

@@ -42,8 +42,12 @@ def minilm(folder: Path, batch_size: int = 512) -> Teacher:
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(texts), batch_size):
             rows = by_length[start : start + batch_size]
-            batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=24, return_tensors="pt")
-            hidden = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+            batch = tokenizer(
+                [texts[i] for i in rows], padding=True, truncation=True, max_length=24, return_tensors="pt"
+            )
+            hidden = model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            ).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1)  # (B, L, 1)
             vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
         return vectors.clone()
@@ -58,7 +62,9 @@ def hashed(width: int = 64) -> Teacher:
         return torch.from_numpy(np.random.default_rng(zlib.crc32(word.encode())).normal(size=width)).float()
 
     def teach(texts: Sequence[str]) -> torch.Tensor:
-        return F.normalize(torch.stack([torch.stack([of_word(w) for w in t.split() or [""]]).mean(0) for t in texts]), dim=-1)
+        return F.normalize(
+            torch.stack([torch.stack([of_word(w) for w in t.split() or [""]]).mean(0) for t in texts]), dim=-1
+        )
 
     return teach
 
@@ -74,7 +80,9 @@ class TextSpace:
     @classmethod
     def fit(cls, vectors: torch.Tensor, width: int) -> TextSpace:
         mean = vectors.mean(0)
-        _, _, directions = torch.linalg.svd((vectors - mean)[:: max(1, len(vectors) // 8000)], full_matrices=False)
+        _, _, directions = torch.linalg.svd(
+            (vectors - mean)[:: max(1, len(vectors) // 8000)], full_matrices=False
+        )
         components = directions[:width].T
         if components.shape[1] < width:  # fewer texts than dimensions, as in the smoke run
             components = F.pad(components, (0, width - components.shape[1]))
@@ -108,7 +116,9 @@ def encode(model: Any, tokenizer: Any, texts: Sequence[str], project: bool = Tru
     return torch.zeros(0) if features is None else features.clone()
 
 
-def start_from_words(model: Any, tokenizer: Any, texts: Sequence[str], teacher: Teacher, space: TextSpace) -> torch.Tensor:
+def start_from_words(
+    model: Any, tokenizer: Any, texts: Sequence[str], teacher: Teacher, space: TextSpace
+) -> torch.Tensor:
     """Set token embeddings to the teacher's vectors of the tokens that the texts use; others stay zero -> used ids.
 
     Zero rows cost nothing in the zipped weights, and most of CLIP's 49,408 tokens name nothing to draw.
@@ -135,7 +145,13 @@ class Distilled(NamedTuple):
 
 
 def distil(
-    model: Any, tokenizer: Any, texts: Sequence[str], targets: torch.Tensor, n_bank: int, seconds: float, log: Log
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    targets: torch.Tensor,
+    n_bank: int,
+    seconds: float,
+    log: Log,
 ) -> Distilled:
     """Train the text tower for `seconds` to give `targets` (N, D); the first `n_bank` texts are drawn most.
 
@@ -145,9 +161,14 @@ def distil(
     n_held = min(1000, (len(texts) - n_bank) // 10)
     held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
     kept = np.setdiff1d(np.arange(len(texts)), held)
-    parameters = [p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"]
+    parameters = [
+        p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"
+    ]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2 and p is not model.token_embedding.weight], "weight_decay": 0.05},
+        {
+            "params": [p for p in parameters if p.ndim >= 2 and p is not model.token_embedding.weight],
+            "weight_decay": 0.05,
+        },
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {"params": [model.token_embedding.weight], "weight_decay": 0.0},
     ]
@@ -157,7 +178,9 @@ def distil(
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
         rows = np.concatenate([generator.integers(n_bank, size=96), generator.choice(kept, 160)])
-        features = F.normalize(text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1)
+        features = F.normalize(
+            text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1
+        )
         target = targets[rows]
         cosine = (features * target).sum(-1).mean()
         divergence = F.kl_div(
@@ -170,10 +193,14 @@ def distil(
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            log(f"text tower: step {step}, {passed:.0%} of the time, cosine {cosine:.3f}, divergence {divergence:.3f}")
+            log(
+                f"text tower: step {step}, {passed:.0%} of the time, cosine {cosine:.3f}, divergence {divergence:.3f}"
+            )
     features = F.normalize(encode(model, tokenizer, [f"a photo of a {texts[i]}" for i in held]), dim=-1)
     found = (features @ targets[held].T).argmax(1) == torch.arange(n_held)
-    return Distilled(step, (features * targets[held]).sum(-1).mean().item(), found.float().mean().item(), n_held)
+    return Distilled(
+        step, (features * targets[held]).sum(-1).mean().item(), found.float().mean().item(), n_held
+    )
 
 
 def in_template(text: str, generator: np.random.Generator) -> str:

@@ -8,7 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 
 # WordNet's lexicographer files of things that can be drawn.
-CONCRETE = {5: "animal", 6: "artifact", 8: "body", 13: "food", 17: "object", 18: "person", 19: "phenomenon", 20: "plant"}
+CONCRETE = {
+    5: "animal",
+    6: "artifact",
+    8: "body",
+    13: "food",
+    17: "object",
+    18: "person",
+    19: "phenomenon",
+    20: "plant",
+}
 # Hypernyms that say nothing about how a thing looks.
 VAGUE = set(
     """entity whole object artifact unit matter thing instrumentality substance group part device equipment
@@ -57,7 +66,9 @@ class WordNet:
         sense = self.sense(name)
         if sense is None or sense.lexfile not in CONCRETE:
             return ()
-        return tuple(word for word in sense.words if word not in {name, self.singular(name)} and plain(word))[:3]
+        return tuple(word for word in sense.words if word not in {name, self.singular(name)} and plain(word))[
+            :3
+        ]
 
     @lru_cache(maxsize=None)  # noqa: B019
     def hypernyms(self, name: str) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def phrases(bank: Sequence[str], wordnet: WordNet, extra: int, generator: np.ran
     others = [word for word in nouns if len(word.split()) == 1 and not wordnet.concrete(word)]
     drawn = [word for word in bank if " " not in word and wordnet.concrete(word)] or list(bank)
     described = (
-        "cute old big small happy sad angry open closed broken wooden toy baby flying sleeping".split()
+        ["cute", "old", "big", "small", "happy", "sad", "angry", "open", "closed", "broken", "wooden", "toy", "baby", "flying", "sleeping"]
     )
     adjectives = [*_COLOURS, *described]
     pairs = {f"{adjectives[i]} {drawn[j]}" for i, j in zip(

@@ -23,7 +23,7 @@ UNCLEAR = re.compile(
     r"|file|folder|letter|number|text|sign|arrow|format|align|border|square|circle|device|user)-"
 )
 OPENCLIPART_NOISE = set(
-    "unsorted clipart svg png externalsource recreation containers special colour color contour outline geometric".split()
+    ["unsorted", "clipart", "svg", "png", "externalsource", "recreation", "containers", "special", "colour", "color", "contour", "outline", "geometric"]
 ) | {"clip art"}  # fmt: skip
 
 

@@ -46,13 +46,13 @@ class Settings:
     seconds: float
     size: int = 64
     small_size: int = 40
-    small_share: float = 0.45
-    rate: float = 2e-3
+    small_share: float = 0.5
+    rate: float = 1.5e-3
     weight_decay: float = 0.05
-    batch_size: int = 128
+    batch_size: int = 64
     soft: float = 0.2
     free_text_at: float = 0.5
-    ema: float = 0.998
+    ema: float = 0.999
     chances: Chances = field(default_factory=Chances)
     photos: float = 1 / 12
     seed: int = 0
@@ -109,6 +109,11 @@ class Bank:
         return target.scatter_add_(1, self.near[first], soft * self.nearness[first])
 
 
+def styles_factor(styles: int) -> float:
+    """How much more often a concept is drawn that several styles show: they teach what a thing has in common."""
+    return 1.0 if styles < 4 else 2.5
+
+
 def sampling_weights(
     concepts: Sequence[str], sources: Sequence[str], factors: Sequence[float]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -118,7 +123,7 @@ def sampling_weights(
     for concept, source in zip(concepts, sources, strict=True):
         styles.setdefault(concept, set()).add(source)
     weights = np.array([
-        factor / math.sqrt(count[concept]) * (1.5 if len(styles[concept]) >= 4 else 1.0)
+        factor / math.sqrt(count[concept]) * styles_factor(len(styles[concept]))
         for concept, factor in zip(concepts, factors, strict=True)
     ])  # fmt: skip
     return weights / weights.sum()

@@ -60,7 +60,12 @@ def master(image: Image.Image, size: int = SIZE) -> Masters | None:
 def _drawn(picture: Picture) -> Masters | None:
     try:
         return master(draw(picture))
-    except (OSError, ValueError, SyntaxError):  # a damaged file, or SVG that resvg does not draw
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # damaged, too large, or not drawn by resvg
         return None
 
 

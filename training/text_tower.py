@@ -103,7 +103,7 @@ def text_features(model: Any, tokens: torch.Tensor, project: bool = True) -> tor
     return ends @ model.text_projection if project else ends
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode(model: Any, tokenizer: Any, texts: Sequence[str], project: bool = True) -> torch.Tensor:
     """`text_features` of any number of texts, shortest first so that little is padded."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -113,7 +113,7 @@ def encode(model: Any, tokenizer: Any, texts: Sequence[str], project: bool = Tru
         part = text_features(model, tokenizer([texts[i] for i in rows]), project)
         features = torch.zeros(len(texts), part.shape[1]) if features is None else features
         features[rows] = part
-    return torch.zeros(0) if features is None else features.clone()
+    return torch.zeros(0) if features is None else features
 
 
 def start_from_words(
@@ -158,7 +158,7 @@ def distil(
     The loss is the distance to the target plus the divergence from the teacher's own similarities in the batch.
     """
     generator = np.random.default_rng(0)
-    n_held = min(1000, (len(texts) - n_bank) // 10)
+    n_held = min(1000, -(-(len(texts) - n_bank) // 10))
     held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
     kept = np.setdiff1d(np.arange(len(texts)), held)
     parameters = [
@@ -172,7 +172,7 @@ def distil(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {"params": [model.token_embedding.weight], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=2e-3)
+    optimizer = torch.optim.AdamW(groups, lr=2e-3, fused=True)
     began, step = time.monotonic(), 0
     while (passed := (time.monotonic() - began) / seconds) < 1:
         for group in optimizer.param_groups:

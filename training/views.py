@@ -7,6 +7,7 @@ Every function takes a `torch.Generator`-seeded state through `torch.manual_seed
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,21 +23,23 @@ class Chances:
 
     Args:
         outline: a dark stroke round the drawing, and along the edges inside it in half of those.
-        lines: only the lines are left, as in a colouring book.
+        lines: only the lines are left, in black, as in a colouring book.
         posterise: few colours.
         grey: no colour.
         silhouette: one flat colour (pictures in one colour are always recoloured).
         shading: light that changes over the picture.
         blur: as if scaled up from fewer pixels.
+        jitter: brightness, contrast, tint and saturation change; `grey` is a share of these.
     """
 
     outline: float = 0.3
     lines: float = 0.05
     posterise: float = 0.1
-    grey: float = 0.06
+    grey: float = 0.1
     silhouette: float = 0.04
     shading: float = 0.25
     blur: float = 0.15
+    jitter: float = 0.6
 
 
 def views(
@@ -60,27 +63,35 @@ def views(
         (B, 3, S, S) channels last, ready for the image tower.
     """
     drawn = moved(masters.float() / 255, size, flip, plain)
-    rgb, alpha = drawn[:, :3], drawn[:, 3:]
-    fancy = ~plain
+    fancy, coloured = ~plain, ~plain & ~mono
     ground = backgrounds(len(drawn), size)
-    rgb = torch.where(_some(fancy & ~mono, chances.posterise), posterised(rgb), rgb)
-    rgb = torch.where(_some(fancy & ~mono, chances.shading), rgb * light(len(drawn), size), rgb)
-    inked, covered = outlined(rgb, alpha)
-    stroke = _some(fancy & ~mono, chances.outline)
-    rgb, alpha = torch.where(stroke, inked, rgb), torch.where(stroke, covered, alpha)
-    one_colour = mono[:, None, None, None] | _some(fancy, chances.silhouette)
-    rgb = torch.where(one_colour, alpha * ink(ground), rgb)
-    lines = _some(fancy & ~mono, chances.lines)
-    edges = edges_of(rgb, alpha)
-    rgb, alpha = torch.where(lines, ink(ground) * edges, rgb), torch.where(lines, edges, alpha)
-    seen = rgb + (1 - alpha) * ground
-    seen = torch.where(_some(fancy, chances.blur), blurred(seen), seen)
-    return ((jittered(seen, chances.grey) - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+    drawn = changed(drawn, _some(coloured, chances.posterise), posterised)
+    drawn = changed(drawn, _some(coloured, chances.shading), shaded)
+    drawn = changed(drawn, _some(coloured, chances.outline), outlined)
+    drawn = changed(drawn, _some(coloured, chances.lines), lines_of)
+    flat = mono | _some(fancy, chances.silhouette)
+    rgb, alpha = drawn[:, :3], drawn[:, 3:]
+    rgb = torch.where(flat[:, None, None, None], alpha * ink(ground), rgb)
+    seen = changed(rgb + (1 - alpha) * ground, _some(fancy, chances.blur), blurred)
+    seen = changed(
+        seen, _some(torch.ones_like(plain), chances.jitter), lambda part: jittered(part, chances.grey)
+    )
+    return ((seen - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+
+
+def changed(
+    pictures: torch.Tensor, which: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """The pictures (B, C, S, S), those that (B,) `which` tells changed."""
+    if which.any():
+        pictures = pictures.clone()
+        pictures[which] = change(pictures[which])
+    return pictures
 
 
 def _some(where: torch.Tensor, chance: float) -> torch.Tensor:
-    """Each of (B,) `where` with a chance -> (B, 1, 1, 1) bool."""
-    return (where & (torch.rand(len(where)) < chance))[:, None, None, None]
+    """Each of (B,) `where` with a chance -> (B,) bool."""
+    return where & (torch.rand(len(where)) < chance)
 
 
 def _between(count: int, low: float, high: float, channels: int = 1) -> torch.Tensor:
@@ -133,36 +144,42 @@ def texture(count: int, size: int) -> torch.Tensor:
     return total.clamp(0, 1)
 
 
-def light(count: int, size: int) -> torch.Tensor:
-    """Smooth brightness, 0.5 to 1.2 -> (count, 1, S, S)."""
-    return F.interpolate(
-        torch.empty(count, 1, 2, 2).uniform_(0.5, 1.2), (size, size), mode="bilinear", align_corners=False
-    )
+def shaded(drawn: torch.Tensor) -> torch.Tensor:
+    """Under light that changes smoothly, 0.5 to 1.2: (B, 4, S, S) premultiplied."""
+    light = torch.empty(len(drawn), 1, 2, 2).uniform_(0.5, 1.2)
+    light = F.interpolate(light, drawn.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat([drawn[:, :3] * light, drawn[:, 3:]], 1)
 
 
-def posterised(rgb: torch.Tensor) -> torch.Tensor:
+def posterised(drawn: torch.Tensor) -> torch.Tensor:
     """Three to six levels a channel."""
-    levels = torch.randint(2, 6, (len(rgb), 1, 1, 1))
-    return (rgb * levels).round() / levels
+    levels = torch.randint(2, 6, (len(drawn), 1, 1, 1))
+    return torch.cat([(drawn[:, :3] * levels).round() / levels, drawn[:, 3:]], 1)
 
 
-def edges_of(rgb: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """Where colours or the shape change: (B, 3, S, S), (B, 1, S, S) -> (B, 1, S, S) between 0 and 1."""
-    grey = torch.cat([rgb, alpha], 1)
-    across = (F.max_pool2d(grey, 3, 1, 1) + F.max_pool2d(-grey, 3, 1, 1)).amax(1, keepdim=True)
+def edges_of(drawn: torch.Tensor) -> torch.Tensor:
+    """Where colours or the shape change: (B, 4, S, S) -> (B, 1, S, S) between 0 and 1."""
+    across = (F.max_pool2d(drawn, 3, 1, 1) + F.max_pool2d(-drawn, 3, 1, 1)).amax(1, keepdim=True)
     return ((across - 0.15) * 4).clamp(0, 1)
 
 
-def outlined(rgb: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def outlined(drawn: torch.Tensor) -> torch.Tensor:
     """A dark stroke of one to three pixels round the shape, and along the edges inside for half of them."""
-    width = torch.randint(1, 4, (len(rgb), 1, 1, 1))
+    count, alpha = len(drawn), drawn[:, 3:]
+    width = torch.randint(1, 4, (count, 1, 1, 1))
     wider = F.max_pool2d(alpha, 3, 1, 1)
     widest = F.max_pool2d(wider, 3, 1, 1)
     covered = torch.where(width == 1, wider, torch.where(width == 2, widest, F.max_pool2d(widest, 3, 1, 1)))
-    dark = torch.rand(len(rgb), 3, 1, 1) * 0.25 * (torch.rand(len(rgb), 1, 1, 1) < 0.4)
-    inside = edges_of(rgb, alpha) * (torch.rand(len(rgb), 1, 1, 1) < 0.5)
-    inked = rgb + (covered - alpha).clamp(min=0) * dark
-    return inked * (1 - inside) + inside * covered * dark, covered
+    dark = torch.rand(count, 3, 1, 1) * 0.25 * (torch.rand(count, 1, 1, 1) < 0.4)
+    inside = edges_of(drawn) * (torch.rand(count, 1, 1, 1) < 0.5)
+    inked = drawn[:, :3] + (covered - alpha).clamp(min=0) * dark
+    return torch.cat([inked * (1 - inside) + inside * covered * dark, covered], 1)
+
+
+def lines_of(drawn: torch.Tensor) -> torch.Tensor:
+    """The edges alone, in black."""
+    edges = edges_of(drawn)
+    return torch.cat([torch.zeros_like(drawn[:, :3]), edges], 1)
 
 
 def ink(ground: torch.Tensor) -> torch.Tensor:

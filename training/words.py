@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 # WordNet's lexicographer files of things that can be drawn.
@@ -20,9 +20,7 @@ CONCRETE = {
 }
 # Hypernyms that say nothing about how a thing looks.
 VAGUE = set(
-    """entity whole object artifact unit matter thing instrumentality substance group part device equipment
-    structure organism being covering implement commodity material way passage area line surface creation
-    product causal agent stuff""".split()
+    ["entity", "whole", "object", "artifact", "unit", "matter", "thing", "instrumentality", "substance", "group", "part", "device", "equipment", "structure", "organism", "being", "covering", "implement", "commodity", "material", "way", "passage", "area", "line", "surface", "creation", "product", "causal", "agent", "stuff"]
 )
 
 
@@ -57,10 +55,10 @@ class WordNet:
 
     def concrete(self, name: str) -> bool:
         """Whether the name, or its last word, is in its first sense a thing that can be drawn."""
-        senses = (self.sense(name), self.sense(name.split()[-1]) if name.strip() else None)
+        senses = (self.sense(name), self.sense(name.rsplit(maxsplit=1)[-1]) if name.strip() else None)
         return any(sense is not None and sense.lexfile in CONCRETE for sense in senses)
 
-    @lru_cache(maxsize=None)  # noqa: B019  (one WordNet lives as long as the run)
+    @cache  # noqa: B019  (one WordNet lives as long as the run)
     def synonyms(self, name: str) -> tuple[str, ...]:
         """Other words of the first sense of a concrete noun."""
         sense = self.sense(name)
@@ -70,7 +68,7 @@ class WordNet:
             :3
         ]
 
-    @lru_cache(maxsize=None)  # noqa: B019
+    @cache  # noqa: B019
     def hypernyms(self, name: str) -> tuple[str, ...]:
         """Up to two words for the kind of thing that a concrete noun names, nearest first."""
         found: list[str] = []
@@ -94,7 +92,7 @@ def _rows(path: Path) -> list[str]:
 
 
 def _synset(line: str) -> tuple[str, Synset]:
-    fields = line.split(" | ")[0].split()
+    fields = line.split(" | ", maxsplit=1)[0].split()
     count = int(fields[3], 16)
     words = tuple(fields[4 + 2 * i].replace("_", " ") for i in range(count))
     pointers = fields[5 + 2 * count :]

@@ -1,4 +1,4 @@
-"""The recipe of the bundled model on a sliver: drawn shapes, no network. And what it may never be trained on."""
+"""The recipe of the bundled model on a sliver: drawn shapes, no network; what it may never be trained on."""
 
 from __future__ import annotations
 

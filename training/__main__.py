@@ -1,6 +1,6 @@
 """`python -m training`: make `nano`, from the packages to the model folder. README.md explains the steps.
 
-Each step leaves its result in the work folder and is not done again while that is there: delete it to redo it.
+Each step leaves its result in the work folder and is not done again while that is there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def draw_masters(work: Path) -> None:
 def train_text(
     pictures: Sequence[Picture], wordnet: WordNet, teacher: Teacher, path: Path, seconds: float, extra: int
 ) -> None:
-    """Distil the text tower on the captions of the pictures and `extra` further phrases; write its weights."""
+    """Distil the text tower on the captions of the pictures and `extra` other phrases; write its weights."""
     torch.manual_seed(0)
     names = [name for names in FASHION for name in names]
     bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
@@ -152,9 +152,14 @@ def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) ->
     training, weights = train_images(found, text, work / "image.pt", Settings(image_seconds), look)
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
-    run = {"views": training.step * training.settings.batch_size, "seconds": training.spent, "steps": training.step,
-           "pictures": len(found.masters), "captions": len(training.bank.captions), "zipped": size,
-           "loss": sum(training.losses[-100:]) / len(training.losses[-100:])}  # fmt: skip
+    run = {
+        "views": training.step * training.settings.batch_size,
+        "seconds": training.spent,
+        "pictures": len(found.masters),
+        "captions": len(training.bank.captions),
+        "zipped": size,
+        "loss": sum(training.losses[-100:]) / len(training.losses[-100:]),
+    }
     (work / "training.json").write_text(json.dumps(run))
     evaluate_main([str(output), "--work", str(work), "-o", str(work / "results.json")])
 

@@ -1,4 +1,4 @@
-"""What is true of a picture, in words: names, keywords, synonyms, kinds and colours, and the phrases around them."""
+"""What is true of a picture, in words: names, keywords, synonyms, kinds and colours, in templates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from training.words import WordNet, plain
 TEMPLATES = (
     "a photo of a {}.", "a photo of a {}", "a photo of the {}", "an image of a {}", "a picture of a {}",
     "a drawing of a {}", "an illustration of a {}", "a cartoon {}", "clip art of a {}", "a clipart {}",
-    "an icon of a {}", "a {} icon", "an emoji of a {}", "a {} emoji", "a sticker of a {}", "a pictogram of a {}",
-    "a silhouette of a {}", "a symbol of a {}", "a 3d render of a {}", "a cut-out photo of a {}",
-    "a greyscale photo of a {}", "a product photo of a {}", "this is a {}", "a close-up of a {}", "a {}", "the {}",
-    "a good photo of a {}", "a bad photo of a {}", "a black and white {}", "a small {}", "a photo of one {}",
-    "itap of a {}.", "a rendering of a {}", "art of a {}",
+    "an icon of a {}", "a {} icon", "an emoji of a {}", "a {} emoji", "a sticker of a {}",
+    "a pictogram of a {}", "a silhouette of a {}", "a symbol of a {}", "a 3d render of a {}",
+    "a cut-out photo of a {}", "a greyscale photo of a {}", "a product photo of a {}", "this is a {}",
+    "a close-up of a {}", "a {}", "the {}", "a good photo of a {}", "a bad photo of a {}",
+    "a black and white {}", "a small {}", "a photo of one {}", "itap of a {}.", "a rendering of a {}",
+    "art of a {}",
 )  # fmt: skip
 PLURAL_TEMPLATES = ("{}", "many {}", "a photo of {}", "two {}")
 SINGLE = ("a photo of a {}.",)
@@ -55,10 +56,8 @@ def captions(picture: Picture, wordnet: WordNet, colour: str | None = None) -> d
     kinds = [word for name in picture.names[:2] for word in wordnet.hypernyms(name)]
     shares: Counter[str] = Counter({first: _SHARES["first"]})
     coloured = [f"{colour} {first}"] if colour and len(first.split()) <= 2 else []
-    for kind, words in (
-        ("names", picture.names), ("tags", picture.tags[:_MOST_TAGS]), ("synonyms", synonyms), ("kinds", kinds),
-        ("colour", coloured),
-    ):  # fmt: skip
+    told = {"names": picture.names, "tags": picture.tags[:_MOST_TAGS], "synonyms": synonyms, "kinds": kinds}
+    for kind, words in {**told, "colour": coloured}.items():
         kept = [word for word in dict.fromkeys(words) if len(word) <= _LONGEST]
         for word in kept:
             shares[word] += _SHARES[kind] / len(kept)
@@ -98,14 +97,26 @@ def phrases(bank: Sequence[str], wordnet: WordNet, extra: int, generator: np.ran
     things = [word for word in nouns if wordnet.concrete(word)]
     others = [word for word in nouns if len(word.split()) == 1 and not wordnet.concrete(word)]
     drawn = [word for word in bank if " " not in word and wordnet.concrete(word)] or list(bank)
-    described = (
-        ["cute", "old", "big", "small", "happy", "sad", "angry", "open", "closed", "broken", "wooden", "toy", "baby", "flying", "sleeping"]
-    )
+    described = [
+        "cute",
+        "old",
+        "big",
+        "small",
+        "happy",
+        "sad",
+        "angry",
+        "open",
+        "closed",
+        "broken",
+        "wooden",
+        "toy",
+        "baby",
+        "flying",
+        "sleeping",
+    ]
     adjectives = [*_COLOURS, *described]
     pairs = {f"{adjectives[i]} {drawn[j]}" for i, j in zip(
         generator.integers(len(adjectives), size=extra // 6), generator.integers(len(drawn), size=extra // 6),
         strict=True)}  # fmt: skip
-    chosen = [
-        *generator.permutation(things)[: extra * 4 // 6].tolist(), *generator.permutation(others)[: extra // 6].tolist()
-    ]  # fmt: skip
-    return list(dict.fromkeys([*bank, *chosen, *sorted(pairs)]))
+    chosen = [*generator.permutation(things)[: extra * 4 // 6], *generator.permutation(others)[: extra // 6]]
+    return list(dict.fromkeys([*bank, *map(str, chosen), *sorted(pairs)]))

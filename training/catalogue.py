@@ -22,9 +22,10 @@ UNCLEAR = re.compile(
     r"|question|heart|star|bolt|pause|code|dollar|pin|cancel|minimalistic|negative)(-|$)|^(brand|account|alpha|letter"
     r"|file|folder|letter|number|text|sign|arrow|format|align|border|square|circle|device|user)-"
 )
-OPENCLIPART_NOISE = set(
-    ["unsorted", "clipart", "svg", "png", "externalsource", "recreation", "containers", "special", "colour", "color", "contour", "outline", "geometric"]
-) | {"clip art"}  # fmt: skip
+OPENCLIPART_NOISE = {
+    "unsorted", "clipart", "clip art", "svg", "png", "externalsource", "recreation", "containers", "special",
+    "colour", "color", "contour", "outline", "geometric",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def svg_of(icon: dict[str, Any], icon_set: dict[str, Any]) -> str:
     height = icon.get("height", icon_set.get("height", width))
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}" width="{width}" height="{height}">'
+        f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}" '
+        f'width="{width}" height="{height}">'
         f"{icon['body']}</svg>"
     )
 

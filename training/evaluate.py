@@ -1,7 +1,7 @@
 """Every measure of the model card, for any model folder: `python -m training.evaluate FOLDER` writes JSON.
 
-Pictures go through the model's own preprocessing as in `clipcli classify`. Top-1 among k random classes is the
-exact expectation over all choices of k - 1 other classes. Intervals are Wilson's, 95 %, over pictures.
+Pictures go through the model's own preprocessing as in `clipcli classify`. Top-1 among k random classes is
+the exact expectation over all choices of k - 1 other classes. Intervals are Wilson's, 95 %, over pictures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from training.splits import CLDR_NAME, COMMON, DEVELOPMENT_STYLE, FINAL_STYLE, H
 from training.words import CONCRETE, WordNet
 
 ROOT = Path(__file__).parents[1]
-FASHION_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")  # fmt: skip
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 Features = npt.NDArray[np.float32]  # (N, D) unit norm
 
 
@@ -110,7 +112,8 @@ def measures(encoder: Any, task: Task) -> list[Measure]:
     for name, chance, of in kinds:
         single, ensemble = (float(np.mean(of(found[kind]))) for kind in ("single", "ensemble"))
         count = len(task.labels)
-        rows.append(Measure(task.name, name, single, *wilson(single, count), ensemble, *wilson(ensemble, count), chance, count, classes))  # fmt: skip
+        intervals = (single, *wilson(single, count), ensemble, *wilson(ensemble, count))
+        rows.append(Measure(task.name, name, *intervals, chance, count, classes))
     return rows
 
 

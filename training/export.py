@@ -1,4 +1,4 @@
-"""Write the model as open_clip's local-dir: folder: weights in fp16, mantissas rounded so that they zip well."""
+"""Write the model as a local-dir: folder of open_clip: fp16 weights, rounded so that they zip well."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
 are positives together, and a fifth of the target goes to the captions nearest in meaning. The text tower
-stays as it was distilled, but for its projection, which is freed in the second half. Views are small at first and
-of the model's size for the larger part of the time. The schedule is by time: a run stopped at any moment goes on from
+stays as it was distilled, but for its projection, which is freed in the second half. Views are small in the
+first half and of the model's size in the second. The schedule is by time: a run that was stopped goes on from
 its last checkpoint.
 """
 
@@ -110,14 +110,14 @@ class Bank:
 
 
 def styles_factor(styles: int) -> float:
-    """How much more often a concept is drawn that several styles show: they teach what a thing has in common."""
+    """How much more often a concept is drawn that several styles show: they tell what a thing is in all."""
     return 1.0 if styles < 4 else 2.5
 
 
 def sampling_weights(
     concepts: Sequence[str], sources: Sequence[str], factors: Sequence[float]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """One over the root of each concept's count, more for concepts that many styles draw, times `factors`; sum 1."""
+    """One over the root of each concept's count, times `styles_factor` and `factors`; they add up to 1."""
     count = Counter(concepts)
     styles: dict[str, set[str]] = {}
     for concept, source in zip(concepts, sources, strict=True):
@@ -225,7 +225,7 @@ class ImageTraining:
         every: float = 180,
         look: Callable[[], str] | None = None,
     ) -> None:
-        """Train until the time is over, keeping a checkpoint every few minutes and looking at the development set."""
+        """Train until the time is over; now and then look at the development set and keep a checkpoint."""
         since = time.monotonic()
         saved = self.spent
         while self.passed < 1:
@@ -237,8 +237,8 @@ class ImageTraining:
                 saved = self.spent
                 recent = sum(self.losses[-100:]) / len(self.losses[-100:])
                 seen = self.step * self.settings.batch_size
-                log(f"image tower: {self.passed:.0%}, {seen} views, {seen / self.spent:.0f}/s, loss {recent:.3f}"
-                    + (f", {look()}" if look else ""))  # fmt: skip
+                progress = f"image tower: {self.passed:.0%}, {seen} views, {seen / self.spent:.0f}/s"
+                log(f"{progress}, loss {recent:.3f}" + (f", {look()}" if look else ""))
                 if checkpoint:
                     self.save(checkpoint)
                 since = time.monotonic()

@@ -62,7 +62,7 @@ def fashion(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:  # type:
 
 
 def fashion_photos(folder: Path, size: int = MASTER) -> tuple[torch.Tensor, list[dict[str, float]]]:
-    """The training split as opaque pictures -> (P, 4, size, size), a target for each. One in four shows black on white.
+    """The training split as opaque pictures -> (P, 4, size, size) and targets; one in four is inverted.
 
     To keep the memory small, every second photograph is taken.
     """

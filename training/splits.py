@@ -29,15 +29,16 @@ COMMON = (_FOLDER / "common_nouns.txt").read_text().splitlines()
 HELD_OUT = (_FOLDER / "held_out.txt").read_text().splitlines()  # as `draw_held_out` drew them
 # CLDR's names of the emoji that the common noun stands for, where the two differ.
 CLDR_NAME = {
-    "bee": "honeybee", "tree": "deciduous tree", "cheese": "cheese wedge", "car": "automobile", "book": "open book",
-    "clock": "alarm clock", "heart": "red heart", "moon": "full moon", "gift": "wrapped gift", "hand": "raised hand",
+    "bee": "honeybee", "tree": "deciduous tree", "cheese": "cheese wedge", "car": "automobile",
+    "book": "open book", "clock": "alarm clock", "heart": "red heart", "moon": "full moon",
+    "gift": "wrapped gift", "hand": "raised hand",
 }  # fmt: skip
 # Emoji groups of CLDR that hold things: animals and nature, food, travel and places, activities, objects.
 _THINGS = {3, 4, 5, 6, 7}
 # The sources that version 0 of the model was trained on, by which its held-out concepts were drawn.
 _DRAWN_FROM = {
-    "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast", "noto", "noto-v1", "twemoji", "emojione",
-    "streamline-emojis", "fxemoji", "fluent-3d",
+    "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast", "noto", "noto-v1", "twemoji",
+    "emojione", "streamline-emojis", "fxemoji", "fluent-3d",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The text tower, learned first: it gives the sentence vector that a larger, openly licensed model gives the name.
+"""The text tower, learned first: it gives the sentence vector that a larger, open model gives the name.
 
 The teacher is all-MiniLM-L6-v2 (Apache-2.0). Token embeddings start from its vectors of the tokens, so that
 words that no caption holds begin near their meaning; two layers are then distilled on captions and WordNet's
@@ -56,7 +56,7 @@ def minilm(folder: Path, batch_size: int = 512) -> Teacher:
 
 
 def hashed(width: int = 64) -> Teacher:
-    """A teacher that needs no weights: every word has a fixed random vector, a text their mean. For the smoke run."""
+    """A teacher for the smoke run: every word has a fixed random vector, a text their mean."""
 
     def of_word(word: str) -> torch.Tensor:
         return torch.from_numpy(np.random.default_rng(zlib.crc32(word.encode())).normal(size=width)).float()
@@ -119,7 +119,7 @@ def encode(model: Any, tokenizer: Any, texts: Sequence[str], project: bool = Tru
 def start_from_words(
     model: Any, tokenizer: Any, texts: Sequence[str], teacher: Teacher, space: TextSpace
 ) -> torch.Tensor:
-    """Set token embeddings to the teacher's vectors of the tokens that the texts use; others stay zero -> used ids.
+    """Set the embeddings of the tokens in the texts to the teacher's vectors -> their ids; others are 0.
 
     Zero rows cost nothing in the zipped weights, and most of CLIP's 49,408 tokens name nothing to draw.
     """
@@ -155,7 +155,7 @@ def distil(
 ) -> Distilled:
     """Train the text tower for `seconds` to give `targets` (N, D); the first `n_bank` texts are drawn most.
 
-    The loss is the distance to the target plus the divergence from the teacher's own similarities in the batch.
+    The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
     generator = np.random.default_rng(0)
     n_held = min(1000, -(-(len(texts) - n_bank) // 10))
@@ -193,9 +193,7 @@ def distil(
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            log(
-                f"text tower: step {step}, {passed:.0%} of the time, cosine {cosine:.3f}, divergence {divergence:.3f}"
-            )
+            log(f"text tower: {passed:.0%}, step {step}, cosine {cosine:.3f}, divergence {divergence:.3f}")
     features = F.normalize(encode(model, tokenizer, [f"a photo of a {texts[i]}" for i in held]), dim=-1)
     found = (features @ targets[held].T).argmax(1) == torch.arange(n_held)
     return Distilled(

@@ -1,7 +1,7 @@
-"""Random views of the masters for training, whole batches at a time: where, how drawn, on what ground, in what light.
+"""Random views of the masters, whole batches at a time: where, how drawn, on what ground, in what light.
 
-Every function takes a `torch.Generator`-seeded state through `torch.manual_seed` of the caller, and works on
-(B, C, S, S) floats between 0 and 1; colours are premultiplied by alpha until a background is laid under them.
+The randomness is torch's own: seed it and the views are the same again. Functions work on (B, C, S, S) floats
+between 0 and 1; colours are premultiplied by alpha until a background is laid under them.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def moved(pictures: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Te
 
 
 def backgrounds(count: int, size: int) -> torch.Tensor:
-    """White for half of the pictures; else light, any colour, gradients, textures as of photographs, black."""
+    """White for half of the pictures; else light, any colour, textures as of photographs, black."""
     ground = torch.ones(count, 3, size, size)
     which = torch.rand(count)
     light_ones = (which >= 0.5) & (which < 0.6)

@@ -19,9 +19,12 @@ CONCRETE = {
     20: "plant",
 }
 # Hypernyms that say nothing about how a thing looks.
-VAGUE = set(
-    ["entity", "whole", "object", "artifact", "unit", "matter", "thing", "instrumentality", "substance", "group", "part", "device", "equipment", "structure", "organism", "being", "covering", "implement", "commodity", "material", "way", "passage", "area", "line", "surface", "creation", "product", "causal", "agent", "stuff"]
-)
+VAGUE = {
+    "entity", "whole", "object", "artifact", "unit", "matter", "thing", "instrumentality", "substance",
+    "group", "part", "device", "equipment", "structure", "organism", "being", "covering", "implement",
+    "commodity", "material", "way", "passage", "area", "line", "surface", "creation", "product", "causal",
+    "agent", "stuff",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class WordNet:
     """Nouns by their first sense."""
 
     def __init__(self, folder: Path) -> None:
-        self.synsets = {offset: synset for offset, synset in map(_synset, _rows(folder / "data.noun"))}
-        self.first = {word: offset for word, offset in map(_first_sense, _rows(folder / "index.noun"))}
+        self.synsets = dict(map(_synset, _rows(folder / "data.noun")))
+        self.first = dict(map(_first_sense, _rows(folder / "index.noun")))
 
     def singular(self, word: str) -> str:
         """The noun that WordNet knows for a word that may be a plural; the word itself when there is none."""

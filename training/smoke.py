@@ -28,7 +28,7 @@ from training.export import export
 from training.image_tower import Examples, Settings, sampling_weights
 from training.prepare import shrunk
 from training.render import load, render
-from training.text_tower import hashed
+from training.text_tower import Budget, hashed
 from training.words import WordNet
 
 COLOURS = {"red": (215, 40, 45), "green": (70, 160, 70), "blue": (50, 115, 205), "yellow": (250, 210, 60)}
@@ -80,12 +80,12 @@ def tiny_wordnet(folder: Path) -> WordNet:
     return WordNet(folder)
 
 
-def smoke(work: Path, text_seconds: float = 8, image_seconds: float = 25) -> SmokeResult:
+def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResult:
     """Run every step in `work`."""
     wordnet = tiny_wordnet(work / "wordnet")
     render(draw_shapes(work / "shapes"), work / "masters", processes=1)
     masters, pictures = load(work / "masters")
-    train_text(pictures, wordnet, hashed(), work / "text.pt", text_seconds, extra=60)
+    train_text(pictures, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), extra=60)
     found = Examples(
         masters=shrunk(masters, list(range(len(pictures)))),
         targets=[captions(p, wordnet, dominant_colour(m)) for p, m in zip(pictures, masters, strict=True)],
@@ -97,7 +97,7 @@ def smoke(work: Path, text_seconds: float = 8, image_seconds: float = 25) -> Smo
         photos=torch.zeros(0, 4, 72, 72, dtype=torch.uint8),
         photo_targets=[],
     )
-    settings = Settings(image_seconds, small_size=32, batch_size=32, ema=0.9)
+    settings = Settings(Budget(steps=image_steps), small_size=32, batch_size=32, ema=0.9)
     training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
     folder = work / "nano"
     log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")

@@ -135,6 +135,17 @@ def start_from_words(
     return used
 
 
+class Budget(NamedTuple):
+    """How long to train: so many seconds, or, for a run that is the same on every machine, so many steps."""
+
+    seconds: float = math.inf
+    steps: int = 0
+
+    def passed(self, seconds: float, step: int) -> float:
+        """How much of it is over, 0 to 1."""
+        return step / self.steps if self.steps else seconds / self.seconds
+
+
 class Distilled(NamedTuple):
     """What came of the distillation: cosine to the teacher and retrieval of phrases held out from it."""
 
@@ -150,10 +161,10 @@ def distil(
     texts: Sequence[str],
     targets: torch.Tensor,
     n_bank: int,
-    seconds: float,
+    budget: Budget,
     log: Log,
 ) -> Distilled:
-    """Train the text tower for `seconds` to give `targets` (N, D); the first `n_bank` texts are drawn most.
+    """Train the text tower to give `targets` (N, D) for `texts`; the first `n_bank` texts are drawn most.
 
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
@@ -174,7 +185,7 @@ def distil(
     ]
     optimizer = torch.optim.AdamW(groups, lr=2e-3, fused=True)
     began, step = time.monotonic(), 0
-    while (passed := (time.monotonic() - began) / seconds) < 1:
+    while (passed := budget.passed(time.monotonic() - began, step)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
         rows = np.concatenate([generator.integers(n_bank, size=96), generator.choice(kept, 160)])

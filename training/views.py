@@ -32,14 +32,14 @@ class Chances:
         jitter: brightness, contrast, tint and saturation change; `grey` is a share of these.
     """
 
-    outline: float = 0.3
-    lines: float = 0.05
-    posterise: float = 0.1
+    outline: float = 0.25
+    lines: float = 0.03
+    posterise: float = 0.05
     grey: float = 0.1
     silhouette: float = 0.04
-    shading: float = 0.25
-    blur: float = 0.15
-    jitter: float = 0.6
+    shading: float = 0.15
+    blur: float = 0.1
+    jitter: float = 0.5
 
 
 def views(
@@ -101,7 +101,7 @@ def _between(count: int, low: float, high: float, channels: int = 1) -> torch.Te
 def moved(pictures: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     """Shrunk, turned, stretched, shifted and mirrored -> (B, 4, size, size). A third keep their full size."""
     count = len(pictures)
-    zoom = torch.exp(torch.empty(count).uniform_(math.log(0.95), math.log(1.5)))
+    zoom = torch.exp(torch.empty(count).uniform_(math.log(0.95), math.log(1.35)))
     zoom = torch.where(torch.rand(count) < 0.35, torch.ones(count), zoom)
     zoom = torch.where(plain, zoom.clamp(max=1.05), zoom)
     angle = torch.randn(count) * 0.13 * (torch.rand(count) < 0.6) * ~plain
@@ -117,16 +117,16 @@ def moved(pictures: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Te
 
 
 def backgrounds(count: int, size: int) -> torch.Tensor:
-    """White for half of the pictures; else light, any colour, textures as of photographs, black."""
+    """White for most of the pictures; else light, any colour, textures as of photographs, black."""
     ground = torch.ones(count, 3, size, size)
     which = torch.rand(count)
-    light_ones = (which >= 0.5) & (which < 0.6)
-    solid = (which >= 0.6) & (which < 0.73)
+    light_ones = (which >= 0.6) & (which < 0.69)
+    solid = (which >= 0.69) & (which < 0.81)
     ground[light_ones] = _between(int(light_ones.sum()), 0.65, 1, 3).expand(-1, -1, size, size)
     ground[solid] = torch.rand(int(solid.sum()), 3, 1, 1).expand(-1, -1, size, size)
-    textured = (which >= 0.73) & (which < 0.95)
+    textured = (which >= 0.81) & (which < 0.96)
     ground[textured] = texture(int(textured.sum()), size)
-    ground[which >= 0.95] = 0.0
+    ground[which >= 0.96] = 0.0
     return ground
 
 

@@ -2,9 +2,8 @@
 
 Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
 are positives together, and a part of the target goes to the captions nearest in meaning. The text tower
-stays as it was distilled, but for its projection, which is freed in the second half. Views are small at first
-and of the model's size for the last 40 % of the time. The schedule is by the clock: a run that was stopped goes
-on from its last checkpoint.
+stays as it was distilled, but for its projection, which is freed in the second half. The schedule is
+by the clock: a run that was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Settings:
 
     Args:
         budget: of training, checkpoints and evaluation not counted.
-        size: of the views, as the model's; `small_size` in the first `small_share` of the time.
+        size: of the views, as the model's.
         rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
         soft: the share of the target that goes to the neighbours of the picture's first caption.
         free_text_at: the part of the time after which the text projection learns too, at a tenth of the rate.
@@ -45,9 +44,7 @@ class Settings:
 
     budget: Budget
     size: int = 64
-    small_size: int = 40
-    small_share: float = 0.6
-    rate: float = 1.5e-3
+    rate: float = 2e-3
     weight_decay: float = 0.05
     batch_size: int = 64
     soft: float = 0.15
@@ -138,6 +135,7 @@ class ImageTraining:
         self.visual = model.visual.to(memory_format=torch.channels_last).train()
         self.projection = model.text_projection
         self.start_projection = self.projection.detach().clone()
+        self.fixed_captions = [self.caption_features(turn).detach() for turn in range(len(self.bank.trunk))]
         self.scale = nn.Parameter(torch.tensor(math.log(18.0)))
         matrices = [p for p in self.visual.parameters() if p.ndim >= 2]
         vectors = [p for p in self.visual.parameters() if p.ndim < 2]
@@ -151,6 +149,10 @@ class ImageTraining:
         )  # fmt: skip
         self.average = {name: value.detach().clone() for name, value in self.state().items()}
         self.step, self.spent, self.losses = 0, 0.0, []  # type: ignore[var-annotated]
+
+    def caption_features(self, turn: int) -> torch.Tensor:
+        """All captions in one of the templates -> (C, D) unit norm."""
+        return F.normalize(self.bank.trunk[turn] @ self.projection, dim=-1)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that learn: the image tower's, the text projection and the scale."""
@@ -176,32 +178,25 @@ class ImageTraining:
         pictures = torch.cat([examples.masters[drawn], examples.photos[photos]])
         mono = torch.cat([examples.mono[drawn], torch.zeros(n_photos, dtype=torch.bool)])
         flip = torch.cat([examples.flip[drawn], torch.ones(n_photos, dtype=torch.bool)])
-        size = settings.small_size if self.passed < settings.small_share else settings.size
         rows = [*drawn.tolist(), *(len(examples.masters) + photos).tolist()]
-        return views(pictures, size, mono, flip, plain, settings.chances), self.bank.target(
-            rows, settings.soft
-        )
+        target = self.bank.target(rows, settings.soft)
+        return views(pictures, settings.size, mono, flip, plain, settings.chances), target
 
     def learn(self) -> float:
         """One step -> its loss."""
         passed, settings = self.passed, self.settings
-        rate = (
-            settings.rate * min(1, (self.step + 1) / 100) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.005)
-        )
+        cosine = max(0.5 * (1 + math.cos(math.pi * passed)), 0.005)
+        rate = settings.rate * min(1, (self.step + 1) / 100) * cosine
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         pictures, target = self.batch()
         features = F.normalize(self.visual(pictures), dim=-1)  # (B, D)
-        trunk = self.bank.trunk[self.step % len(self.bank.trunk)]
-        free = passed >= settings.free_text_at
-        captions = F.normalize(
-            trunk @ (self.projection if free else self.projection.detach()), dim=-1
-        )  # (C, D)
+        turn, free = self.step % len(self.bank.trunk), passed >= settings.free_text_at
+        captions = self.caption_features(turn) if free else self.fixed_captions[turn]  # (C, D)
         logits = self.scale.exp().clamp(max=60) * features @ captions.T
         loss = -(target * F.log_softmax(logits, 1)).sum(1).mean()
-        astray = (
-            self.projection - self.start_projection
-        ).square().mean() / self.start_projection.square().mean()
+        start = self.start_projection
+        astray = (self.projection - start).square().mean() / start.square().mean()
         self.optimizer.zero_grad(set_to_none=True)
         (loss + 0.5 * astray if free else loss).backward()
         torch.nn.utils.clip_grad_norm_(self.visual.parameters(), 5.0)
@@ -214,9 +209,8 @@ class ImageTraining:
     def _follow(self, decay: float) -> None:
         state = self.state()
         floats = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[n] for n in floats], [state[n].detach() for n in floats], 1 - decay
-        )
+        averages, values = [self.average[n] for n in floats], [state[n].detach() for n in floats]
+        torch._foreach_lerp_(averages, values, 1 - decay)
 
     def run(
         self,

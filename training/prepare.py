@@ -35,7 +35,8 @@ def training_rows(pictures: Sequence[Picture]) -> list[int]:
 def factor(picture: Picture, groups: Mapping[str, int]) -> float:
     """How often a picture is drawn beside others of as common a concept."""
     seldom = picture.names[0].startswith("flag of") or groups.get(picture.names[0]) in _SELDOM
-    return (0.3 if is_mono(picture) else 1.0) * (0.4 if seldom else 1.0)
+    by_style = 0.3 if is_mono(picture) else 0.6 if picture.source == "openclipart" else 1.0
+    return by_style * (0.4 if seldom else 1.0)
 
 
 def is_mono(picture: Picture) -> bool:

@@ -97,7 +97,7 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
         photos=torch.zeros(0, 4, 72, 72, dtype=torch.uint8),
         photo_targets=[],
     )
-    settings = Settings(Budget(steps=image_steps), small_size=32, batch_size=32, ema=0.9)
+    settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)
     training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
     folder = work / "nano"
     log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")

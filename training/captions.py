@@ -1,0 +1,122 @@
+"""What is true of a picture, in words: names, keywords, synonyms, kinds and colours, in templates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from training.catalogue import Picture
+from training.words import WordNet, plain
+
+# What the text tower learns to look through: a name in any of these means what the name alone means.
+TEMPLATES = (
+    "a photo of a {}.", "a photo of a {}", "a photo of the {}", "an image of a {}", "a picture of a {}",
+    "a drawing of a {}", "an illustration of a {}", "a cartoon {}", "clip art of a {}", "a clipart {}",
+    "an icon of a {}", "a {} icon", "an emoji of a {}", "a {} emoji", "a sticker of a {}",
+    "a pictogram of a {}", "a silhouette of a {}", "a symbol of a {}", "a 3d render of a {}",
+    "a cut-out photo of a {}", "a greyscale photo of a {}", "a product photo of a {}", "this is a {}",
+    "a close-up of a {}", "a {}", "the {}", "a good photo of a {}", "a bad photo of a {}",
+    "a black and white {}", "a small {}", "a photo of one {}", "itap of a {}.", "a rendering of a {}",
+    "art of a {}",
+)  # fmt: skip
+PLURAL_TEMPLATES = ("{}", "many {}", "a photo of {}", "two {}")
+SINGLE = ("a photo of a {}.",)
+ENSEMBLE = (
+    "a photo of a {}.", "a drawing of a {}", "clip art of a {}", "an icon of a {}", "an emoji of a {}",
+    "a sticker of a {}", "a pictogram of a {}", "{}",
+)  # fmt: skip
+# Fashion-MNIST's ten classes: its own name first, then what else it is called.
+FASHION = (
+    ("t-shirt/top", "t-shirt", "top"), ("trouser", "trousers", "pants"), ("pullover", "sweater"), ("dress",),
+    ("coat",), ("sandal",), ("shirt",), ("sneaker",), ("bag", "handbag"), ("ankle boot", "boot"),
+)  # fmt: skip
+
+_SHARES = {"first": 0.6, "names": 0.15, "tags": 0.12, "synonyms": 0.06, "kinds": 0.04, "colour": 0.06}
+_MOST_TAGS = 8
+_LONGEST = 40
+# Prototypes of the colour words, in RGB.
+_COLOURS = {
+    "red": (215, 40, 45), "orange": (245, 140, 35), "yellow": (250, 210, 60), "green": (70, 160, 70),
+    "blue": (50, 115, 205), "purple": (130, 75, 175), "pink": (245, 140, 175), "brown": (130, 85, 55),
+    "black": (25, 25, 28), "white": (245, 245, 245), "grey": (140, 145, 150),
+}  # fmt: skip
+
+
+def captions(picture: Picture, wordnet: WordNet, colour: str | None = None) -> dict[str, float]:
+    """What is true of the picture -> the share of each caption; they add up to 1.
+
+    Args:
+        colour: the word of `dominant_colour`; "red" gives the caption "red apple".
+    """
+    first = picture.names[0]
+    synonyms = [word for name in picture.names for word in wordnet.synonyms(name)]
+    kinds = [word for name in picture.names[:2] for word in wordnet.hypernyms(name)]
+    shares: Counter[str] = Counter({first: _SHARES["first"]})
+    coloured = [f"{colour} {first}"] if colour and len(first.split()) <= 2 else []
+    told = {"names": picture.names, "tags": picture.tags[:_MOST_TAGS], "synonyms": synonyms, "kinds": kinds}
+    for kind, words in {**told, "colour": coloured}.items():
+        kept = [word for word in dict.fromkeys(words) if len(word) <= _LONGEST]
+        for word in kept:
+            shares[word] += _SHARES[kind] / len(kept)
+    total = sum(shares.values())
+    return {word: share / total for word, share in shares.items()}
+
+
+def dominant_colour(master: npt.NDArray[np.uint8]) -> str | None:
+    """The colour word of a premultiplied RGBA picture, if one covers 60 % of what is drawn; else None."""
+    pixels = master[::3, ::3].reshape(-1, 4)
+    drawn = pixels[pixels[:, 3] > 200][:, :3].astype(np.int32)  # (P, 3)
+    if len(drawn) < 30:
+        return None
+    prototypes = np.array(list(_COLOURS.values()))  # (C, 3)
+    nearest = np.square(drawn[:, None] - prototypes).sum(axis=2).argmin(axis=1)
+    counts = np.bincount(nearest, minlength=len(prototypes))
+    best = int(counts.argmax())
+    return list(_COLOURS)[best] if counts[best] >= 0.6 * len(drawn) else None
+
+
+def plural(name: str) -> str:
+    """The plural of a name that is written in the regular way."""
+    if name.endswith(("s", "x", "ch", "sh")):
+        return name + "es"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return name[:-1] + "ies"
+    return name + "s"
+
+
+def phrases(bank: Sequence[str], wordnet: WordNet, extra: int, generator: np.random.Generator) -> list[str]:
+    """The bank of captions, then `extra` nouns and coloured or described nouns that have no picture.
+
+    Nouns that stand for things come first; the words never seen with a picture are learned from them.
+    """
+    known = set(bank)
+    nouns = [word for word in wordnet.first if plain(word) and len(word.split()) <= 2 and word not in known]
+    things = [word for word in nouns if wordnet.concrete(word)]
+    others = [word for word in nouns if len(word.split()) == 1 and not wordnet.concrete(word)]
+    drawn = [word for word in bank if " " not in word and wordnet.concrete(word)] or list(bank)
+    described = [
+        "cute",
+        "old",
+        "big",
+        "small",
+        "happy",
+        "sad",
+        "angry",
+        "open",
+        "closed",
+        "broken",
+        "wooden",
+        "toy",
+        "baby",
+        "flying",
+        "sleeping",
+    ]
+    adjectives = [*_COLOURS, *described]
+    pairs = {f"{adjectives[i]} {drawn[j]}" for i, j in zip(
+        generator.integers(len(adjectives), size=extra // 6), generator.integers(len(drawn), size=extra // 6),
+        strict=True)}  # fmt: skip
+    chosen = [*generator.permutation(things)[: extra * 4 // 6], *generator.permutation(others)[: extra // 6]]
+    return list(dict.fromkeys([*bank, *map(str, chosen), *sorted(pairs)]))

@@ -1,0 +1,248 @@
+"""Every measure of the model card, for any model folder: `python -m training.evaluate FOLDER` writes JSON.
+
+Pictures go through the model's own preprocessing as in `clipcli classify`. Top-1 among k random classes is
+the exact expectation over all choices of k - 1 other classes. Intervals are Wilson's, 95 %, over pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clipcli import load_model
+from clipcli.images import load_pixels, resize
+from training.captions import ENSEMBLE, SINGLE
+from training.catalogue import EmojiNames, Picture
+from training.prepare import fashion
+from training.render import Masters, load
+from training.splits import CLDR_NAME, COMMON, DEVELOPMENT_STYLE, FINAL_STYLE, HELD_OUT, NEVER_TRAINED
+from training.words import CONCRETE, WordNet
+
+ROOT = Path(__file__).parents[1]
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+Features = npt.NDArray[np.float32]  # (N, D) unit norm
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pictures, what they may be called, and which name is right."""
+
+    name: str
+    pictures: list[npt.NDArray[np.uint8]]
+    classnames: list[str]
+    labels: list[int]
+    among: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of the card; shares of 1."""
+
+    task: str
+    measure: str
+    single: float
+    low: float
+    high: float
+    ensemble: float
+    ensemble_low: float
+    ensemble_high: float
+    chance: float
+    pictures: int
+    classes: int
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `count` (E. B. Wilson 1927)."""
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def ranks(logits: npt.NDArray[np.floating[Any]], labels: Sequence[int]) -> npt.NDArray[np.int64]:
+    """How many classes score as high as the right one or higher: (N, C), (N,) -> (N,)."""
+    right = logits[np.arange(len(labels)), list(labels)]
+    return np.asarray((logits >= right[:, None]).sum(1) - 1)
+
+
+def right_among(rank: npt.NDArray[np.int64], classes: int, k: int) -> npt.NDArray[np.float64]:
+    """The chance that none of the classes above is among k - 1 others drawn from all -> (N,)."""
+    total = math.comb(classes - 1, k - 1)
+    return np.array([math.comb(max(classes - 1 - int(r), 0), k - 1) / total for r in rank])
+
+
+def class_embeddings(encoder: Any, classnames: Sequence[str], templates: Sequence[str]) -> Features:
+    """Prompts encoded, averaged, normalised again -> (C, D)."""
+    total = sum(
+        encoder.encode_texts([template.format(name) for name in classnames]) for template in templates
+    )
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
+
+
+def measures(encoder: Any, task: Task) -> list[Measure]:
+    """Top-1, top-5 and top-1 among fewer classes, with one template and with eight."""
+    pixels = task.pictures
+    features = np.concatenate([
+        encoder.encode_images(np.stack([fitted(p, encoder) for p in pixels[i : i + 256]]))
+        for i in range(0, len(pixels), 256)
+    ])  # fmt: skip
+    classes = len(task.classnames)
+    found = {
+        kind: ranks(features @ class_embeddings(encoder, task.classnames, templates).T, task.labels)
+        for kind, templates in (("single", SINGLE), ("ensemble", ENSEMBLE))
+    }
+    kinds = [("top-1", 1 / classes, lambda r: r < 1)]
+    if classes > 20:
+        kinds.append(("top-5", 5 / classes, lambda r: r < 5))
+    kinds += [(f"among {k} random", 1 / k, lambda r, k=k: right_among(r, classes, k)) for k in task.among]
+    rows = []
+    for name, chance, of in kinds:
+        single, ensemble = (float(np.mean(of(found[kind]))) for kind in ("single", "ensemble"))
+        count = len(task.labels)
+        intervals = (single, *wilson(single, count), ensemble, *wilson(ensemble, count))
+        rows.append(Measure(task.name, name, *intervals, chance, count, classes))
+    return rows
+
+
+def fitted(picture: npt.NDArray[np.uint8], encoder: Any) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> (S, S, 3) as the model wants it."""
+    return np.asarray(resize(Image.fromarray(picture), encoder.preprocess))
+
+
+def on_white(master: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A premultiplied RGBA master on white -> (S, S, 3)."""
+    return master[..., :3] + (255 - master[..., 3:])
+
+
+def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, wordnet: WordNet) -> list[Task]:
+    """The tasks made of masters."""
+    where: dict[str, dict[str, int]] = {}
+    for row, picture in enumerate(pictures):
+        for name in picture.names:
+            where.setdefault(picture.source, {}).setdefault(name, row)
+    found = []
+    for style, note in ((FINAL_STYLE, "EmojiOne"), (DEVELOPMENT_STYLE, "OpenMoji")):
+        rows = {
+            noun: row
+            for noun in COMMON
+            if (row := _first(where[style], CLDR_NAME.get(noun, noun), noun, f"{noun} face")) is not None
+        }
+        found.append(_task(f"{note}, common nouns", masters, rows, (10, 30)))
+    trained = {p.names[0] for p in pictures if p.emoji and p.source not in NEVER_TRAINED} - set(HELD_OUT)
+    for style, note in ((FINAL_STYLE, "EmojiOne"), (DEVELOPMENT_STYLE, "OpenMoji")):
+        seen = {
+            name: row
+            for name, row in where[style].items()
+            if name in trained and not name.startswith("flag of")
+        }
+        found.append(_task(f"{note}, all trained concepts", masters, seen))
+    for style, note in (
+        (FINAL_STYLE, "EmojiOne"),
+        (DEVELOPMENT_STYLE, "OpenMoji"),
+        ("noto", "Noto"),
+        ("fluent-3d", "Fluent 3D"),
+    ):
+        held = {name: row for name in HELD_OUT if (row := where[style].get(name)) is not None}
+        task = _task(f"held-out concepts, {note}", masters, held, (10,))
+        found.append(_among_all(task, HELD_OUT))
+    found.append(stamps_task(masters, pictures, wordnet))
+    return found
+
+
+def _first(rows: Mapping[str, int], *names: str) -> int | None:
+    return next((rows[name] for name in names if name in rows), None)
+
+
+def _task(name: str, masters: Masters, rows: Mapping[str, int], among: tuple[int, ...] = ()) -> Task:
+    return Task(
+        name, [on_white(masters[row]) for row in rows.values()], list(rows), list(range(len(rows))), among
+    )
+
+
+def _among_all(task: Task, classnames: list[str]) -> Task:
+    """The same pictures among all of the class names, not only those that have a picture."""
+    labels = [classnames.index(task.classnames[label]) for label in task.labels]
+    return Task(task.name, task.pictures, classnames, labels, task.among)
+
+
+def stamps_task(masters: Masters, pictures: Sequence[Picture], wordnet: WordNet) -> Task:
+    """Tux Paint's stamps whose caption is a thing of one or two words."""
+    kept = [
+        (row, p.names[0])
+        for row, p in enumerate(pictures)
+        if p.source == "tuxpaint" and len(p.names[0].split()) <= 2
+        and (sense := wordnet.sense(p.names[0])) is not None and sense.lexfile in CONCRETE
+    ]  # fmt: skip
+    classnames = sorted({name for _, name in kept})
+    labels = [classnames.index(name) for _, name in kept]
+    return Task("Tux Paint stamps", [on_white(masters[row]) for row, _ in kept], classnames, labels, (10, 30))
+
+
+def fashion_task(folder: Path) -> Task:
+    """Fashion-MNIST's test split, with its own class names."""
+    pixels, labels = fashion(folder, "t10k")
+    return Task(
+        "Fashion-MNIST test",
+        [np.repeat(p[..., None], 3, 2) for p in pixels],
+        list(FASHION_NAMES),
+        labels.tolist(),
+    )
+
+
+def folder_measures(encoder: Any, folder: Path, name: str) -> list[Measure]:
+    """The measures of a folder with labels.csv (image, label): examples/, or photographs of one's own."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    classnames = sorted({row["label"] for row in rows})
+    pictures = [load_pixels(str(folder / row["image"]), encoder.preprocess) for row in rows]
+    among = (10,) if len(classnames) > 20 else ()
+    return measures(
+        encoder, Task(name, pictures, classnames, [classnames.index(row["label"]) for row in rows], among)
+    )
+
+
+def evaluate(model: Path, work: Path, photos: Path | None = None) -> list[Measure]:
+    """All measures of a model folder. The work folder holds the masters and the unpacked packages."""
+    encoder = load_model(f"local-dir:{model.resolve()}", device="cpu", precision="fp32")
+    masters, pictures = load(work / "masters")
+    emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
+    wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
+    every = [*tasks(masters, pictures, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
+    rows = [row for task in every for row in measures(encoder, task)]
+    rows += folder_measures(encoder, ROOT / "examples", "examples/")
+    return rows + (folder_measures(encoder, photos, "photographs") if photos else [])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the measures of a model folder as JSON to stdout or a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--work", type=Path, default=ROOT / "training" / "work")
+    parser.add_argument("--photos", type=Path, help="a folder of photographs with labels.csv (image,label)")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args(arguments)
+    text = (
+        json.dumps([asdict(row) for row in evaluate(options.model, options.work, options.photos)], indent=1)
+        + "\n"
+    )
+    if options.output:
+        options.output.write_text(text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

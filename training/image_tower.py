@@ -1,0 +1,268 @@
+"""The image tower: learns to hit the text tower's vectors of what each picture shows.
+
+Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
+are positives together, and a part of the target goes to the captions nearest in meaning. The text tower
+stays as it was distilled, but for its projection, which is freed in the second half. The schedule is
+by the clock: a run that was stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training.text_tower import Budget, Log, encode
+from training.views import Chances, views
+
+BANK_TEMPLATES = ("{}", "a photo of a {}.", "a drawing of a {}", "an icon of a {}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the image tower is trained.
+
+    Args:
+        budget: of training, checkpoints and evaluation not counted.
+        size: of the views, as the model's.
+        rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
+        soft: the share of the target that goes to the neighbours of the picture's first caption.
+        free_text_at: the part of the time after which the text projection learns too, at a tenth of the rate.
+        ema: the weights that are kept are an average over about 1 / (1 - ema) steps.
+        chances: of the augmentations.
+        photos: the share of each batch that is Fashion-MNIST.
+    """
+
+    budget: Budget
+    size: int = 64
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    batch_size: int = 64
+    soft: float = 0.15
+    free_text_at: float = 0.5
+    ema: float = 0.999
+    chances: Chances = field(default_factory=Chances)
+    photos: float = 1 / 12
+    seed: int = 0
+
+
+@dataclass
+class Examples:
+    """What is trained on.
+
+    Args:
+        masters: (N, 4, M, M) premultiplied uint8.
+        targets: for each picture, the share of every caption.
+        weights: (N,) how often each is drawn.
+        mono, flip: (N,) see `views`.
+        photos: (P, 4, M, M) opaque photographs, drawn evenly.
+        photo_targets: as `targets`.
+    """
+
+    masters: torch.Tensor
+    targets: Sequence[Mapping[str, float]]
+    weights: np.ndarray[Any, np.dtype[np.float64]]
+    mono: torch.Tensor
+    flip: torch.Tensor
+    photos: torch.Tensor
+    photo_targets: Sequence[Mapping[str, float]]
+
+
+class Bank:
+    """All captions, what each picture's are, and what they mean to the text tower."""
+
+    def __init__(self, examples: Examples, model: Any, tokenizer: Any, neighbours: int = 24) -> None:
+        shares = [*examples.targets, *examples.photo_targets]
+        self.captions = list(dict.fromkeys(word for share in shares for word in share))
+        index = {word: i for i, word in enumerate(self.captions)}
+        self.targets = [([index[word] for word in share], list(share.values())) for share in shares]
+        self.trunk = [
+            encode(model, tokenizer, [t.format(c) for c in self.captions], project=False)
+            for t in BANK_TEMPLATES
+        ]
+        self.first = torch.tensor([rows[0] for rows, _ in self.targets])
+        meaning = F.normalize(self.trunk[0] @ model.text_projection.detach(), dim=-1)
+        neighbours = min(neighbours, len(self.captions))
+        close = [(part @ meaning.T).topk(neighbours, 1) for part in meaning.split(1024)]
+        self.near = torch.cat([found.indices for found in close])  # (C, K)
+        self.nearness = F.softmax(torch.cat([found.values for found in close]) / 0.08, 1)
+
+    def target(self, rows: Sequence[int], soft: float) -> torch.Tensor:
+        """(B, C): the captions of each picture, and the neighbours of its first."""
+        target = torch.zeros(len(rows), len(self.captions))
+        for i, row in enumerate(rows):
+            columns, shares = self.targets[row]
+            target[i, columns] = (1 - soft) * torch.tensor(shares)
+        first = self.first[list(rows)]
+        return target.scatter_add_(1, self.near[first], soft * self.nearness[first])
+
+
+def styles_factor(styles: int) -> float:
+    """How much more often a concept is drawn that several styles show: they tell what a thing is in all."""
+    return 1.0 if styles < 4 else 2.5
+
+
+def sampling_weights(
+    concepts: Sequence[str], sources: Sequence[str], factors: Sequence[float]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """One over the root of each concept's count, times `styles_factor` and `factors`; they add up to 1."""
+    count = Counter(concepts)
+    styles: dict[str, set[str]] = {}
+    for concept, source in zip(concepts, sources, strict=True):
+        styles.setdefault(concept, set()).add(source)
+    weights = np.array([
+        factor / math.sqrt(count[concept]) * styles_factor(len(styles[concept]))
+        for concept, factor in zip(concepts, factors, strict=True)
+    ])  # fmt: skip
+    return weights / weights.sum()
+
+
+class ImageTraining:
+    """The loop and all that a checkpoint must hold to go on."""
+
+    def __init__(self, model: Any, tokenizer: Any, examples: Examples, settings: Settings) -> None:
+        self.model, self.examples, self.settings = model, examples, settings
+        self.bank = Bank(examples, model, tokenizer)
+        self.visual = model.visual.to(memory_format=torch.channels_last).train()
+        self.projection = model.text_projection
+        self.start_projection = self.projection.detach().clone()
+        self.fixed_captions = [self.caption_features(turn).detach() for turn in range(len(self.bank.trunk))]
+        self.scale = nn.Parameter(torch.tensor(math.log(18.0)))
+        matrices = [p for p in self.visual.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.visual.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "factor": 1.0, "weight_decay": settings.weight_decay},
+                {"params": [*vectors, self.scale], "factor": 1.0, "weight_decay": 0.0},
+                {"params": [self.projection], "factor": 0.1, "weight_decay": 0.0},
+            ],
+            lr=settings.rate, fused=True,
+        )  # fmt: skip
+        self.average = {name: value.detach().clone() for name, value in self.state().items()}
+        self.step, self.spent, self.losses = 0, 0.0, []  # type: ignore[var-annotated]
+
+    def caption_features(self, turn: int) -> torch.Tensor:
+        """All captions in one of the templates -> (C, D) unit norm."""
+        return F.normalize(self.bank.trunk[turn] @ self.projection, dim=-1)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The tensors that learn: the image tower's, the text projection and the scale."""
+        return {f"visual.{name}": value for name, value in self.visual.state_dict().items()} | {
+            "text_projection": self.projection,
+            "logit_scale": self.scale,
+        }
+
+    @property
+    def passed(self) -> float:
+        """How much of the time is over, 0 to 1."""
+        return self.settings.budget.passed(self.spent, self.step)
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The views and targets of the next step, by the step's number alone."""
+        settings, examples = self.settings, self.examples
+        generator = np.random.default_rng((settings.seed, self.step))
+        torch.manual_seed(settings.seed * 1_000_003 + self.step)
+        n_photos = round(settings.batch_size * settings.photos) if len(examples.photos) else 0
+        drawn = generator.choice(len(examples.masters), settings.batch_size - n_photos, p=examples.weights)
+        photos = generator.integers(max(len(examples.photos), 1), size=n_photos)
+        plain = torch.arange(settings.batch_size) >= len(drawn)
+        pictures = torch.cat([examples.masters[drawn], examples.photos[photos]])
+        mono = torch.cat([examples.mono[drawn], torch.zeros(n_photos, dtype=torch.bool)])
+        flip = torch.cat([examples.flip[drawn], torch.ones(n_photos, dtype=torch.bool)])
+        rows = [*drawn.tolist(), *(len(examples.masters) + photos).tolist()]
+        target = self.bank.target(rows, settings.soft)
+        return views(pictures, settings.size, mono, flip, plain, settings.chances), target
+
+    def learn(self) -> float:
+        """One step -> its loss."""
+        passed, settings = self.passed, self.settings
+        cosine = max(0.5 * (1 + math.cos(math.pi * passed)), 0.005)
+        rate = settings.rate * min(1, (self.step + 1) / 100) * cosine
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        pictures, target = self.batch()
+        features = F.normalize(self.visual(pictures), dim=-1)  # (B, D)
+        turn, free = self.step % len(self.bank.trunk), passed >= settings.free_text_at
+        captions = self.caption_features(turn) if free else self.fixed_captions[turn]  # (C, D)
+        logits = self.scale.exp().clamp(max=60) * features @ captions.T
+        loss = -(target * F.log_softmax(logits, 1)).sum(1).mean()
+        start = self.start_projection
+        astray = (self.projection - start).square().mean() / start.square().mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + 0.5 * astray if free else loss).backward()
+        torch.nn.utils.clip_grad_norm_(self.visual.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self._follow(min(settings.ema, (1 + self.step) / (10 + self.step)))
+        return loss.item()
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        state = self.state()
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        averages, values = [self.average[n] for n in floats], [state[n].detach() for n in floats]
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def run(
+        self,
+        log: Log,
+        checkpoint: Path | None = None,
+        every: float = 180,
+        look: Callable[[], str] | None = None,
+    ) -> None:
+        """Train until the time is over; now and then look at the development set and keep a checkpoint."""
+        since = time.monotonic()
+        saved = self.spent
+        while self.passed < 1:
+            self.losses.append(self.learn())
+            now = time.monotonic()
+            self.spent += now - since
+            since = now
+            if self.spent - saved >= every:
+                saved = self.spent
+                recent = sum(self.losses[-100:]) / len(self.losses[-100:])
+                seen = self.step * self.settings.batch_size
+                progress = f"image tower: {self.passed:.0%}, {seen} views, {seen / self.spent:.0f}/s"
+                log(f"{progress}, loss {recent:.3f}" + (f", {look()}" if look else ""))
+                if checkpoint:
+                    self.save(checkpoint)
+                since = time.monotonic()
+        if checkpoint:
+            self.save(checkpoint)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        partial = path.with_suffix(".partial")
+        torch.save({"state": self.state(), "average": self.average, "optimizer": self.optimizer.state_dict(),
+                    "step": self.step, "spent": self.spent, "losses": self.losses}, partial)  # fmt: skip
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        kept = torch.load(path, weights_only=True)
+        self.restore(kept["state"])
+        self.average = kept["average"]
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.step, self.spent, self.losses = kept["step"], kept["spent"], kept["losses"]
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Set the tensors that learn to those of `state`."""
+        for name, value in self.state().items():
+            value.copy_(state[name])
+
+    def averaged(self) -> dict[str, torch.Tensor]:
+        """The whole model's weights with the averages in place of those that learn."""
+        weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        weights.update({name: value.clone() for name, value in self.average.items()})
+        weights["logit_scale"] = weights["logit_scale"].clamp(max=math.log(60))
+        return {name: value.contiguous() for name, value in weights.items()}

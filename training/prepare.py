@@ -1,0 +1,119 @@
+"""From masters to what the image tower is trained on: which pictures, with which captions, how often."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from training.captions import FASHION, captions, dominant_colour
+from training.catalogue import Picture
+from training.image_tower import Examples, sampling_weights
+from training.render import Masters
+from training.sources import BY_NAME
+from training.splits import HELD_OUT, may_train, mentions
+from training.words import WordNet
+
+MASTER = 72  # pixels; views are 64, so most are scaled down a little
+_ONE_SIDED = re.compile(
+    r"left|right|letter|number|keycap|button|flag|north|south|east|west|clockwise|arrow|\b[a-z]\b"
+)  # what a mirror changes
+# How often a picture is drawn, by its group in CLDR: things are what the model is for; people, symbols and
+# flags are thousands of pictures that differ in a detail.
+_BY_GROUP = {3: 1.6, 4: 1.6, 5: 1.6, 6: 1.6, 7: 1.6, 1: 0.25, 8: 0.25, 9: 0.25}
+_BY_SOURCE = {"openclipart": 0.6, "icon-park": 0.4}
+_MONO = 0.2
+
+
+def training_rows(pictures: Sequence[Picture]) -> list[int]:
+    """The pictures that may be trained on."""
+    held_out = mentions(HELD_OUT)
+    return [row for row, picture in enumerate(pictures) if may_train(picture, held_out)]
+
+
+def factor(picture: Picture, groups: Mapping[str, int]) -> float:
+    """How often a picture is drawn beside others of as common a concept."""
+    group = 9 if picture.names[0].startswith("flag of") else groups.get(picture.names[0], -1)
+    by_style = _MONO if is_mono(picture) else _BY_SOURCE.get(picture.source, 1.0)
+    return by_style * _BY_GROUP.get(group, 1.0)
+
+
+def is_mono(picture: Picture) -> bool:
+    """Whether a picture has no colour of its own."""
+    return BY_NAME[picture.source].style == "mono" if picture.source in BY_NAME else False
+
+
+def shrunk(masters: Masters, rows: Sequence[int], size: int = MASTER) -> torch.Tensor:
+    """The masters of these rows at training size -> (N, 4, size, size) uint8."""
+    out = torch.zeros(len(rows), 4, size, size, dtype=torch.uint8)
+    for start in range(0, len(rows), 512):
+        part = torch.from_numpy(masters[rows[start : start + 512]]).permute(0, 3, 1, 2).float()
+        smaller = F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        out[start : start + 512] = smaller.round().clamp(0, 255).to(torch.uint8)
+    return out
+
+
+def fashion(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Fashion-MNIST's `train` or `t10k` split -> (N, 28, 28) uint8, (N,) class numbers."""
+    (images,) = folder.rglob(f"{split}-images-idx3-ubyte.gz")
+    (labels,) = folder.rglob(f"{split}-labels-idx1-ubyte.gz")
+    pixels = np.frombuffer(gzip.decompress(images.read_bytes()), np.uint8, offset=16)
+    return pixels.reshape(-1, 28, 28), np.frombuffer(gzip.decompress(labels.read_bytes()), np.uint8, offset=8)
+
+
+def fashion_photos(folder: Path, size: int = MASTER) -> tuple[torch.Tensor, list[dict[str, float]]]:
+    """The training split as opaque pictures -> (P, 4, size, size) and targets; one in four is inverted.
+
+    To keep the memory small, every second photograph is taken.
+    """
+    pixels, labels = fashion(folder, "train")
+    pixels, labels = pixels[::2], labels[::2]
+    pictures = torch.full((len(pixels), 4, size, size), 255, dtype=torch.uint8)
+    for start in range(0, len(pixels), 2048):
+        part = torch.from_numpy(pixels[start : start + 2048].copy())[:, None].float()
+        grey = F.interpolate(part, (size, size), mode="bicubic", align_corners=False).round().clamp(0, 255)
+        grey[::4] = 255 - grey[::4]
+        pictures[start : start + 2048, :3] = grey.to(torch.uint8)
+    shares = [
+        {name: (0.7 if i == 0 else 0.3 / (len(names) - 1)) for i, name in enumerate(names)}
+        for names in FASHION
+    ]
+    shares = [{name: share / sum(kinds.values()) for name, share in kinds.items()} for kinds in shares]
+    return pictures, [shares[label] for label in labels]
+
+
+def examples(
+    masters: Masters,
+    pictures: Sequence[Picture],
+    groups: Mapping[str, int],
+    wordnet: WordNet,
+    fashion_folder: Path,
+) -> Examples:
+    """All that is trained on."""
+    rows = training_rows(pictures)
+    chosen = [pictures[row] for row in rows]
+    photos, photo_targets = fashion_photos(fashion_folder)
+    return Examples(
+        masters=shrunk(masters, rows),
+        targets=list(_targets(masters, rows, chosen, wordnet)),
+        weights=sampling_weights(
+            [p.names[0] for p in chosen], [p.source for p in chosen], [factor(p, groups) for p in chosen]
+        ),
+        mono=torch.tensor([is_mono(p) for p in chosen]),
+        flip=torch.tensor([not _ONE_SIDED.search(" ".join(p.names)) for p in chosen]),
+        photos=photos,
+        photo_targets=photo_targets,
+    )
+
+
+def _targets(
+    masters: Masters, rows: Sequence[int], pictures: Sequence[Picture], wordnet: WordNet
+) -> Iterator[dict[str, float]]:
+    for row, picture in zip(rows, pictures, strict=True):
+        colour = None if is_mono(picture) else dominant_colour(masters[row])
+        yield captions(picture, wordnet, colour)

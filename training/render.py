@@ -1,0 +1,101 @@
+"""Draw every picture of the catalogue once: 96-pixel RGBA masters, premultiplied by alpha, no duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from training.catalogue import Picture
+
+SIZE = 96
+_SMALLEST_SIDE = 6
+Masters = npt.NDArray[np.uint8]  # (N, SIZE, SIZE, 4), premultiplied
+
+
+def draw(picture: Picture) -> Image.Image:
+    """The picture as it is in its package, at about twice the size needed -> RGBA."""
+    if picture.svg or picture.file.endswith(".svg"):
+        import resvg_py
+
+        drawing = {"svg_string": picture.svg} if picture.svg else {"svg_path": picture.file}
+        return Image.open(
+            io.BytesIO(bytes(resvg_py.svg_to_bytes(width=2 * SIZE, skip_system_fonts=True, **drawing)))
+        )
+    image: Image.Image = Image.open(picture.file)
+    if max(image.size) > 2000:
+        image.thumbnail((800, 800))
+    return image
+
+
+def master(image: Image.Image, size: int = SIZE) -> Masters | None:
+    """Crop to what is drawn, scale the longer side to `size`, centre -> (size, size, 4); None if empty."""
+    rgba = image.convert("RGBA")
+    box = rgba.getchannel("A").point(lambda alpha: 255 * (alpha > 10)).getbbox()
+    if box is None:
+        return None
+    rgba = rgba.crop(box)
+    pixels = np.asarray(rgba).astype(np.float32)
+    pixels[..., :3] *= pixels[..., 3:] / 255
+    ratio = size / max(rgba.size)
+    width, height = (max(1, round(side * ratio)) for side in rgba.size)
+    if min(width, height) < _SMALLEST_SIDE * size / SIZE:
+        return None
+    resample = Image.Resampling.BICUBIC if ratio > 1 else Image.Resampling.LANCZOS
+    scaled = np.asarray(Image.fromarray(pixels.astype(np.uint8)).resize((width, height), resample))
+    canvas = np.zeros((size, size, 4), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    canvas[top : top + height, left : left + width] = scaled
+    canvas[..., :3] = np.minimum(canvas[..., :3], canvas[..., 3:])  # resampling may overshoot
+    return canvas
+
+
+def _drawn(picture: Picture) -> Masters | None:
+    try:
+        return master(draw(picture))
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # damaged, too large, or not drawn by resvg
+        return None
+
+
+def render(pictures: Iterable[Picture], folder: Path, processes: int = 2) -> None:
+    """Write masters.npy (N, 96, 96, 4) and masters.json (what each is) to `folder`."""
+    pictures = list(pictures)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept: list[Picture] = []
+    seen: set[tuple[str, bytes]] = set()
+    spool = folder / "masters.raw"
+    with spool.open("wb") as raw, Pool(processes) as pool:
+        for picture, drawn in zip(pictures, pool.imap(_drawn, pictures, chunksize=64), strict=True):
+            if drawn is None:
+                continue
+            fingerprint = (picture.names[0], hashlib.sha256(drawn[::4, ::4].tobytes()).digest())
+            if fingerprint not in seen:
+                seen.add(fingerprint)
+                kept.append(picture)
+                raw.write(drawn.tobytes())
+    masters = np.memmap(spool, np.uint8, "r", shape=(len(kept), SIZE, SIZE, 4))
+    np.save(folder / "masters.npy", masters)
+    spool.unlink()
+    rows = [
+        {"source": p.source, "key": p.key, "names": p.names, "tags": p.tags, "emoji": p.emoji} for p in kept
+    ]
+    (folder / "masters.json").write_text(json.dumps(rows))
+
+
+def load(folder: Path) -> tuple[Masters, list[Picture]]:
+    """(masters, pictures) as `render` wrote them."""
+    rows = json.loads((folder / "masters.json").read_text())
+    pictures = [Picture(r["source"], r["key"], tuple(r["names"]), tuple(r["tags"]), r["emoji"]) for r in rows]
+    return np.load(folder / "masters.npy", mmap_mode="r"), pictures

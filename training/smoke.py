@@ -1,0 +1,130 @@
+"""`make nano-smoke`: every step of the recipe on drawn shapes, in about a minute, with no network.
+
+It uses the code that `make nano` uses: catalogue rows, masters, captions, both towers, export and evaluation.
+Only the packages (drawn shapes in their place), WordNet (a few lines of it) and the text teacher (hashed
+words) are small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from clipcli import load_model
+from training.__main__ import log, train_images, train_text
+from training.captions import captions, dominant_colour
+from training.catalogue import Picture
+from training.evaluate import Measure, Task, measures, on_white
+from training.export import export
+from training.image_tower import Examples, Settings, sampling_weights
+from training.prepare import shrunk
+from training.render import load, render
+from training.text_tower import Budget, hashed
+from training.words import WordNet
+
+COLOURS = {"red": (215, 40, 45), "green": (70, 160, 70), "blue": (50, 115, 205), "yellow": (250, 210, 60)}
+CORNERS = {"triangle": 3, "square": 4, "circle": 60}
+_VARIANTS = 8
+_NOUNS = """\
+00000001 06 n 02 square 0 box 0 001 @ 00000004 n 0000 | a shape
+00000002 06 n 01 circle 0 001 @ 00000004 n 0000 | a shape
+00000003 06 n 01 triangle 0 001 @ 00000004 n 0000 | a shape
+00000004 06 n 02 figure 0 pattern 0 000 | a shape
+"""
+
+
+@dataclass(frozen=True)
+class SmokeResult:
+    """What a smoke run shows: the mean loss of its first and last steps, top-1, and the model folder."""
+
+    first_loss: float
+    last_loss: float
+    top1: Measure
+    folder: Path
+
+
+def draw_shapes(folder: Path) -> list[Picture]:
+    """Polygons in four colours, each a few times, larger or smaller and turned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    pictures = []
+    for (colour, rgb), (shape, corners), i in itertools.product(
+        COLOURS.items(), CORNERS.items(), range(_VARIANTS)
+    ):
+        image = Image.new("RGBA", (64, 64))
+        turn, radius = generator.uniform(0, 2 * math.pi), generator.uniform(18, 30)
+        angles = [turn + 2 * math.pi * k / corners for k in range(corners)]
+        points = [(32 + radius * math.cos(angle), 32 + radius * math.sin(angle)) for angle in angles]
+        ImageDraw.Draw(image).polygon(points, fill=rgb)
+        path = folder / f"{colour}-{shape}-{i}.png"
+        image.save(path)
+        pictures.append(Picture("shapes", path.stem, (f"{colour} {shape}", shape), file=str(path)))
+    return pictures
+
+
+def tiny_wordnet(folder: Path) -> WordNet:
+    """A WordNet of the shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.noun").write_text(_NOUNS)
+    index = [(line.split()[4], line.split()[0]) for line in _NOUNS.splitlines()]
+    (folder / "index.noun").write_text("".join(f"{word} n 1 1 @ 1 0 {offset}\n" for word, offset in index))
+    return WordNet(folder)
+
+
+def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResult:
+    """Run every step in `work`."""
+    wordnet = tiny_wordnet(work / "wordnet")
+    render(draw_shapes(work / "shapes"), work / "masters", processes=1)
+    masters, pictures = load(work / "masters")
+    train_text(pictures, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), extra=60)
+    found = Examples(
+        masters=shrunk(masters, list(range(len(pictures)))),
+        targets=[captions(p, wordnet, dominant_colour(m)) for p, m in zip(pictures, masters, strict=True)],
+        weights=sampling_weights(
+            [p.names[0] for p in pictures], [p.source for p in pictures], [1.0] * len(pictures)
+        ),
+        mono=torch.zeros(len(pictures), dtype=torch.bool),
+        flip=torch.ones(len(pictures), dtype=torch.bool),
+        photos=torch.zeros(0, 4, 72, 72, dtype=torch.uint8),
+        photo_targets=[],
+    )
+    settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)
+    training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
+    folder = work / "nano"
+    log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")
+    classnames = sorted({p.names[0] for p in pictures})
+    task = Task(
+        "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in pictures]
+    )
+    top1 = measures(load_model(f"local-dir:{folder}", device="cpu", precision="fp32"), task)[0]
+    tenth = max(1, len(training.losses) // 10)
+    return SmokeResult(
+        float(np.mean(training.losses[:tenth])), float(np.mean(training.losses[-tenth:])), top1, folder
+    )
+
+
+def main() -> None:
+    """Run it and stop with an error if nothing was learned."""
+    parser = argparse.ArgumentParser(prog="python -m training.smoke", description=__doc__)
+    parser.add_argument("--work", type=Path, help="where to leave the model; a temporary folder otherwise")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        result = smoke(options.work or Path(folder))
+        log(f"loss {result.first_loss:.2f} -> {result.last_loss:.2f}, top-1 {result.top1.single:.0%}")
+        if not (result.last_loss < 0.8 * result.first_loss and result.top1.single > 3 * result.top1.chance):
+            raise SystemExit("the smoke run learned nothing")
+
+
+if __name__ == "__main__":
+    main()

@@ -226,8 +226,14 @@ def test_a_signal_while_pictures_are_read_ends_it_soon(run_cli: Cli, tmp_path: P
         os.kill(os.getpid(), signal.SIGINT)
         return b""
 
-    with mock.patch("clipcli.dataset.read_file", side_effect=interrupt) as read:
-        result = run_cli(*arguments, "-j", 1)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # some shells ignore it in the background
+    try:
+        with mock.patch("clipcli.dataset.read_file", side_effect=interrupt) as read:
+            result = run_cli(*arguments, "-j", 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.code == 130
     assert read.call_count < 12
     assert result.err.splitlines()[-1] == "interrupted: no step was made; run it again to go on"

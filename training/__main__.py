@@ -32,7 +32,7 @@ from training.text_tower import Budget, Teacher, TextSpace, distil, encode, mini
 from training.views import MEAN, STD
 from training.words import WordNet
 
-WORK = Path(__file__).with_name("work")
+WORK = Path(__file__).with_name("build")
 log = logging.getLogger("training").info
 
 

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "results", type=Path, nargs="+", help="written by training.evaluate; named by the file"
     )
-    parser.add_argument("--work", type=Path, default=Path(__file__).with_name("work"))
+    parser.add_argument("--work", type=Path, default=Path(__file__).with_name("build"))
     options = parser.parse_args(arguments)
     _, pictures = load(options.work / "masters")
     counts = Counter(pictures[row].source for row in training_rows(pictures))

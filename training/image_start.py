@@ -31,10 +31,12 @@ def start_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def start_from_photographs(visual: Any, folder: Path) -> None:
-    """Copy the weights into the tower's trunk, all but the classifier; fix the depthwise filters.
+def start_from_photographs(visual: Any, folder: Path, fix_filters: bool = True) -> None:
+    """Copy the weights into the tower's trunk, all but the classifier.
 
-    On a CPU the gradient of depthwise filters takes as long as all the rest of a step, and there are few.
+    Args:
+        fix_filters: leave the depthwise filters as they are. There are few, and on a CPU their gradient takes
+            as long as half of a step.
 
     Raises:
         ValueError: the package's layers are not the trunk's.
@@ -45,7 +47,7 @@ def start_from_photographs(visual: Any, folder: Path) -> None:
     visual.trunk.load_state_dict(dict(zip(state, weights, strict=True)))
     for module in visual.trunk.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.weight.requires_grad_(False)
+            module.weight.requires_grad_(not fix_filters)
 
 
 def class_directions(folder: Path) -> tuple[torch.Tensor, list[str]]:

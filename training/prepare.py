@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from training.captions import FASHION, captions, dominant_colour
-from training.catalogue import Picture
+from training.catalogue import EmojiNames, Picture
 from training.image_start import class_directions, reference_features
 from training.image_tower import Examples, sampling_weights
-from training.render import Masters
+from training.render import Masters, load
 from training.sources import BY_NAME
 from training.splits import HELD_OUT, may_train, mentions
 from training.words import WordNet
@@ -88,30 +89,42 @@ def fashion_photos(folder: Path, size: int = MASTER) -> tuple[torch.Tensor, list
     return pictures, [shares[label] for label in labels]
 
 
-def examples(
-    masters: Masters,
-    pictures: Sequence[Picture],
-    groups: Mapping[str, int],
-    wordnet: WordNet,
-    fashion_folder: Path,
-    start_folder: Path,
-) -> Examples:
-    """All that is trained on, and what the network of `start_folder` makes of what has colours."""
-    rows = training_rows(pictures)
-    chosen = [pictures[row] for row in rows]
-    photos, photo_targets = fashion_photos(fashion_folder)
+@dataclass(frozen=True)
+class Material:
+    """What the packages gave, once their pictures are drawn."""
+
+    masters: Masters
+    pictures: list[Picture]
+    emoji: EmojiNames
+    wordnet: WordNet
+
+
+def material(work: Path) -> Material:
+    """Read it from the work folder."""
+    masters, pictures = load(work / "masters")
+    emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
+    return Material(masters, pictures, emoji, WordNet(work / "unpacked" / "wordnet" / "package" / "dict"))
+
+
+def examples(found: Material, work: Path) -> Examples:
+    """All that is trained on, and what the image tower's start makes of the pictures that have colours."""
+    masters, wordnet = found.masters, found.wordnet
+    rows = training_rows(found.pictures)
+    chosen = [found.pictures[row] for row in rows]
+    photos, photo_targets = fashion_photos(work / "unpacked" / "fashion-mnist")
     mono = torch.tensor([is_mono(p) for p in chosen])
-    seen = reference_features(
-        masters, [row for row, p in zip(rows, chosen, strict=True) if not is_mono(p)], start_folder
-    )
-    reference = torch.zeros(len(rows), seen.shape[1])
-    reference[~mono] = seen
-    directions, direction_names = class_directions(start_folder)
+    start = work / "unpacked" / "lite0"
+    directions, direction_names = class_directions(start)
+    reference = torch.zeros(len(rows), directions.shape[1])
+    coloured = [row for row, p in zip(rows, chosen, strict=True) if not is_mono(p)]
+    reference[~mono] = _kept(work / "reference.pt", lambda: reference_features(masters, coloured, start))
     return Examples(
         masters=shrunk(masters, rows),
         targets=list(_targets(masters, rows, chosen, wordnet)),
         weights=sampling_weights(
-            [p.names[0] for p in chosen], [p.source for p in chosen], [factor(p, groups) for p in chosen]
+            [p.names[0] for p in chosen],
+            [p.source for p in chosen],
+            [factor(p, found.emoji.groups) for p in chosen],
         ),
         mono=mono,
         flip=torch.tensor([not _ONE_SIDED.search(" ".join(p.names)) for p in chosen]),
@@ -121,6 +134,16 @@ def examples(
         directions=directions,
         direction_names=direction_names,
     )
+
+
+def _kept(path: Path, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What is in the file, made and written first unless it is there."""
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        torch.save(make(), partial)
+        partial.replace(path)
+    kept: torch.Tensor = torch.load(path, weights_only=True)
+    return kept
 
 
 def _targets(

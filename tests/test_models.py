@@ -92,7 +92,7 @@ def test_the_fingerprint_covers_weights_and_configuration(tmp_path: Path) -> Non
     spec = parse_model(str(tmp_path / "model"))
     first = locate(spec).fingerprint
     config = json.loads((tmp_path / "model" / "open_clip_config.json").read_text())
-    config["preprocess_cfg"]["mean"] = [0.5, 0.5, 0.5]
+    config["preprocess_cfg"]["mean"] = [0.4, 0.4, 0.4]
     (tmp_path / "model" / "open_clip_config.json").write_text(json.dumps(config))
     second = locate(spec).fingerprint
     with (tmp_path / "model" / "open_clip_model.safetensors").open("r+b") as file:

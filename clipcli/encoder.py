@@ -1,7 +1,7 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `devices.py`, `loading.py`, `quick_import.py`, `int8.py` and the modules of training (`train.py` and what
-it imports), the only one that imports torch.
+With `devices.py`, `folding.py`, `loading.py`, `quick_import.py`, `int8.py` and the modules of training
+(`train.py` and what it imports), the only one that imports torch.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from clipcli.devices import (
     resolve_precision,
 )
 from clipcli.errors import ClipcliWarning
+from clipcli.folding import fold_batch_norms
 from clipcli.loading import build_model, build_tokenizer
 from clipcli.models import ModelFiles
 from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
@@ -83,6 +84,9 @@ class OpenClipEncoder:
         self.model = build_model(files)
         self.logit_scale = float(self.model.logit_scale.detach().exp())  # read before it is rounded to bf16
         self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())  # of both towers
+        if self.precision != "int8":  # which begins with the tower as it is, and folds by itself
+            self.model.visual = fold_batch_norms(self.model.visual, self.preprocess.size)
         self.model.to(dtype=_DTYPES[self.precision])
         self.tokenizer = build_tokenizer(files)
         self._int8_tower = self._load_int8(folder or default_folder()) if self.precision == "int8" else None
@@ -184,11 +188,6 @@ class OpenClipEncoder:
     def quick_gelu(self) -> bool:
         """Whether the towers were built with QuickGELU."""
         return any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights of both towers."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
 
     # --- Devices ----------------------------------------------------------------------------
 

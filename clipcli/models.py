@@ -360,7 +360,7 @@ def _row(
         pretrained=pretrained,
         params_m=float(facts["params_m"]) if facts.get("params_m") else None,
         imagenet_top1=float(facts["imagenet_top1"]) if facts.get("imagenet_top1") else None,
-        licence=facts.get("licence", "MIT" if not pretrained else "unknown"),
+        licence=facts.get("licence", "Apache-2.0" if not pretrained else "unknown"),
         cached=cached,
         summary=summary,
     )

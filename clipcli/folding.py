@@ -30,36 +30,41 @@ def fold_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
         return tower
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     folded = copy.deepcopy(tower)
-    for convolution, norm in _pairs(folded, image):
+    before, pairs = _run(folded, image)
+    for convolution, norm in pairs:
         _replace(folded, convolution, fuse_conv_bn_eval(convolution, norm))
         _replace(folded, norm, getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
-    before, after = tower(image), folded(image)
-    return folded if (before - after).abs().max() <= _ROUNDING * before.abs().max() else tower
+    change = (before - folded(image)).abs().max()
+    return folded if change <= _ROUNDING * before.abs().max() else tower
 
 
-def _pairs(tower: nn.Module, image: torch.Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms that take what they give; each runs once and is in one pair."""
+def _run(
+    tower: nn.Module, image: torch.Tensor
+) -> tuple[torch.Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+    """The tower's output, and each convolution with the batch norm that alone takes what it gives, once."""
     made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}  # by the tensor's id; held, so that no other has it
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     runs: Counter[nn.Module] = Counter()
 
-    def after(module: Any, _: Any, given: torch.Tensor) -> None:
+    def note_output(module: Any, _: Any, given: torch.Tensor) -> None:
         runs[module] += 1
         made[id(given)] = (module, given)
 
-    def before(module: Any, taken: tuple[torch.Tensor, ...]) -> None:
+    def note_input(module: Any, taken: tuple[torch.Tensor, ...]) -> None:
         runs[module] += 1
         if id(taken[0]) in made:
             convolution = made[id(taken[0])][0]
             runs[convolution] += any(other is convolution for other, _ in pairs)
             pairs.append((convolution, module))
 
-    hooks = [m.register_forward_hook(after) for m in tower.modules() if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(before) for m in tower.modules() if _foldable(m)]
-    tower(image)
+    hooks = [m.register_forward_hook(note_output) for m in tower.modules() if isinstance(m, nn.Conv2d)]
+    hooks += [m.register_forward_pre_hook(note_input) for m in tower.modules() if _foldable(m)]
+    output = tower(image)
     for hook in hooks:
         hook.remove()
-    return [(convolution, norm) for convolution, norm in pairs if runs[convolution] == runs[norm] == 1]
+    return output, [
+        (convolution, norm) for convolution, norm in pairs if runs[convolution] == runs[norm] == 1
+    ]
 
 
 def _foldable(module: nn.Module) -> bool:

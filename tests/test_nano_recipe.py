@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import EXAMPLES, ROOT
 
+from clipcli.models import ASSETS
 from training.__main__ import new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten
 from training.captions import captions, dominant_colour, photo_classes, plural
+from training.card import measures_table
 from training.catalogue import Picture
-from training.evaluate import right_among, wilson
+from training.evaluate import folder_measures, right_among, wilson
 from training.export import rounded
 from training.image_start import (
     class_directions,
@@ -223,3 +227,12 @@ def test_ablations_change_what_they_say() -> None:
     assert first_names_only(found).targets == [{"cat": 1.0}] * 3
     assert evenly_drawn(found).weights.tolist() == pytest.approx([1 / 3] * 3)
     assert (len(forgotten(found).reference), len(forgotten(found).directions)) == (0, 0)
+
+
+def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None:
+    rows = json.loads((ROOT / "training" / "results" / "version-1.json").read_text())
+    card = (ASSETS / "nano" / "MODEL_CARD.md").read_text()
+    assert measures_table({"version 1": rows}) in card
+    (examples,) = folder_measures(nano, EXAMPLES, "examples/")
+    (measured,) = (row for row in rows if row["task"] == "examples/")
+    assert examples.single == pytest.approx(measured["single"], abs=1.01 / examples.pictures)

@@ -104,7 +104,17 @@ def prepare(
             report(ReadReport(done, len(pairs.pairs)))
             if stop():
                 return None
-    return _split(good, digests, failures, val_fraction)
+    return _split(_with_captions_of_copies(good, digests), digests, failures, val_fraction)
+
+
+def _with_captions_of_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> list[Pair]:
+    """Copies of one picture each get the captions of all, so that none counts as wrong for another."""
+    captions: dict[str, dict[Caption, None]] = {}
+    for pair, digest in zip(pairs, digests, strict=True):
+        captions.setdefault(digest, {}).update(dict.fromkeys(pair.captions))
+    return [
+        pair._replace(captions=tuple(captions[digest])) for pair, digest in zip(pairs, digests, strict=True)
+    ]
 
 
 def _checked(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | ImageFailure:

@@ -64,7 +64,12 @@ def test_no_picture_is_on_both_sides_and_its_captions_go_with_it(pairs: Pairs) -
         copies.append(Pair(pair.image.replace(".png", "-copy.png"), (Caption("a copy"),)))
     both = Pairs(pairs.pairs + tuple(copies))
     data = prepared(both)
-    assert sorted([*data.train, *data.validation]) == sorted(both.pairs), "all, with all their captions"
+    told = {pair.image: pair.captions for pair in [*data.train, *data.validation]}
+    assert sorted(told) == sorted(pair.image for pair in both.pairs)
+    for pair in pairs.pairs[20:]:
+        assert told[pair.image] == pair.captions
+    for pair, copied in zip(pairs.pairs[:20], copies, strict=True):
+        assert told[pair.image] == told[copied.image] == (*pair.captions, Caption("a copy"))
     contents = [{Path(pair.image).read_bytes() for pair in side} for side in (data.train, data.validation)]
     assert not contents[0] & contents[1]
     assert [len(side) for side in contents] == [21, 9]

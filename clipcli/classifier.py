@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -126,28 +127,25 @@ class Classifier:
         cosines = self.cosines(image_features)
         scores = self.scores(cosines, ranking.score)
         order = best_classes(cosines, max(ranking.top_k, 2))
-        return [
-            ImagePredictions(
-                image, self._ranked(image, scores[row], cosines[row], order[row], ranking), scores[row]
-            )
-            for row, image in enumerate(images)
-        ]
+        top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
+        ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking))
+        return [ImagePredictions(*each) for each in zip(images, ranked, scores, strict=True)]
 
     def _ranked(
         self,
         image: str,
-        scores: Float32Array,
-        cosines: Float32Array,
-        order: npt.NDArray[np.intp],
+        indices: list[int],
+        scores: list[float],
+        cosines: list[float],
         ranking: Ranking,
     ) -> tuple[Prediction, ...]:
-        """The predictions of one image from its (C,) scores and the (k,) indices of its best classes."""
-        if _abstains(scores[order], ranking):
-            best = order[0]
-            return (Prediction(image, 1, UNKNOWN, float(scores[best]), float(cosines[best])),)
+        """The predictions of one image from the indices of its best classes, and what these score."""
+        if _abstains(scores, ranking):
+            return (Prediction(image, 1, UNKNOWN, scores[0], cosines[0]),)
+        best = zip(indices[: ranking.top_k], scores, cosines, strict=False)
         return tuple(
-            Prediction(image, rank, self.classnames[index], float(scores[index]), float(cosines[index]))
-            for rank, index in enumerate(order[: ranking.top_k].tolist(), 1)
+            Prediction(image, rank, self.classnames[index], score, cosine)
+            for rank, (index, score, cosine) in enumerate(best, 1)
         )
 
 
@@ -165,23 +163,23 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _abstains(best_scores: Float32Array, ranking: Ranking) -> bool:
-    if ranking.min_score is not None and best_scores[0] < ranking.min_score:
+def _abstains(best_scores: list[float], ranking: Ranking) -> bool:
+    if ranking.min_score is not None and best_scores[0] < np.float32(ranking.min_score):
         return True
     if ranking.min_margin is None or len(best_scores) < 2:
         return False
-    return bool(best_scores[0] - best_scores[1] < ranking.min_margin)
+    return best_scores[0] - best_scores[1] < ranking.min_margin
 
 
 def best_classes(cosines: Float32Array, top_k: int) -> npt.NDArray[np.intp]:
     """(N, C) cosines -> (N, k) indices, best first; of equal cosines the earlier class."""
     if 4 * top_k >= cosines.shape[1]:
         return np.argsort(-cosines, axis=1, kind="stable")[:, :top_k]
+    left, rows = cosines.copy(), np.arange(len(cosines))
     order = np.empty((len(cosines), top_k), dtype=np.intp)
-    thresholds = np.partition(cosines, -top_k, axis=1)[:, -top_k]
-    for row, (values, threshold) in enumerate(zip(cosines, thresholds, strict=True)):
-        candidates = np.flatnonzero(values >= threshold)  # in class order, ties included
-        order[row] = candidates[np.argsort(-values[candidates], kind="stable")[:top_k]]
+    for rank in range(top_k):  # the first of equal ones each time
+        order[:, rank] = best = left.argmax(axis=1)
+        left[rows, best] = -np.inf
     return order
 
 

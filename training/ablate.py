@@ -42,14 +42,12 @@ class Choice:
         name: what the table calls it.
         settings, examples: what is changed of them.
         from_photographs: whether the image tower starts from the network of photographs.
-        fixed_filters: whether that network's depthwise filters stay as they are.
     """
 
     name: str
     settings: Callable[[Settings], Settings] = lambda settings: settings
     examples: Callable[[Examples], Examples] = lambda examples: examples
     from_photographs: bool = True
-    fixed_filters: bool = True
 
 
 def first_names_only(examples: Examples) -> Examples:
@@ -72,7 +70,8 @@ def evenly_drawn(examples: Examples) -> Examples:
 CHOICES = (
     Choice("the recipe"),
     Choice("image tower from random weights", examples=forgotten, from_photographs=False),
-    Choice("depthwise filters learn too", fixed_filters=False),
+    Choice("depthwise filters learn too", settings=lambda s: replace(s, fixed_filters=False)),
+    Choice("first blocks learn too", settings=lambda s: replace(s, fixed_blocks=0)),
     Choice("neither resemblance nor class directions", examples=forgotten),
     Choice("no augmentation but moves and backgrounds", settings=lambda s: replace(s, chances=_NO_CHANGES)),
     Choice("captions: first names only", examples=first_names_only),
@@ -88,9 +87,7 @@ def run(
         start = work / "unpacked" / "lite0" if choice.from_photographs else None
         settings = choice.settings(Settings(Budget(steps=steps)))
         checkpoint = Path(folder) / "image.pt"
-        _, weights = train_images(
-            choice.examples(found), work / "text.pt", checkpoint, settings, None, start, choice.fixed_filters
-        )
+        _, weights = train_images(choice.examples(found), work / "text.pt", checkpoint, settings, None, start)
         model = Path(folder) / "nano"
         export(weights, model)
         encoder = load_model(f"local-dir:{model}", device="cpu", precision="fp32")

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcli.prompts import list_template_sets, load_templates
 from training.catalogue import Picture
 from training.words import WordNet, plain
 
-# What the text tower learns to look through: a name in any of these means what the name alone means.
-TEMPLATES = (
-    "a photo of a {}.", "a photo of a {}", "a photo of the {}", "an image of a {}", "a picture of a {}",
-    "a drawing of a {}", "an illustration of a {}", "a cartoon {}", "clip art of a {}", "a clipart {}",
-    "an icon of a {}", "a {} icon", "an emoji of a {}", "a {} emoji", "a sticker of a {}",
-    "a pictogram of a {}", "a silhouette of a {}", "a symbol of a {}", "a 3d render of a {}",
-    "a cut-out photo of a {}", "a greyscale photo of a {}", "a product photo of a {}", "this is a {}",
-    "a close-up of a {}", "a {}", "the {}", "a good photo of a {}", "a bad photo of a {}",
-    "a black and white {}", "a small {}", "a photo of one {}", "itap of a {}.", "a rendering of a {}",
-    "art of a {}",
+# What the text tower learns to look through: a name in any of these, or in any template set of the command,
+# means what the name alone means.
+_OF_DRAWINGS = (
+    "a photo of a {}", "a photo of the {}", "an image of a {}", "a picture of a {}", "a drawing of a {}",
+    "an illustration of a {}", "a cartoon {}", "clip art of a {}", "a clipart {}", "an icon of a {}",
+    "a {} icon", "an emoji of a {}", "a {} emoji", "a sticker of a {}", "a pictogram of a {}",
+    "a silhouette of a {}", "a symbol of a {}", "a 3d render of a {}", "a cut-out photo of a {}",
+    "a greyscale photo of a {}", "a product photo of a {}", "this is a {}", "a {}", "the {}",
+    "a black and white {}", "a small {}", "art of a {}",
 )  # fmt: skip
+TEMPLATES = tuple(dict.fromkeys([*_OF_DRAWINGS, *load_templates(list(list_template_sets()))]))
 PLURAL_TEMPLATES = ("{}", "many {}", "a photo of {}", "two {}")
 SINGLE = ("a photo of a {}.",)
-ENSEMBLE = (
-    "a photo of a {}.", "a drawing of a {}", "clip art of a {}", "an icon of a {}", "an emoji of a {}",
-    "a sticker of a {}", "a pictogram of a {}", "{}",
-)  # fmt: skip
+# What `clipcli classify` averages by default; the image tower learns to hit these averages.
+ENSEMBLE = load_templates()
 # Fashion-MNIST's ten classes: its own name first, then what else it is called.
 FASHION = (
     ("t-shirt/top", "t-shirt", "top"), ("trouser", "trousers", "pants"), ("pullover", "sweater"), ("dress",),
@@ -45,6 +44,10 @@ def photo_classes() -> list[str]:
 _SHARES = {"first": 0.6, "names": 0.15, "tags": 0.12, "synonyms": 0.06, "kinds": 0.04, "colour": 0.06}
 _MOST_TAGS = 8
 _LONGEST = 40
+_DESCRIBING = (
+    "cute", "old", "big", "small", "happy", "sad", "angry", "open", "closed", "broken", "wooden", "toy",
+    "baby", "flying", "sleeping",
+)  # fmt: skip
 # Prototypes of the colour words, in RGB.
 _COLOURS = {
     "red": (215, 40, 45), "orange": (245, 140, 35), "yellow": (250, 210, 60), "green": (70, 160, 70),
@@ -95,36 +98,36 @@ def plural(name: str) -> str:
     return name + "s"
 
 
-def phrases(bank: Sequence[str], wordnet: WordNet, extra: int, generator: np.random.Generator) -> list[str]:
-    """The bank of captions, then `extra` nouns and coloured or described nouns that have no picture.
+def phrases(
+    bank: Sequence[str],
+    wordnet: WordNet,
+    length: Callable[[str], int],
+    described: int,
+    generator: np.random.Generator,
+) -> list[str]:
+    """The bank of captions, the common nouns and some coloured or described ones, which have no picture.
 
-    Nouns that stand for things come first; the words never seen with a picture are learned from them.
+    The words never seen with a picture are learned from them.
+
+    Args:
+        length: how many tokens a text has; CLIP's vocabulary has one token for a common word.
+        described: how many described nouns.
     """
-    known = set(bank)
-    nouns = [word for word in wordnet.first if plain(word) and len(word.split()) <= 2 and word not in known]
-    things = [word for word in nouns if wordnet.concrete(word)]
-    others = [word for word in nouns if len(word.split()) == 1 and not wordnet.concrete(word)]
+    common = [word for word in wordnet.first if plain(word) and _common(word, wordnet, length)]
     drawn = [word for word in bank if " " not in word and wordnet.concrete(word)] or list(bank)
-    described = [
-        "cute",
-        "old",
-        "big",
-        "small",
-        "happy",
-        "sad",
-        "angry",
-        "open",
-        "closed",
-        "broken",
-        "wooden",
-        "toy",
-        "baby",
-        "flying",
-        "sleeping",
-    ]
-    adjectives = [*_COLOURS, *described]
-    pairs = {f"{adjectives[i]} {drawn[j]}" for i, j in zip(
-        generator.integers(len(adjectives), size=extra // 6), generator.integers(len(drawn), size=extra // 6),
-        strict=True)}  # fmt: skip
-    chosen = [*generator.permutation(things)[: extra * 4 // 6], *generator.permutation(others)[: extra // 6]]
-    return list(dict.fromkeys([*bank, *map(str, chosen), *sorted(pairs)]))
+    adjectives = [*_COLOURS, *_DESCRIBING]
+    pairs = {
+        f"{adjectives[i]} {drawn[j]}"
+        for i, j in zip(
+            generator.integers(len(adjectives), size=described),
+            generator.integers(len(drawn), size=described),
+            strict=True,
+        )
+    }
+    return list(dict.fromkeys([*bank, *common, *sorted(pairs)]))
+
+
+def _common(noun: str, wordnet: WordNet, length: Callable[[str], int]) -> bool:
+    """Whether a noun is one token, or two and a thing that can be drawn."""
+    tokens = length(noun)
+    return tokens == 1 or (tokens == 2 and wordnet.concrete(noun))

@@ -31,12 +31,8 @@ def start_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def start_from_photographs(visual: Any, folder: Path, fix_filters: bool = True) -> None:
-    """Copy the weights into the tower's trunk, all but the classifier.
-
-    Args:
-        fix_filters: leave the depthwise filters as they are. There are few, and on a CPU their gradient takes
-            as long as half of a step.
+def start_from_photographs(visual: Any, folder: Path, fixed_blocks: int, fixed_filters: bool) -> None:
+    """Copy the weights into the tower's trunk, all but the classifier. What is fixed: see `Settings`.
 
     Raises:
         ValueError: the package's layers are not the trunk's.
@@ -45,9 +41,12 @@ def start_from_photographs(visual: Any, folder: Path, fix_filters: bool = True) 
     if [value.shape for value in state.values()] != [value.shape for value in weights]:
         raise ValueError("the weights of the package do not fit the image tower")
     visual.trunk.load_state_dict(dict(zip(state, weights, strict=True)))
+    first = [visual.trunk.conv_stem, visual.trunk.bn1, *visual.trunk.blocks[:fixed_blocks]]
+    for module in first if fixed_blocks else []:
+        module.requires_grad_(False)
     for module in visual.trunk.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.weight.requires_grad_(not fix_filters)
+        if fixed_filters and isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.requires_grad_(False)
 
 
 def class_directions(folder: Path) -> tuple[torch.Tensor, list[str]]:

@@ -1,9 +1,10 @@
 """The image tower: learns to hit the text tower's vectors of what each picture shows.
 
 Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
-are positives together, and a part of the target goes to the captions nearest in meaning. The text tower
-stays as it was distilled, but for its projection, which is freed in the second half. The schedule is
-by the clock: a run that was stopped goes on from its last checkpoint.
+are positives together, and a part of the target goes to the captions nearest in meaning. A caption's vector
+is the average over the templates that `clipcli classify` uses by default. The text tower stays as it was
+distilled, so that the names of things that no picture showed keep their place beside the others. The schedule
+is by the clock: a run that was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from training.captions import ENSEMBLE
 from training.image_start import first_projection
-from training.text_tower import Budget, Log, encode
+from training.text_tower import Budget, Log, averaged
 from training.views import Chances, views
-
-BANK_TEMPLATES = ("{}", "a photo of a {}.", "a drawing of a {}", "an icon of a {}")
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,29 @@ class Settings:
         size: of the views, as the model's.
         rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
         soft: the share of the target that goes to the neighbours of the picture's first caption.
-        free_text_at: the part of the time after which the text projection learns too, at a tenth of the rate.
         ema: the weights that are kept are an average over about 1 / (1 - ema) steps.
         chances: of the augmentations.
         photos: the share of each batch that is Fashion-MNIST.
         resemble: the weight of the distance to the features of `Examples.reference`.
+        fixed_blocks: so many blocks of a tower that starts from photographs stay as they are, from the first.
+        fixed_filters: so do all its depthwise filters. There are few, and on a CPU their gradient takes as
+            long as half of a step.
         directions: the weight of the loss of `Examples.directions`, and how many of them a step takes.
     """
 
     budget: Budget
-    size: int = 64
+    size: int = 80
     rate: float = 2e-3
     weight_decay: float = 0.05
     batch_size: int = 64
     soft: float = 0.15
-    free_text_at: float = 0.5
     ema: float = 0.999
     chances: Chances = field(default_factory=Chances)
     photos: float = 1 / 8
     resemble: float = 0.5
     directions: tuple[float, int] = (0.25, 48)
+    fixed_blocks: int = 3
+    fixed_filters: bool = True
     seed: int = 0
 
 
@@ -97,14 +100,10 @@ class Bank:
         self.captions = list(dict.fromkeys(word for share in shares for word in share))
         index = {word: i for i, word in enumerate(self.captions)}
         self.targets = [([index[word] for word in share], list(share.values())) for share in shares]
-        self.trunk = [
-            encode(model, tokenizer, [t.format(c) for c in self.captions], project=False)
-            for t in BANK_TEMPLATES
-        ]
         self.first = torch.tensor([rows[0] for rows, _ in self.targets])
-        meaning = F.normalize(self.trunk[0] @ model.text_projection.detach(), dim=-1)
+        self.features = averaged(model, tokenizer, self.captions, ENSEMBLE)  # (C, D) unit norm
         neighbours = min(neighbours, len(self.captions))
-        close = [(part @ meaning.T).topk(neighbours, 1) for part in meaning.split(1024)]
+        close = [(part @ self.features.T).topk(neighbours, 1) for part in self.features.split(1024)]
         self.near = torch.cat([found.indices for found in close])  # (C, K)
         self.nearness = F.softmax(torch.cat([found.values for found in close]) / 0.08, 1)
 
@@ -156,18 +155,14 @@ class ImageTraining:
         self.model, self.examples, self.settings = model, examples, settings
         self.bank = Bank(examples, model, tokenizer)
         self.visual = model.visual.to(memory_format=torch.channels_last).train()
-        self.projection = model.text_projection
-        self.start_projection = self.projection.detach().clone()
-        self.fixed_captions = [self.caption_features(turn).detach() for turn in range(len(self.bank.trunk))]
         self.scale = nn.Parameter(torch.tensor(math.log(18.0)))
         learned = [p for p in self.visual.parameters() if p.requires_grad]
         matrices, vectors = [p for p in learned if p.ndim >= 2], [p for p in learned if p.ndim < 2]
         self._first_projection()
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "factor": 1.0, "weight_decay": settings.weight_decay},
-                {"params": [*vectors, self.scale], "factor": 1.0, "weight_decay": 0.0},
-                {"params": [self.projection], "factor": 0.1, "weight_decay": 0.0},
+                {"params": matrices, "weight_decay": settings.weight_decay},
+                {"params": [*vectors, self.scale], "weight_decay": 0.0},
             ],
             lr=settings.rate, fused=True,
         )  # fmt: skip
@@ -186,19 +181,14 @@ class ImageTraining:
             scale = spread / examples.directions.norm(dim=1).mean()
             features = torch.cat([examples.reference[known] - self.usual, examples.directions * scale])
             of_directions = bank.first[len(bank.first) - len(examples.directions) :]
-            targets = self.fixed_captions[0][torch.cat([bank.first[known], of_directions])]
+            targets = bank.features[torch.cat([bank.first[known], of_directions])]
             projection = first_projection(features, targets)
             along = F.normalize(self.usual, dim=0)  # what all features share says nothing
             self.visual.head.proj.weight.copy_(projection - (projection @ along)[:, None] * along)
 
-    def caption_features(self, turn: int) -> torch.Tensor:
-        """All captions in one of the templates -> (C, D) unit norm."""
-        return F.normalize(self.bank.trunk[turn] @ self.projection, dim=-1)
-
     def state(self) -> dict[str, torch.Tensor]:
-        """The tensors that learn: the image tower's, the text projection and the scale."""
+        """The tensors that learn: the image tower's and the scale."""
         return {f"visual.{name}": value for name, value in self.visual.state_dict().items()} | {
-            "text_projection": self.projection,
             "logit_scale": self.scale,
         }
 
@@ -230,26 +220,22 @@ class ImageTraining:
         cosine = max(0.5 * (1 + math.cos(math.pi * passed)), 0.005)
         rate = settings.rate * min(1, (self.step + 1) / 100) * cosine
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = rate
         pictures, drawn, target = self.batch()
         raw = self.visual.trunk(pictures)  # (B, F)
         features = F.normalize(self.visual.head(raw), dim=-1)  # (B, D)
-        turn, free = self.step % len(self.bank.trunk), passed >= settings.free_text_at
-        captions = self.caption_features(turn) if free else self.fixed_captions[turn]  # (C, D)
-        logits = self.scale.exp().clamp(max=60) * features @ captions.T
+        logits = self.scale.exp().clamp(max=60) * features @ self.bank.features.T
         loss = -(target * F.log_softmax(logits, 1)).sum(1).mean()
-        total = loss + self._kept(raw[: len(drawn)], drawn, captions)
-        start = self.start_projection
-        astray = (self.projection - start).square().mean() / start.square().mean()
+        total = loss + self._kept(raw[: len(drawn)], drawn)
         self.optimizer.zero_grad(set_to_none=True)
-        (total + 0.5 * astray if free else total).backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(self.visual.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
         self._follow(min(settings.ema, (1 + self.step) / (10 + self.step)))
         return loss.item()
 
-    def _kept(self, raw: torch.Tensor, drawn: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+    def _kept(self, raw: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """The losses that keep what the tower knew at its start; 0 where it started from nothing."""
         examples, settings = self.examples, self.settings
         loss = torch.zeros(())
@@ -260,7 +246,7 @@ class ImageTraining:
             chosen = torch.randint(len(examples.directions), (count,))
             rows = (len(self.bank.first) - len(examples.directions) + chosen).tolist()
             sent = F.normalize(self.visual.head(examples.directions[chosen]), dim=-1)
-            logits = self.scale.exp().clamp(max=60) * sent @ captions.T
+            logits = self.scale.exp().clamp(max=60) * sent @ self.bank.features.T
             named = self.bank.target(rows, settings.soft)
             loss = loss - weight * (named * F.log_softmax(logits, 1)).sum(1).mean()
         return loss

@@ -26,7 +26,7 @@ from training.catalogue import Picture
 from training.evaluate import Measure, Task, measures, on_white
 from training.export import export
 from training.image_tower import Examples, Settings, sampling_weights
-from training.prepare import shrunk
+from training.prepare import MASTER, shrunk
 from training.render import load, render
 from training.text_tower import Budget, hashed
 from training.words import WordNet
@@ -85,7 +85,7 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     wordnet = tiny_wordnet(work / "wordnet")
     render(draw_shapes(work / "shapes"), work / "masters", processes=1)
     masters, pictures = load(work / "masters")
-    train_text(pictures, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), extra=60)
+    train_text(pictures, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), described=60)
     found = Examples(
         masters=shrunk(masters, list(range(len(pictures)))),
         targets=[captions(p, wordnet, dominant_colour(m)) for p, m in zip(pictures, masters, strict=True)],
@@ -94,7 +94,7 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
         ),
         mono=torch.zeros(len(pictures), dtype=torch.bool),
         flip=torch.ones(len(pictures), dtype=torch.bool),
-        photos=torch.zeros(0, 4, 72, 72, dtype=torch.uint8),
+        photos=torch.zeros(0, 4, MASTER, MASTER, dtype=torch.uint8),
         photo_targets=[],
     )
     settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)

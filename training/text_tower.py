@@ -93,27 +93,35 @@ class TextSpace:
         return F.normalize(((vectors - self.mean) @ self.components / self.scale)[:, :width], dim=-1)
 
 
-def text_features(model: Any, tokens: torch.Tensor, project: bool = True) -> torch.Tensor:
+def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """open_clip's `encode_text`, cut to the longest text of the batch: (N, L) tokens -> (N, D)."""
     length = int((tokens != 0).sum(1).max())
     tokens = tokens[:, :length]
     hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
     hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
     ends = hidden[torch.arange(len(tokens)), tokens.argmax(-1)]
-    return ends @ model.text_projection if project else ends
+    return ends @ model.text_projection
 
 
 @torch.no_grad()
-def encode(model: Any, tokenizer: Any, texts: Sequence[str], project: bool = True) -> torch.Tensor:
+def encode(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     """`text_features` of any number of texts, shortest first so that little is padded."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     features: torch.Tensor | None = None
     for start in range(0, len(texts), 1024):
         rows = by_length[start : start + 1024]
-        part = text_features(model, tokenizer([texts[i] for i in rows]), project)
+        part = text_features(model, tokenizer([texts[i] for i in rows]))
         features = torch.zeros(len(texts), part.shape[1]) if features is None else features
         features[rows] = part
     return torch.zeros(0) if features is None else features
+
+
+def averaged(model: Any, tokenizer: Any, texts: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
+    """The class embeddings of the texts: normalised, averaged over the templates, normalised -> (N, D)."""
+    each = (
+        F.normalize(encode(model, tokenizer, [t.format(text) for text in texts]), dim=-1) for t in templates
+    )
+    return F.normalize(sum(each, torch.zeros(())), dim=-1)
 
 
 def start_from_words(
@@ -169,7 +177,7 @@ def distil(
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
     generator = np.random.default_rng(0)
-    n_held = min(1000, -(-(len(texts) - n_bank) // 10))
+    n_held = min(500, -(-(len(texts) - n_bank) // 10))
     held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
     kept = np.setdiff1d(np.arange(len(texts)), held)
     parameters = [

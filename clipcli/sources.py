@@ -137,12 +137,12 @@ def _missing(path: str) -> tuple[str, str]:
 
 def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
-    included, excluded = _globs(include or ["*"], "--include"), _globs(exclude, "--exclude")
+    included, excluded = _globs(include, "--include"), _globs(exclude, "--exclude")
 
     def wanted(path: str, is_folder: bool) -> bool:
-        if excluded.match_file(path + "/" if is_folder else path):
+        if exclude and excluded.match_file(path + "/" if is_folder else path):
             return False
-        return is_folder or included.match_file(path)
+        return is_folder or not include or included.match_file(path)
 
     return wanted
 
@@ -194,7 +194,7 @@ def _contents(folder: _Folder, wanted: Wanted) -> Iterator[str | ImageFailure | 
         path = os.path.join(folder.path, name)
         if kind == "folder":
             yield _Folder(path, f"{relative}/", (*folder.parents, identity))
-        elif kind == "file" and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        elif kind == "file" and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
             yield path
 
 

@@ -90,9 +90,10 @@ def test_a_changed_file_is_another_file(cache: FeatureCache, tmp_path: Path) -> 
     key = file_key(str(path))
     assert key is not None
     cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    assert cache.digest(key) == DIGESTS[0]
-    assert cache.digest(key._replace(size=4)) is None
-    assert cache.digest(key._replace(mtime_ns=key.mtime_ns + 1)) is None
+    np.testing.assert_array_equal(cache.features_of_file("encoder", key), VECTORS[0])
+    assert cache.features_of_file("another", key) is None
+    assert cache.features_of_file("encoder", key._replace(size=4)) is None
+    assert cache.features_of_file("encoder", key._replace(mtime_ns=key.mtime_ns + 1)) is None
 
 
 def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache, tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache,
     key = file_key(str(path))
     assert key is not None
     cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    assert cache.digest(key) is None
+    assert cache.features_of_file("encoder", key) is None
 
 
 def test_texts_and_images_have_different_digests() -> None:

@@ -11,7 +11,15 @@ from fakes import FakeEncoder, unit
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from clipcli import classifier as classifier_module
-from clipcli.classifier import Classifier, Ranking, Score, build_classifier, sigmoid, softmax
+from clipcli.classifier import (
+    Classifier,
+    Ranking,
+    Score,
+    best_classes,
+    build_classifier,
+    sigmoid,
+    softmax,
+)
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.prompts import PromptSet
 from clipcli.records import Prediction
@@ -133,6 +141,15 @@ def test_every_image_keeps_its_own_predictions_and_scores() -> None:
     np.testing.assert_allclose(
         [outcome.scores for outcome in outcomes], [[1, 0, 0.6], [0, 1, 0.8]], atol=1e-7
     )
+
+
+@pytest.mark.parametrize("top_k", [2, 7, 24, 25, 100])
+def test_the_best_of_many_classes_are_those_of_a_stable_sort(top_k: int) -> None:
+    few_values = np.random.default_rng(0).integers(-4, 4, size=(40, 100)).astype(np.float32) / 4
+    expected = np.argsort(-few_values, axis=1, kind="stable")[:, :top_k]
+    kept = few_values.copy()
+    np.testing.assert_array_equal(best_classes(few_values, top_k), expected)
+    np.testing.assert_array_equal(few_values, kept)
 
 
 def test_ties_go_to_the_earlier_class() -> None:

@@ -27,7 +27,7 @@ def measures_table(columns: Mapping[str, Sequence[Row]]) -> str:
     """One line a measure: chance, then for each model the single template and the ensemble."""
     names = list(columns)
     head = ["test", "pictures", "classes", "measure", "chance"]
-    head += [f"{name}, {kind}" for name in names for kind in ("one template", "eight")]
+    head += [f"{name}, {kind}" for name in names for kind in ("one template", "ensemble")]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     others = [{(row["task"], row["measure"]): row for row in columns[name]} for name in names]
     for row in columns[names[0]]:

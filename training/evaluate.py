@@ -93,7 +93,7 @@ def class_embeddings(encoder: Any, classnames: Sequence[str], templates: Sequenc
 
 
 def measures(encoder: Any, task: Task) -> list[Measure]:
-    """Top-1, top-5 and top-1 among fewer classes, with one template and with eight."""
+    """Top-1, top-5 and top-1 among fewer classes, with one template and with the default ensemble."""
     pixels = task.pictures
     features = np.concatenate([
         encoder.encode_images(np.stack([fitted(p, encoder) for p in pixels[i : i + 256]]))

@@ -66,7 +66,7 @@ def test_near_names_are_suggested() -> None:
 
 def test_preprocessing_comes_from_the_models_own_configuration() -> None:
     preprocess = locate(parse_model("nano")).preprocess
-    assert (preprocess.size, preprocess.resize_mode, preprocess.fill_color) == ((64, 64), "longest", 255)
+    assert (preprocess.size, preprocess.resize_mode, preprocess.fill_color) == ((80, 80), "longest", 255)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_cfg": {"embed_dim": 8}}'])

@@ -230,7 +230,8 @@ def test_info_shows_a_pulled_model(pulled: Pulled, run_here: Callable[..., Resul
     facts = dict(line.split(":", 1) for line in out.splitlines())
     assert facts["architecture"].strip() == TINY
     assert facts["weights"].strip() == str(pulled.machine.weights(TINY))
-    assert facts["image size"].strip().startswith("64 x 64, longest")
+    size = json.loads((ASSETS / "nano" / "open_clip_config.json").read_text())["preprocess_cfg"]["size"]
+    assert facts["image size"].strip().startswith(f"{size} x {size}, longest")
 
 
 def test_a_terminal_shows_progress_and_a_pipe_none(machine: Machine, pulled: Pulled) -> None:

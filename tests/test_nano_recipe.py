@@ -19,7 +19,7 @@ from conftest import EXAMPLES, ROOT
 from clipcli.models import ASSETS
 from training.__main__ import new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten
-from training.captions import captions, dominant_colour, photo_classes, plural
+from training.captions import captions, dominant_colour, photo_classes, phrases, plural
 from training.card import measures_table
 from training.catalogue import Picture
 from training.evaluate import folder_measures, right_among, wilson
@@ -127,6 +127,18 @@ def test_two_colours_are_no_dominant_one() -> None:
     master = np.full((96, 96, 4), 255, np.uint8)
     master[:48, :, :3] = (215, 40, 45)
     assert dominant_colour(master) is None
+
+
+def test_common_nouns_without_a_picture_are_learned_and_rare_ones_are_not(tmp_path: Path) -> None:
+    wordnet = tiny_wordnet(tmp_path / "words")
+    tokens = {"square": 1, "circle": 1, "triangle": 2, "figure": 3}
+    found = phrases(["square"], wordnet, tokens.__getitem__, 6, np.random.default_rng(0))
+    assert found[0] == "square"
+    assert {"square", "circle", "triangle"} <= set(found), "one token, or two and a thing"
+    assert "figure" not in found
+    described = [text for text in found if " " in text]
+    assert described
+    assert all(text.endswith(" square") for text in described)
 
 
 @pytest.mark.parametrize(

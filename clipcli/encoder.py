@@ -1,7 +1,7 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `devices.py`, `folding.py`, `loading.py`, `quick_import.py`, `int8.py` and the modules of training
-(`train.py` and what it imports), the only one that imports torch.
+With `devices.py`, `folding.py`, `gpu_decode.py`, `loading.py`, `quick_import.py`, `int8.py` and the
+modules of training (`train.py` and what it imports), the only one that imports torch.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from clipcli.devices import (
     resolve_devices,
     resolve_precision,
 )
-from clipcli.errors import ClipcliWarning
+from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.folding import fold_batch_norms
+from clipcli.gpu_decode import decode_jpegs
 from clipcli.loading import build_model, build_tokenizer
 from clipcli.models import ModelFiles
-from clipcli.records import Activation, Float32Array, Preprocess, Uint8Array
+from clipcli.records import Activation, Float32Array, Jpeg, Preprocess, Uint8Array
 
 TokenArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -155,6 +156,17 @@ class OpenClipEncoder:
         """
         with self._least_used() as one:
             return one._encode_images(pixels)
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each to (H, W, 3) uint8 on the GPU that has least to do; None where that fails.
+
+        Raises:
+            UsageError: the model is not on a CUDA GPU, or TorchCodec is not installed.
+        """
+        if self.device.type != "cuda":
+            raise UsageError(f"--gpu-decode needs a CUDA GPU; {self.name} runs on {self.device}")
+        with self._least_used() as one:
+            return decode_jpegs(jpegs, one.preprocess, one.device)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.

@@ -27,7 +27,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from clipcli.colours import to_rgb, to_srgb
 from clipcli.errors import ImageError, UsageError
-from clipcli.records import Preprocess, Uint8Array
+from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jfif", ".jp2"}
@@ -73,7 +73,7 @@ _NOT_IMAGES = {
     b"7z\xbc\xaf\x27\x1c": "an archive is not an image; unpack it first",
     b"Rar!": "an archive is not an image; unpack it first",
 }
-_JPEG_END = b"\xff\xd9"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -88,27 +88,32 @@ class DecodeOptions:
             never below twice what the model sees. That is several times faster, and moves the result by
             less than a change of resampling filter.
         truncated: `ok` uses what can be read of a damaged image, instead of refusing it.
+        on_gpu: decode ordinary JPEGs on the GPU that encodes them, see `clipcli.gpu_decode`.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: a value that cannot be, or two that exclude each other.
     """
 
     max_pixels: int = MAX_PIXELS
     exact: bool = False
     truncated: Truncated = "error"
+    on_gpu: bool = False
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
         if self.truncated not in ("error", "ok"):
             raise UsageError(f"--truncated must be error or ok, not {self.truncated}")
+        if self.exact and self.on_gpu:
+            raise UsageError("--exact-decode and --gpu-decode exclude each other: a GPU rounds differently")
 
     @property
     def cache_suffix(self) -> str:
         """What decides which pixels an image has, or whether it has any."""
         limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
         exact, partial = "-exact" if self.exact else "", "-partial" if self.truncated == "ok" else ""
-        return f"-pixels{PIXELS_VERSION}{exact}{partial}{limit}"
+        gpu = "-gpu" if self.on_gpu else ""
+        return f"-pixels{PIXELS_VERSION}{exact}{partial}{gpu}{limit}"
 
 
 DEFAULT = DecodeOptions()
@@ -177,6 +182,31 @@ def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = D
         with _BUDGET.of(image.width * image.height):
             rgb = to_rgb(_upright(_load(image, data, box, options.truncated)), profile)
         return to_srgb(rgb, profile, mode)
+
+
+def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
+    """The file if it is a whole JPEG, grey or of the usual colours, of a usual size and shape; else None.
+
+    What is left out is inks, colours stored as RGB, several pictures in one file, and all that `decode`
+    refuses by its first bytes.
+    """
+    if not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
+        return None
+    try:
+        image = _open(data, options.max_pixels)
+    except Exception:  # `decode` says what is wrong
+        return None
+    usual_colours = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
+    if image.format != "JPEG" or not usual_colours or _component_names(image) == b"RGB":
+        return None
+    if max(image.size) > _EXTREME_ASPECT * min(image.size):
+        return None
+    return Jpeg(data, math.prod(image.size), image.mode, image.info.get("icc_profile"))
+
+
+def _component_names(image: Image.Image) -> bytes:
+    """What a JPEG calls its channels: 1, 2, 3 in most, RGB where the colours were left as they are."""
+    return bytes(name for name, *_ in getattr(image, "layer", ()))
 
 
 @contextlib.contextmanager
@@ -346,14 +376,14 @@ def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | N
     Where `image` is a reduced copy of the picture, `size` is (width, height) of the picture itself.
     """
     target = preprocess.size[1], preprocess.size[0]
-    fitted = _fitted_size(size or image.size, preprocess)
-    resampling = _resampling(preprocess)
+    fitted = fitted_size(size or image.size, preprocess)
+    resampling = resampling_of(preprocess)
     if preprocess.resize_mode == "shortest" and max(image.size) > _EXTREME_ASPECT * min(image.size):
         return image.resize(target, resampling, box=_crop_box(image.size, fitted, target))
     resized = image.resize(fitted, resampling)
     if preprocess.resize_mode == "longest":
         return _pad(resized, target, preprocess.fill_color)
-    left, top = _crop_offset(fitted, target)
+    left, top = crop_offset(fitted, target)
     return resized.crop((left, top, left + target[0], top + target[1]))
 
 
@@ -369,10 +399,10 @@ def resize_part(
         left, top, right, bottom = map(round, box)
         return resize(image.crop((left, top, max(right, left + 1), max(bottom, top + 1))), preprocess)
     target = preprocess.size[1], preprocess.size[0]
-    return image.resize(target, _resampling(preprocess), box=box)
+    return image.resize(target, resampling_of(preprocess), box=box)
 
 
-def _resampling(preprocess: Preprocess) -> Image.Resampling:
+def resampling_of(preprocess: Preprocess) -> Image.Resampling:
     """open_clip's choice: bicubic, or bilinear, which `shortest` ignores where the target is not square."""
     square = preprocess.size[0] == preprocess.size[1]
     if preprocess.interpolation == "bilinear" and (square or preprocess.resize_mode != "shortest"):
@@ -380,7 +410,7 @@ def _resampling(preprocess: Preprocess) -> Image.Resampling:
     return Image.Resampling.BICUBIC
 
 
-def _fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+def fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """(width, height) before cropping or padding; rounding as torchvision and open_clip do."""
     height, width = preprocess.size
     if preprocess.resize_mode == "squash":
@@ -396,7 +426,7 @@ def _fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, in
     return round(size[0] / ratio), round(size[1] / ratio)
 
 
-def _crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
+def crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
     """(left, top) of a centred crop; rounding as torchvision does."""
     return round((size[0] - crop[0]) / 2.0), round((size[1] - crop[1]) / 2.0)
 
@@ -405,7 +435,7 @@ def _crop_box(
     size: tuple[int, int], fitted: tuple[int, int], crop: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """The part of the source that the centre crop shows: (left, top, right, bottom)."""
-    left, top = _crop_offset(fitted, crop)
+    left, top = crop_offset(fitted, crop)
     across, down = size[0] / fitted[0], size[1] / fitted[1]
     return left * across, top * down, (left + crop[0]) * across, (top + crop[1]) * down
 

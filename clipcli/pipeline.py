@@ -16,9 +16,9 @@ import numpy as np
 from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
-from clipcli.images import DEFAULT, DecodeOptions, decode, read_file
+from clipcli.images import DEFAULT, DecodeOptions, decode, ordinary_jpeg, read_file
 from clipcli.lookahead import available_cores, map_ahead
-from clipcli.records import Encoder, Float32Array, ImageFailure, Outcome, Preprocess, Uint8Array
+from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class EncodedBatch(NamedTuple):
 
 
 class _Fetched(NamedTuple):
-    """One input on its way: a failure, a vector from the cache, or pixels to encode."""
+    """One input on its way: a failure, a vector from the cache, a file for the GPU, or pixels to encode."""
 
     outcome: str | ImageFailure
     vector: Float32Array | None = None
+    jpeg: Jpeg | None = None
     pixels: Uint8Array | None = None
     digest: bytes = b""
     file: FileKey | None = None
@@ -135,6 +136,7 @@ def encode(
         return _fetch(image, encoder.preprocess, options, store)
 
     def encoded(batch: list[_Fetched]) -> EncodedBatch:
+        batch = _decoded(batch, encoder, options.decoding)
         vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
         return EncodedBatch([one.outcome for one in batch], features)
@@ -166,10 +168,36 @@ def _fetch(
         vector = store.by_content(digest) if store else None
         if vector is not None:
             return _Fetched(image, vector, digest=digest, file=file)
+        jpeg = ordinary_jpeg(data, options.decoding) if options.decoding.on_gpu else None
+        if jpeg is not None:
+            return _Fetched(image, jpeg=jpeg, digest=digest, file=file)
         pixels = decode(data, preprocess, options.decoding)
         return _Fetched(image, pixels=pixels, digest=digest, file=file)
     except ImageError as error:
         return _Fetched(ImageFailure(image, error.message))
+
+
+def _decoded(batch: list[_Fetched], encoder: Encoder, decoding: DecodeOptions) -> list[_Fetched]:
+    """The batch with the pixels of all its images: JPEGs for the GPU decoded there, or here if it cannot."""
+    jpegs = [one.jpeg for one in batch if one.jpeg is not None]
+    if not jpegs:
+        return batch
+    decoded = iter(encoder.decode_jpegs(jpegs))
+    return [
+        one if one.jpeg is None else _with_pixels(one, one.jpeg, next(decoded), encoder, decoding)
+        for one in batch
+    ]
+
+
+def _with_pixels(
+    one: _Fetched, jpeg: Jpeg, pixels: Uint8Array | None, encoder: Encoder, decoding: DecodeOptions
+) -> _Fetched:
+    try:
+        if pixels is None:
+            pixels = decode(jpeg.data, encoder.preprocess, decoding)
+    except ImageError as error:
+        return _Fetched(ImageFailure(str(one.outcome), error.message))
+    return one._replace(jpeg=None, pixels=pixels)
 
 
 def _encode_batch(batch: Sequence[_Fetched], encoder: Encoder, store: _Store | None) -> list[Float32Array]:

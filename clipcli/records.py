@@ -29,6 +29,15 @@ class Preprocess:
     fill_color: int = 0
 
 
+class Jpeg(NamedTuple):
+    """A file that a GPU may decode, how many pixels it has, and what else decides its colours."""
+
+    data: bytes
+    pixels: int
+    mode: str
+    profile: bytes | None
+
+
 class Prediction(NamedTuple):
     """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax."""
 
@@ -99,6 +108,13 @@ class Encoder(Protocol):
 
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D), unit norm."""
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each to (H, W, 3) uint8 on the encoder's GPU; None where that fails.
+
+        Raises:
+            UsageError: there is no GPU that decodes.
+        """
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D), unit norm."""

@@ -20,7 +20,7 @@ from clipcli import __version__
 from clipcli.cache import FeatureCache
 from clipcli.errors import ModelError
 from clipcli.models import CONFIG_NAME, ModelSpec
-from clipcli.records import Activation, Encoder, Float32Array, Preprocess, Uint8Array
+from clipcli.records import Activation, Encoder, Float32Array, Jpeg, Preprocess, Uint8Array
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class RememberedEncoder:
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D), unit norm."""
         return self._encoder.encode_images(pixels)
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each to (H, W, 3) uint8 on the encoder's GPU; None where that fails."""
+        return self._encoder.decode_jpegs(jpegs)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D), unit norm."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colour_profiles import D50, P3_TO_D50, PROFILE, gamma_curve, icc_profile, rgb_profile
 from picture_files import BLUE, GREEN, RED, as_stored, encoded, noise
 from PIL import Image
 
@@ -115,42 +116,9 @@ def test_inverted_inks_of_an_adobe_jpeg_become_light() -> None:
 
 # --- Colour profiles -----------------------------------------------------------------------------
 
-D50 = (0.9642, 1.0, 0.8249)
 SRGB_TO_D50 = np.array(  # lindbloom.com, sRGB adapted to D50 by Bradford
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
-P3_TO_D50 = np.array(  # Display P3 adapted to D50 by Bradford
-    [[0.5151187, 0.2919778, 0.1571035], [0.2411892, 0.6922441, 0.0665668], [-0.0010505, 0.0418791, 0.7840713]]
-)
-
-
-def icc_profile(space: bytes, tags: dict[bytes, bytes], description: bytes = b"for the tests") -> bytes:
-    """An ICC 2 display or printer profile with these tags (ICC.1:2001-04, sections 6.1 and 6.2)."""
-    text = b"desc" + bytes(4) + struct.pack(">I", len(description) + 1) + description + bytes(1 + 78)
-    tags = {b"desc": text, b"wtpt": xyz(D50), **tags}
-    table, body = struct.pack(">I", len(tags)), b""
-    start = 128 + 4 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + struct.pack(">II", start + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    kind, connection = (b"prtr", b"Lab ") if space == b"CMYK" else (b"mntr", b"XYZ ")
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"", 0x02400000, kind, space, connection)
-    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", *(round(v * 65536) for v in D50))
-    return head.ljust(128, b"\0") + table + body
-
-
-def xyz(values: Any) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(float(value) * 65536) for value in values))
-
-
-def gamma_curve(gamma: float) -> bytes:
-    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
-
-
-def rgb_profile(to_d50: np.ndarray, gamma: float, description: bytes = b"for the tests") -> bytes:
-    columns = {name: xyz(to_d50[:, index]) for index, name in enumerate([b"rXYZ", b"gXYZ", b"bXYZ"])}
-    curves = dict.fromkeys([b"rTRC", b"gTRC", b"bTRC"], gamma_curve(gamma))
-    return icc_profile(b"RGB ", columns | curves, description)
 
 
 def in_srgb(colour: tuple[int, int, int], to_d50: np.ndarray, gamma: float) -> np.ndarray:
@@ -161,7 +129,6 @@ def in_srgb(colour: tuple[int, int, int], to_d50: np.ndarray, gamma: float) -> n
     return np.rint(255 * encoded_)
 
 
-PROFILE = rgb_profile(P3_TO_D50, 2.2)
 COLOURS = [(200, 100, 50), (255, 0, 0), (60, 180, 75), (128, 128, 128), (255, 255, 255), (0, 0, 0)]
 
 

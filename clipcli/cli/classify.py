@@ -151,6 +151,14 @@ def classify(
             rich_help_panel=_ENGINE,
         ),
     ] = False,
+    gpu_decode: Annotated[
+        bool,
+        typer.Option(
+            "--gpu-decode",
+            help="Decode JPEGs on the CUDA GPU that encodes them, with clipcli\\[gpu].",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = False,
     truncated: Annotated[
         Literal["error", "ok"],
         typer.Option(
@@ -179,7 +187,8 @@ def classify(
     rely_on_max_pixels()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    engine = pipeline.EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated))
+    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    engine = pipeline.EngineOptions(batch_size, workers, decoding)
     found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else output is None and not format_name and sys.stdout.isatty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from limits import seconds
 from clipcli import build_classifier
 from clipcli.classifier import Ranking
 from clipcli.encoder import OpenClipEncoder
-from clipcli.images import load_pixels
+from clipcli.images import DecodeOptions, load_pixels, ordinary_jpeg, read_file
 from clipcli.lookahead import available_cores, map_ahead
 from clipcli.models import ModelFiles
 from clipcli.pipeline import EngineOptions, classify
@@ -42,6 +43,11 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         ):
             pass
 
+    def decode_on_gpu() -> None:
+        for start in range(0, len(job.paths), size):
+            files = map_ahead(read_file, job.paths[start : start + size], workers, size)
+            encoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data))])
+
     def copy() -> None:
         for batch in batches:
             encoder.lane.put(batch)
@@ -65,6 +71,12 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
     }
     if encoder.device.type == "cpu":
         del steps["copy to the device"]
+    elif importlib.util.find_spec("torchcodec"):
+        on_gpu = EngineOptions(decoding=DecodeOptions(on_gpu=True))
+        steps["read and decode on the GPU"] = decode_on_gpu
+        steps["all together, decoded on the GPU"] = lambda: write(
+            classify(job.paths, encoder, classifier, options=on_gpu)
+        )
     taken = {name: seconds(step, repeats) for name, step in steps.items()}
     devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))
     print(f"\nwhere the time goes, {devices}, {encoder.precision}, {len(job.labels)} labels")

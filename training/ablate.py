@@ -20,7 +20,7 @@ import torch
 from clipcli import load_model
 from training.__main__ import WORK, log, train_images
 from training.evaluate import ROOT, Task, folder_measures, measures, tasks
-from training.export import export
+from training.export import CONFIG, export
 from training.image_tower import Examples, Settings
 from training.prepare import examples, material
 from training.text_tower import Budget
@@ -72,6 +72,7 @@ CHOICES = (
     Choice("image tower from random weights", examples=forgotten, from_photographs=False),
     Choice("depthwise filters learn too", settings=lambda s: replace(s, fixed_filters=False)),
     Choice("first blocks learn too", settings=lambda s: replace(s, fixed_blocks=0)),
+    Choice("64 pixels", settings=lambda s: replace(s, size=64)),
     Choice("neither resemblance nor class directions", examples=forgotten),
     Choice("no augmentation but moves and backgrounds", settings=lambda s: replace(s, chances=_NO_CHANGES)),
     Choice("captions: first names only", examples=first_names_only),
@@ -89,13 +90,21 @@ def run(
         checkpoint = Path(folder) / "image.pt"
         _, weights = train_images(choice.examples(found), work / "text.pt", checkpoint, settings, None, start)
         model = Path(folder) / "nano"
-        export(weights, model)
+        export(weights, model, sized(settings.size, Path(folder) / "sized.json"))
         encoder = load_model(f"local-dir:{model}", device="cpu", precision="fp32")
         rows = [row for task in wanted for row in measures(encoder, task) if row.measure == _TASKS[task.name]]
         rows += folder_measures(encoder, ROOT / "examples", "examples/")[:1]
         if photos:
             rows += folder_measures(encoder, photos, "photographs")[-1:]
     return {f"{row.task}, {row.measure}": row.single for row in rows}
+
+
+def sized(size: int, path: Path) -> Path:
+    """Write nano's configuration for pictures of another size."""
+    config = json.loads(CONFIG.read_text())
+    config["model_cfg"]["vision_cfg"]["image_size"] = config["preprocess_cfg"]["size"] = size
+    path.write_text(json.dumps(config))
+    return path
 
 
 def table(results: Mapping[str, Mapping[str, float]]) -> str:

@@ -267,6 +267,16 @@ def test_an_unknown_format(run_cli: Cli, pictures: Path, tmp_path: Path) -> None
     assert_refused(result, 2, "cannot tell the output format", ".csv")
 
 
+def test_decoding_on_a_gpu_that_is_not_there_says_so(run_cli: Cli, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
+    result = run_cli("classify", tmp_path, *LABELS, *NANO, "--gpu-decode")
+    assert result.code == 2
+    assert "--gpu-decode needs a CUDA GPU; nano runs on cpu" in " ".join(result.err.split())
+    result = run_cli("classify", tmp_path, *LABELS, *NANO, "--gpu-decode", "--exact-decode")
+    assert result.code == 2
+    assert "exclude each other" in " ".join(result.err.split())
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("--top-k", "0"), ("--batch-size", "0"), ("--workers", "-1"), ("--max-pixels", "0")]
 )

@@ -19,7 +19,6 @@ from conftest import EXAMPLES, ROOT
 from clipcli.models import ASSETS
 from training.__main__ import new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten
-from training.blend import Shares, blended, measure_norms
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural
 from training.card import measures_table
 from training.catalogue import Picture
@@ -27,7 +26,7 @@ from training.evaluate import folder_measures, right_among, wilson
 from training.export import rounded
 from training.image_start import (
     class_directions,
-    linear_map,
+    first_projection,
     reference_features,
     start_from_photographs,
 )
@@ -221,10 +220,10 @@ def test_photo_classes_that_are_held_out_have_no_direction(photo_weights: Path) 
     assert not [name for name in names if mentions(HELD_OUT).search(name.lower())]
 
 
-def test_the_regression_finds_a_linear_map() -> None:
+def test_the_first_projection_finds_a_linear_map() -> None:
     torch.manual_seed(0)
     features, matrix = torch.randn(400, 12), torch.randn(5, 12)
-    assert torch.allclose(linear_map(features, features @ matrix.T, ridge=1e-6), matrix, atol=1e-3)
+    assert torch.allclose(first_projection(features, features @ matrix.T, ridge=1e-6), matrix, atol=1e-3)
 
 
 def test_resemblance_is_of_directions_from_the_mean_and_of_known_pictures_only() -> None:
@@ -269,41 +268,6 @@ def test_the_projection_starts_where_photo_classes_find_their_names(photo_weight
     ]
     assert sum(right) > 45
     assert training.learn() > 0  # a step with both losses
-
-
-def test_a_blend_lies_between_before_and_after(photo_weights: Path) -> None:
-    torch.manual_seed(0)
-    model, tokenizer = new_model()
-    start_from_photographs(model.visual, photo_weights, fixed_blocks=3, fixed_filters=True)
-    measure_norms(model.visual.trunk, [torch.randn(16, 3, 80, 80)])  # random weights, random pictures
-    before = {name: value.clone() for name, value in model.visual.trunk.state_dict().items()}
-    directions, names = class_directions(photo_weights)
-    found = blank_pictures(8, {"cat": 1.0}, directions=directions[:50], direction_names=names[:50])
-    found = replace(found, masters=torch.randint(0, 256, found.masters.shape, dtype=torch.uint8))
-    training = ImageTraining(model, tokenizer, found, Settings(Budget(steps=1), batch_size=8))
-    after = {
-        name: value * (1 + 0.1 * torch.rand(value.shape))
-        for name, value in training.state().items()
-        if value.is_floating_point()
-    }
-    training.go_on_from(training.state() | after)
-    assert torch.equal(
-        training.averaged()["visual.trunk.conv_head.weight"], after["visual.trunk.conv_head.weight"]
-    )
-
-    kept = blended(training, before, Shares(1.0, 1.0), views=16)
-    for name, value in after.items():
-        torch.testing.assert_close(kept[name], value, msg=name)
-    half = blended(training, before, Shares(0.5, 0.5), views=16)
-    for name in ("conv_head.weight", "bn2.weight", "blocks.5.0.conv_pw.weight"):
-        middle = (before[name] + after[f"visual.trunk.{name}"]) / 2
-        torch.testing.assert_close(half[f"visual.trunk.{name}"], middle, msg=name)
-    norm = "visual.trunk.bn2.running_mean"
-    assert not torch.allclose(half[norm], kept[norm]), "measured again"
-    regression = 2 * half["visual.head.proj.weight"] - after["visual.head.proj.weight"]
-    sent = torch.nn.functional.normalize(found.directions @ regression.T, dim=-1)
-    right = (sent @ training.direction_targets().T).argmax(1) == torch.arange(50)
-    assert right.float().mean() > 0.9
 
 
 def test_ablations_change_what_they_say() -> None:

@@ -9,7 +9,7 @@ import argparse
 import copy
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.blend import FIRST, LAST, blended, last_minutes
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural
 from training.catalogue import Picture, whole_catalogue
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
 from training.export import CONFIG, export
-from training.image_start import start_from_photographs, trunk_weights
+from training.image_start import start_from_photographs
 from training.image_tower import Examples, ImageTraining, Settings
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
@@ -94,13 +93,11 @@ def train_images(
     settings: Settings,
     look: Callable[[Any, Any], Callable[[], str]] | None,
     start: Path | None = None,
-    begin: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
     """Train the image tower against the text tower of `text`, on from the checkpoint if there is one.
 
     Args:
         start: the unpacked package of weights that the image tower starts from; random ones without.
-        begin: the weights that learn, in place of those.
     """
     torch.manual_seed(settings.seed)
     model, tokenizer = new_model()
@@ -108,8 +105,6 @@ def train_images(
     if start:
         start_from_photographs(model.visual, start, settings.fixed_blocks, settings.fixed_filters)
     training = ImageTraining(model, tokenizer, found, settings)
-    if begin:
-        training.go_on_from(begin)
     log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
     if checkpoint.exists():
         training.resume(checkpoint)
@@ -148,7 +143,7 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
     return start
 
 
-def nano(work: Path, output: Path, text_seconds: float, image_seconds: float, last_seconds: float) -> None:
+def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) -> None:
     """Every step."""
     draw_masters(work)
     found = material(work)
@@ -159,23 +154,18 @@ def nano(work: Path, output: Path, text_seconds: float, image_seconds: float, la
         train_text(chosen, found.wordnet, teacher, text, Budget(text_seconds), described=4_000)
     shown = examples(found, work)
     look = development_look(found)
-    start, settings = work / "unpacked" / "lite0", Settings(Budget(image_seconds))
-    training, _ = train_images(shown, text, work / "image.pt", settings, look, start)
-    before = trunk_weights(training.visual, start)
-    first = blended(training, before, FIRST)
-    settings = last_minutes(settings, last_seconds)
-    finish, _ = train_images(shown, text, work / "last.pt", settings, look, start, first)
-    finish.go_on_from(blended(finish, before, LAST))
-    log(f"blended: {look(finish, new_model()[1])()}")
-    size = export(finish.averaged(), output)
+    training, weights = train_images(
+        shown, text, work / "image.pt", Settings(Budget(image_seconds)), look, work / "unpacked" / "lite0"
+    )
+    size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
     run = {
-        "views": (training.step + finish.step) * settings.batch_size,
-        "seconds": training.spent + finish.spent,
+        "views": training.step * training.settings.batch_size,
+        "seconds": training.spent,
         "pictures": len(shown.masters),
         "captions": len(training.bank.captions),
         "zipped": size,
-        "loss": sum(finish.losses[-100:]) / len(finish.losses[-100:]),
+        "loss": sum(training.losses[-100:]) / len(training.losses[-100:]),
     }
     (work / "training.json").write_text(json.dumps(run))
     evaluate_main([str(output), "--work", str(work), "-o", str(work / "results.json")])
@@ -188,13 +178,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WORK / "nano")
     parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
-    parser.add_argument("--last-minutes", type=float, default=7)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("training").setLevel(logging.INFO)
-    minutes = options.text_minutes, options.image_minutes, options.last_minutes
-    nano(options.work, options.output, *(60 * each for each in minutes))
+    nano(options.work, options.output, 60 * options.text_minutes, 60 * options.image_minutes)
 
 
 if __name__ == "__main__":

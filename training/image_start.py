@@ -31,8 +31,8 @@ def start_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def trunk_weights(visual: Any, folder: Path) -> dict[str, torch.Tensor]:
-    """The weights by the names of the tower's trunk, all but the classifier's.
+def start_from_photographs(visual: Any, folder: Path, fixed_blocks: int, fixed_filters: bool) -> None:
+    """Copy the weights into the tower's trunk, all but the classifier. What is fixed: see `Settings`.
 
     Raises:
         ValueError: the package's layers are not the trunk's.
@@ -40,12 +40,7 @@ def trunk_weights(visual: Any, folder: Path) -> dict[str, torch.Tensor]:
     state, weights = visual.trunk.state_dict(), list(start_weights(folder).values())[:-2]
     if [value.shape for value in state.values()] != [value.shape for value in weights]:
         raise ValueError("the weights of the package do not fit the image tower")
-    return dict(zip(state, weights, strict=True))
-
-
-def start_from_photographs(visual: Any, folder: Path, fixed_blocks: int, fixed_filters: bool) -> None:
-    """Copy the weights into the tower's trunk. What is fixed: see `Settings`; errors as `trunk_weights`."""
-    visual.trunk.load_state_dict(trunk_weights(visual, folder))
+    visual.trunk.load_state_dict(dict(zip(state, weights, strict=True)))
     first = [visual.trunk.conv_stem, visual.trunk.bn1, *visual.trunk.blocks[:fixed_blocks]]
     for module in first if fixed_blocks else []:
         module.requires_grad_(False)
@@ -83,29 +78,7 @@ def reference_features(masters: Masters, rows: Sequence[int], folder: Path) -> t
     return torch.cat(parts).clone()
 
 
-def centred_projection(
-    features: torch.Tensor,
-    targets: torch.Tensor,
-    directions: torch.Tensor,
-    direction_targets: torch.Tensor,
-    ridge: float = 0.05,
-) -> torch.Tensor:
-    """The map from features (N, F) and class directions (C, F) to their targets (N + C, D) -> (D, F).
-
-    Directions lie as far from 0 as features from their mean. What all features share says nothing, and is
-    sent to 0.
-    """
-    usual = features.mean(0)
-    spread = (features - usual).norm(dim=1).mean()
-    scale = spread / directions.norm(dim=1).mean() if len(directions) else 1.0
-    projection = linear_map(
-        torch.cat([features - usual, directions * scale]), torch.cat([targets, direction_targets]), ridge
-    )
-    along = F.normalize(usual, dim=0)
-    return projection - (projection @ along)[:, None] * along
-
-
-def linear_map(features: torch.Tensor, targets: torch.Tensor, ridge: float) -> torch.Tensor:
+def first_projection(features: torch.Tensor, targets: torch.Tensor, ridge: float = 0.05) -> torch.Tensor:
     """The linear map from features (N, F) to targets (N, D) by ridge regression -> (D, F).
 
     Args:

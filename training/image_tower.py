@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.captions import ENSEMBLE
-from training.image_start import centred_projection
+from training.image_start import first_projection
 from training.text_tower import Budget, Log, averaged
 from training.views import Chances, views
 
@@ -166,7 +166,7 @@ class ImageTraining:
             ],
             lr=settings.rate, fused=True,
         )  # fmt: skip
-        self.go_on_from(self.state())
+        self.average = {name: value.detach().clone() for name, value in self.state().items()}
         self.step, self.spent, self.losses = 0, 0.0, []  # type: ignore[var-annotated]
 
     @torch.no_grad()
@@ -176,16 +176,15 @@ class ImageTraining:
         known = examples.reference.any(1).nonzero()[:, 0] if len(examples.reference) else torch.zeros(0)
         self.usual = torch.zeros(())  # the mean of the reference features
         if len(known):
-            features, targets = examples.reference[known], bank.features[bank.first[known]]
-            self.usual = features.mean(0)
-            self.visual.head.proj.weight.copy_(
-                centred_projection(features, targets, examples.directions, self.direction_targets())
-            )
-
-    def direction_targets(self) -> torch.Tensor:
-        """(A, D): the text tower's vectors of what `Examples.directions` are called."""
-        first = self.bank.first[len(self.bank.first) - len(self.examples.directions) :]
-        return self.bank.features[first]
+            self.usual = examples.reference[known].mean(0)
+            spread = (examples.reference[known] - self.usual).norm(dim=1).mean()
+            scale = spread / examples.directions.norm(dim=1).mean()
+            features = torch.cat([examples.reference[known] - self.usual, examples.directions * scale])
+            of_directions = bank.first[len(bank.first) - len(examples.directions) :]
+            targets = bank.features[torch.cat([bank.first[known], of_directions])]
+            projection = first_projection(features, targets)
+            along = F.normalize(self.usual, dim=0)  # what all features share says nothing
+            self.visual.head.proj.weight.copy_(projection - (projection @ along)[:, None] * along)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that learn: the image tower's and the scale."""
@@ -198,11 +197,11 @@ class ImageTraining:
         """How much of the time is over, 0 to 1."""
         return self.settings.budget.passed(self.spent, self.step)
 
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The views, the masters they are of and the targets of a step, by the step's number alone."""
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The views, the masters they are of and the targets of the next step, by the step's number alone."""
         settings, examples = self.settings, self.examples
-        generator = np.random.default_rng((settings.seed, step))
-        torch.manual_seed(settings.seed * 1_000_003 + step)
+        generator = np.random.default_rng((settings.seed, self.step))
+        torch.manual_seed(settings.seed * 1_000_003 + self.step)
         n_photos = round(settings.batch_size * settings.photos) if len(examples.photos) else 0
         drawn = generator.choice(len(examples.masters), settings.batch_size - n_photos, p=examples.weights)
         photos = generator.integers(max(len(examples.photos), 1), size=n_photos)
@@ -222,7 +221,7 @@ class ImageTraining:
         rate = settings.rate * min(1, (self.step + 1) / 100) * cosine
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        pictures, drawn, target = self.batch(self.step)
+        pictures, drawn, target = self.batch()
         raw = self.visual.trunk(pictures)  # (B, F)
         features = F.normalize(self.visual.head(raw), dim=-1)  # (B, D)
         logits = self.scale.exp().clamp(max=60) * features @ self.bank.features.T
@@ -300,11 +299,6 @@ class ImageTraining:
         self.average = kept["average"]
         self.optimizer.load_state_dict(kept["optimizer"])
         self.step, self.spent, self.losses = kept["step"], kept["spent"], kept["losses"]
-
-    def go_on_from(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Start from these weights instead."""
-        self.restore(state)
-        self.average = {name: value.detach().clone() for name, value in self.state().items()}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:

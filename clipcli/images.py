@@ -73,6 +73,7 @@ _NOT_IMAGES = {
     b"7z\xbc\xaf\x27\x1c": "an archive is not an image; unpack it first",
     b"Rar!": "an archive is not an image; unpack it first",
 }
+_LARGEST_FOR_GPU = 2**20  # bytes
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -187,10 +188,11 @@ def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = D
 def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
     """The file if it is a whole JPEG, grey or of the usual colours, of a usual size and shape; else None.
 
-    What is left out is inks, colours stored as RGB, several pictures in one file, and all that `decode`
-    refuses by its first bytes.
+    What is left out is inks, colours stored as RGB, several pictures in one file, all that `decode`
+    refuses by its first bytes, and files above 1 MB: many of them would wait for the GPU in memory, and
+    reduced decoding on the CPU suits them better.
     """
-    if not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
+    if len(data) > _LARGEST_FOR_GPU or not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
         return None
     try:
         image = _open(data, options.max_pixels)

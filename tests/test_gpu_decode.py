@@ -152,6 +152,14 @@ def test_other_files_are_not_for_the_gpu(data: bytes) -> None:
     assert ordinary_jpeg(data) is None
 
 
+def test_neither_are_large_files() -> None:
+    data = encoded(soft(40, 40), "JPEG")
+    filled = data[:-2] + bytes(2**20 - len(data)) + data[-2:]
+    assert len(filled) == 2**20
+    assert ordinary_jpeg(filled)
+    assert ordinary_jpeg(filled[:-2] + b"\0" + filled[-2:]) is None
+
+
 def test_neither_are_files_above_the_limit_of_pixels() -> None:
     data = encoded(soft(40, 40), "JPEG")
     assert ordinary_jpeg(data, DecodeOptions(max_pixels=1600))

@@ -126,6 +126,20 @@ def colours_as_they_are() -> bytes:
     return encoded(soft(40, 40), "JPEG", keep_rgb=True)
 
 
+def colours_told_by_their_names() -> bytes:
+    data = colours_as_they_are()
+    start = data.index(b"\xff\xee")  # Adobe's marker, 14 bytes
+    return data[:start] + data[start + 16 :]
+
+
+def colours_told_by_adobes_marker() -> bytes:
+    data = bytearray(colours_as_they_are())
+    for start, step in ((data.index(b"\xff\xc0") + 10, 3), (data.index(b"\xff\xda") + 5, 2)):
+        assert data[start : start + 3 * step : step] == b"RGB"
+        data[start : start + 3 * step : step] = b"\1\2\3"
+    return bytes(data)
+
+
 def two_pictures() -> bytes:
     stream = io.BytesIO()
     soft(40, 40).save(stream, "MPO", save_all=True, append_images=[soft(40, 40, 1)])
@@ -144,9 +158,11 @@ def two_pictures() -> bytes:
         b"\xff\xd8\xff\xff\xd9",
         inks(),
         colours_as_they_are(),
+        colours_told_by_their_names(),
+        colours_told_by_adobes_marker(),
         two_pictures(),
     ],
-    ids=["empty", "text", "png", "cut", "tail", "strip", "hollow", "inks", "rgb", "mpo"],
+    ids=["empty", "text", "png", "cut", "tail", "strip", "hollow", "inks", "rgb", "names", "adobe", "mpo"],
 )
 def test_other_files_are_not_for_the_gpu(data: bytes) -> None:
     assert ordinary_jpeg(data) is None

@@ -19,6 +19,7 @@ from conftest import EXAMPLES, ROOT
 from clipcli.models import ASSETS
 from training.__main__ import new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten
+from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural
 from training.card import measures_table
 from training.catalogue import Picture
@@ -284,6 +285,8 @@ def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None
     rows = json.loads((ROOT / "training" / "results" / "version-2.json").read_text())
     card = (ASSETS / "nano" / "MODEL_CARD.md").read_text()
     assert measures_table({"version 2": rows}) in card
+    ablation = json.loads((ROOT / "training" / "results" / "version-2-ablation.json").read_text())
+    assert ablation_table(ablation["results"]) in card
     (examples,) = folder_measures(nano, EXAMPLES, "examples/")
     (measured,) = (row for row in rows if row["task"] == "examples/")
     assert examples.single == pytest.approx(measured["single"], abs=1.01 / examples.pictures)

@@ -50,7 +50,7 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
     "int8": torch.float32,
 }
 _TEXTS_AT_ONCE = 32
-_LENGTH_STEP = 8  # texts are grouped by length rounded up to this, see encode_texts
+_LENGTH_STEP = 4  # texts are grouped by length rounded up to this, see encode_texts
 _LARGE_TOWER = 8_000_000  # weights of an image tower for which few images keep a CPU busy: groups are filled
 _BATCHES = (32, 512)  # smallest and largest that are tried on a GPU
 
@@ -171,7 +171,7 @@ class OpenClipEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D) float32, unit norm. A text past the context length is cut, with a warning.
 
-        Texts are run at their real length, rounded up to a multiple of 8, so that a text's features
+        Texts are run at their real length, rounded up to a multiple of 4, so that a text's features
         depend on the text alone and not on what it is encoded with.
         """
         tokens = self._tokenize(texts)

@@ -305,7 +305,7 @@ class OpenClipEncoder:
         return pad_id(self.tokenizer)
 
     def _lengths(self, tokens: TokenArray) -> TokenArray:
-        """(M,) columns that each text needs: its own, in steps of 8, where cutting the padding is exact."""
+        """(M,) columns that each text needs: its own, in steps of 4, where cutting the padding is exact."""
         full = tokens.shape[1]
         if self._causal_tower is None:
             return np.full(len(tokens), full)

@@ -18,7 +18,7 @@ from conftest import EXAMPLES, ROOT
 
 from clipcli.models import ASSETS
 from training.__main__ import new_model
-from training.ablate import evenly_drawn, first_names_only, forgotten
+from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural
 from training.card import measures_table
@@ -279,6 +279,12 @@ def test_ablations_change_what_they_say() -> None:
     assert first_names_only(found).targets == [{"cat": 1.0}] * 3
     assert evenly_drawn(found).weights.tolist() == pytest.approx([1 / 3] * 3)
     assert (len(forgotten(found).reference), len(forgotten(found).directions)) == (0, 0)
+
+
+def test_a_model_of_another_size_says_so(tmp_path: Path) -> None:
+    config = json.loads(sized(64, tmp_path / "sized.json").read_text())
+    sizes = config["model_cfg"]["vision_cfg"]["image_size"], config["preprocess_cfg"]["size"]
+    assert sizes == (64, 64)
 
 
 def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None:

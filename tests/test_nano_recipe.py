@@ -23,7 +23,7 @@ from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural
 from training.card import measures_table
 from training.catalogue import Picture
-from training.evaluate import folder_measures, right_among, wilson
+from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among, wilson
 from training.export import rounded
 from training.image_start import (
     class_directions,
@@ -35,8 +35,9 @@ from training.image_tower import Examples, ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
-from training.text_tower import Budget
+from training.text_tower import Budget, explained, hashed
 from training.views import MEAN, STD, Chances, views
+from training.words import WordNet
 
 
 @pytest.fixture
@@ -124,6 +125,47 @@ def test_captions_are_shares_of_one_and_name_the_colour(tmp_path: Path) -> None:
     assert max(shares, key=shares.__getitem__) == "square"
 
 
+@pytest.fixture
+def two_senses(tmp_path: Path) -> WordNet:
+    """A WordNet in which a hot dog is a person first and food second, and love cannot be drawn."""
+    senses = (
+        "00000001 18 n 01 hot_dog 0 000 | one who performs stunts",
+        '00000002 13 n 01 hot_dog 0 000 | a frankfurter on a bun; "he ate a hot dog"',
+        "00000003 12 n 01 love 0 000 | a strong positive emotion",
+        "00000004 18 n 01 doctor 0 000 | a medical practitioner",
+    )
+    (tmp_path / "data.noun").write_text("\n".join(senses) + "\n")
+    (tmp_path / "index.noun").write_text(
+        "hot_dog n 2 1 @ 2 0 00000001 00000002\nlove n 1 1 @ 1 0 00000003\ndoctor n 1 0 1 0 00000004\n"
+    )
+    return WordNet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "definition"),
+    [
+        ("hot dog", "a frankfurter on a bun"),  # a thing, though not its first sense; without the example
+        ("hot dogs", "a frankfurter on a bun"),
+        ("love", "a strong positive emotion"),
+        ("old doctor", "a medical practitioner"),
+        ("xyzzy", ""),
+        ("", ""),
+    ],
+)
+def test_a_name_is_defined_by_its_first_sense_that_is_a_thing(
+    name: str, definition: str, two_senses: WordNet
+) -> None:
+    assert two_senses.definition(name) == definition
+
+
+def test_the_teacher_is_told_what_a_name_means(two_senses: WordNet) -> None:
+    teacher = hashed()
+    taught = explained(teacher, two_senses.definition)(["love", "xyzzy"])
+    told = teacher(["love: a strong positive emotion", "xyzzy"])
+    assert torch.allclose(taught, torch.nn.functional.normalize(teacher(["love", "xyzzy"]) + told, dim=-1))
+    assert torch.allclose(taught[1], teacher(["xyzzy"])[0])
+
+
 def test_two_colours_are_no_dominant_one() -> None:
     master = np.full((96, 96, 4), 255, np.uint8)
     master[:48, :, :3] = (215, 40, 45)
@@ -152,6 +194,16 @@ def test_plurals(one: str, many: str) -> None:
 def test_right_among_fewer_classes_is_the_share_of_draws() -> None:
     # Two of the 4 others are drawn: 3 of the 6 pairs leave out the one that scores higher.
     assert right_among(np.array([0, 1, 4]), 5, 3).tolist() == pytest.approx([1, 0.5, 0])
+
+
+@pytest.mark.parametrize(("labels", "share"), [([0, 1], 1.0), ([1, 0], 0.0)])
+def test_pictures_of_other_styles_take_the_place_of_names(nano: Any, labels: list[int], share: float) -> None:
+    square, stripes = np.full((2, 80, 80, 3), 255, np.uint8)
+    square[20:60, 20:60] = 0
+    stripes[::8] = (200, 0, 0)
+    task = Task("x", [square, stripes], ["a", "b"], [0, 1], others=([square, stripes], labels))
+    row = measures(nano, task)[-1]
+    assert (row.measure, row.single, row.ensemble, row.chance) == (BY_PICTURES, share, share, 0.5)
 
 
 def test_wilsons_interval() -> None:

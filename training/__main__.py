@@ -28,7 +28,16 @@ from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
 from training.splits import DEVELOPMENT_STYLE
-from training.text_tower import Budget, Teacher, TextSpace, averaged, distil, minilm, start_from_words
+from training.text_tower import (
+    Budget,
+    Teacher,
+    TextSpace,
+    averaged,
+    distil,
+    explained,
+    minilm,
+    start_from_words,
+)
 from training.views import MEAN, STD
 from training.words import WordNet
 
@@ -73,6 +82,7 @@ def train_text(
     texts = phrases(
         bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
     )
+    teacher = explained(teacher, wordnet.definition)
     vectors = teacher(texts)
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]

@@ -41,7 +41,7 @@ def photo_classes() -> list[str]:
     return list(IMAGENET_CLASSNAMES)
 
 
-_SHARES = {"first": 0.6, "names": 0.15, "tags": 0.12, "synonyms": 0.06, "kinds": 0.04, "colour": 0.06}
+_SHARES = {"first": 0.8, "names": 0.08, "tags": 0.06, "synonyms": 0.03, "kinds": 0.02, "colour": 0.03}
 _MOST_TAGS = 8
 _LONGEST = 40
 _DESCRIBING = (

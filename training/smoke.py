@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from clipcli import load_model
-from training.__main__ import log, train_images, train_text
+from training.__main__ import finish_text, log, train_images, train_text
 from training.captions import captions, dominant_colour
 from training.catalogue import Picture
 from training.evaluate import Measure, Task, measures, on_white
@@ -39,6 +39,8 @@ _NOUNS = """\
 00000002 06 n 01 circle 0 001 @ 00000004 n 0000 | a shape
 00000003 06 n 01 triangle 0 001 @ 00000004 n 0000 | a shape
 00000004 06 n 02 figure 0 pattern 0 000 | a shape
+00000005 06 n 01 star 0 001 @ 00000004 n 0000 | a shape that no picture shows
+00000006 06 n 01 heart 0 001 @ 00000004 n 0000 | a shape that no picture shows
 """
 
 
@@ -99,6 +101,8 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     )
     settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)
     training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
+    finish_text(pictures, wordnet, hashed(), work / "text.pt", work / "finished.pt", Budget(steps=text_steps))
+    weights.update(torch.load(work / "finished.pt", weights_only=True))
     folder = work / "nano"
     log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")
     classnames = sorted({p.names[0] for p in pictures})

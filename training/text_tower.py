@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from training.captions import PLURAL_TEMPLATES, TEMPLATES, plural
+from training.image_start import first_projection
 
 Teacher = Callable[[Sequence[str]], torch.Tensor]  # texts -> (N, D) unit norm
 Log = Callable[[str], None]
@@ -182,19 +183,22 @@ class Distilled(NamedTuple):
     among: int
 
 
+class Lesson(NamedTuple):
+    """What is distilled: the vectors (N, D) that N texts are to have; the first `n_bank` are drawn most."""
+
+    texts: Sequence[str]
+    targets: torch.Tensor
+    n_bank: int
+
+
 def distil(
-    model: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    targets: torch.Tensor,
-    n_bank: int,
-    budget: Budget,
-    log: Log,
+    model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log, rate: float = 2e-3
 ) -> Distilled:
-    """Train the text tower to give `targets` (N, D) for `texts`; the first `n_bank` texts are drawn most.
+    """Train the text tower to give each text its vector.
 
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
+    texts, targets, n_bank = lesson
     generator = np.random.default_rng(0)
     n_held = min(500, -(-(len(texts) - n_bank) // 10))
     held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
@@ -210,11 +214,11 @@ def distil(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {"params": [model.token_embedding.weight], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=2e-3, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     began, step = time.monotonic(), 0
     while (passed := budget.passed(time.monotonic() - began, step)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
+            group["lr"] = rate * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
         rows = np.concatenate([generator.integers(n_bank, size=96), generator.choice(kept, 160)])
         features = F.normalize(
             text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1
@@ -237,6 +241,19 @@ def distil(
     return Distilled(
         step, (features * targets[held]).sum(-1).mean().item(), found.float().mean().item(), n_held
     )
+
+
+def carried_over(known: torch.Tensor, features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Where texts belong in the tower's space, by where it has others: teacher's (N, T) -> (N, D) unit norm.
+
+    Args:
+        known: (K, T) the teacher's vectors of texts that the tower has learned.
+        features: (K, D) the tower's own.
+        vectors: the teacher's of the texts to place.
+    """
+    mean, middle = known.mean(0), features.mean(0)
+    projection = first_projection(known - mean, features - middle)
+    return F.normalize((vectors - mean) @ projection.T + middle, dim=-1)
 
 
 def in_template(text: str, generator: np.random.Generator) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural
+from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import Picture, whole_catalogue
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
@@ -68,15 +68,10 @@ def draw_masters(work: Path) -> None:
         log(f"masters: {len(pictures)} pictures")
 
 
-def text_phrases(
-    pictures: Sequence[Picture], wordnet: WordNet, tokenizer: Any, described: int
-) -> tuple[list[str], int]:
-    """The captions of the pictures and, behind them, other phrases; and how many are captions."""
+def text_bank(pictures: Sequence[Picture], wordnet: WordNet) -> list[str]:
+    """The captions of the pictures, and the names of clothes and of photo classes."""
     names = [*(name for names in FASHION for name in names), *photo_classes()]
-    bank = list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
-    generator = np.random.default_rng(0)
-    texts = phrases(bank, wordnet, lambda text: len(tokenizer.encode(text)), described, generator)
-    return texts, len(bank)
+    return list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
 
 
 def train_text(
@@ -90,17 +85,20 @@ def train_text(
     """Distil the text tower on the captions of the pictures and other phrases; write its weights."""
     torch.manual_seed(0)
     model, tokenizer = new_model()
-    texts, n_bank = text_phrases(pictures, wordnet, tokenizer, described)
+    bank = text_bank(pictures, wordnet)
+    texts = phrases(
+        bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
+    )
     teacher = explained(teacher, wordnet.definition)
     vectors = teacher(texts)
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
     start_from_words(model, tokenizer, worded, teacher, space)
-    distilled = distil(model, tokenizer, Lesson(texts, space.project(vectors), n_bank), budget, log)
+    distilled = distil(model, tokenizer, Lesson(texts, space.project(vectors), len(bank)), budget, log)
     log(f"text tower: {distilled}")
     torch.save(_text_weights(model), path)
     path.with_suffix(".json").write_text(
-        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": n_bank})
+        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": len(bank)})
     )
 
 
@@ -119,19 +117,18 @@ def finish_text(
     torch.manual_seed(0)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(start, weights_only=True), strict=False)
-    texts, n_bank = text_phrases(pictures, wordnet, tokenizer, described=0)
-    bank = texts[:n_bank]
-    things = [noun for noun in texts[n_bank:] if wordnet.concrete(noun)]
+    bank = text_bank(pictures, wordnet)
+    others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
     with torch.no_grad():
         kept = averaged(model, tokenizer, bank, ENSEMBLE)
     teacher = explained(teacher, wordnet.definition)
-    wanted = carried_over(teacher(bank[::4]), kept[::4], teacher(things))
-    lesson = Lesson([*bank, *things], torch.cat([kept, wanted]), n_bank)
-    distilled = distil(model, tokenizer, lesson, budget, log, rate=1e-3)
+    wanted = carried_over(teacher(bank[::4]), kept[::4], teacher(others))
+    lesson = Lesson([*bank, *others], torch.cat([kept, wanted]), len(bank))
+    distilled = distil(model, tokenizer, lesson, budget, log)
     log(f"text tower, finished: {distilled}")
     torch.save(_text_weights(model), path)
     path.with_suffix(".json").write_text(
-        json.dumps(distilled._asdict() | {"texts": n_bank + len(things), "bank": n_bank})
+        json.dumps(distilled._asdict() | {"texts": len(bank) + len(others), "bank": len(bank)})
     )
 
 

@@ -127,6 +127,15 @@ def phrases(
     return list(dict.fromkeys([*bank, *common, *sorted(pairs)]))
 
 
+def things(wordnet: WordNet, length: Callable[[str], int]) -> list[str]:
+    """The nouns of up to two words and three tokens that are things, in any sense."""
+    return [
+        noun
+        for noun in wordnet.first
+        if plain(noun) and len(noun.split()) <= 2 and length(noun) <= 3 and wordnet.thing(noun)
+    ]
+
+
 def _common(noun: str, wordnet: WordNet, length: Callable[[str], int]) -> bool:
     """Whether a noun is one token, or two and a thing that can be drawn."""
     tokens = length(noun)

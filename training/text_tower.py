@@ -191,9 +191,7 @@ class Lesson(NamedTuple):
     n_bank: int
 
 
-def distil(
-    model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log, rate: float = 2e-3
-) -> Distilled:
+def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log) -> Distilled:
     """Train the text tower to give each text its vector.
 
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
@@ -214,11 +212,11 @@ def distil(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {"params": [model.token_embedding.weight], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=2e-3, fused=True)
     began, step = time.monotonic(), 0
     while (passed := budget.passed(time.monotonic() - began, step)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
+            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
         rows = np.concatenate([generator.integers(n_bank, size=96), generator.choice(kept, 160)])
         features = F.normalize(
             text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1

@@ -64,16 +64,21 @@ class WordNet:
         senses = (self.sense(name), self.sense(name.rsplit(maxsplit=1)[-1]) if name.strip() else None)
         return any(sense is not None and sense.lexfile in CONCRETE for sense in senses)
 
-    def definition(self, name: str) -> str:
-        """What a name, or else its last word, means in its first sense that is a thing; "" if it is no noun.
+    def thing(self, name: str) -> Synset | None:
+        """The first sense of a name, or else of its last word, that is a thing and no person."""
+        return next((s for s in self._senses(name) if s.lexfile in CONCRETE and s.lexfile != _PERSON), None)
 
-        Nouns of which no sense is one, such as those of persons, are told by their first sense.
-        """
+    def definition(self, name: str) -> str:
+        """What a name means as a thing, or else in its first sense; "" if it is no noun."""
+        first = next(iter(self._senses(name)), None)
+        sense = self.thing(name) or first
+        return sense.gloss if sense else ""
+
+    def _senses(self, name: str) -> list[Synset]:
+        """All senses of a noun, a plural, or else of its last word, most common first."""
         words = [self.singular(word) for word in (name, *name.split()[-1:])]
         offsets = next((self.senses[word] for word in words if word in self.senses), ())
-        senses = [self.synsets[offset] for offset in offsets]
-        things = (sense for sense in senses if sense.lexfile in CONCRETE and sense.lexfile != _PERSON)
-        return next((sense.gloss for sense in (*things, *senses[:1])), "")
+        return [self.synsets[offset] for offset in offsets]
 
     @cache  # noqa: B019  (one WordNet lives as long as the run)
     def synonyms(self, name: str) -> tuple[str, ...]:

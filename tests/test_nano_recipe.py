@@ -20,7 +20,7 @@ from clipcli.models import ASSETS
 from training.__main__ import new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
-from training.captions import captions, dominant_colour, photo_classes, phrases, plural
+from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
 from training.catalogue import Picture
 from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among, wilson
@@ -156,6 +156,11 @@ def test_a_name_is_defined_by_its_first_sense_that_is_a_thing(
     name: str, definition: str, two_senses: WordNet
 ) -> None:
     assert two_senses.definition(name) == definition
+
+
+def test_the_text_tower_is_finished_on_things_in_any_sense_of_few_tokens(two_senses: WordNet) -> None:
+    assert things(two_senses, lambda _: 3) == ["hot dog"]
+    assert things(two_senses, lambda _: 4) == []
 
 
 def test_the_teacher_is_told_what_a_name_means(two_senses: WordNet) -> None:

@@ -194,7 +194,7 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
     return start
 
 
-def nano(work: Path, output: Path, text: Budget, images: Budget, things: Budget) -> None:
+def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget) -> None:
     """Every step."""
     draw_masters(work)
     found = material(work)
@@ -209,7 +209,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, things: Budget)
         shown, captions_learned, work / "image.pt", Settings(images), look, work / "unpacked" / "lite0"
     )
     if not finished.exists():
-        finish_text(chosen, found.wordnet, teacher, captions_learned, finished, things)
+        finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish)
     weights.update(torch.load(finished, weights_only=True))
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")

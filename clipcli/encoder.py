@@ -49,9 +49,8 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
     "fp16": torch.float16,
     "int8": torch.float32,
 }
-_TEXTS_AT_ONCE = 32
 _LENGTH_STEP = 4  # texts are grouped by length rounded up to this, see encode_texts
-_LARGE_TOWER = 8_000_000  # weights of an image tower for which few images keep a CPU busy: groups are filled
+_LARGE_TOWER = 8_000_000  # weights of a tower for which few rows keep a CPU busy: groups are filled
 _BATCHES = (32, 512)  # smallest and largest that are tried on a GPU
 
 
@@ -180,7 +179,7 @@ class OpenClipEncoder:
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)
             features[rows] = self.lane.encode_in_groups(
-                tokens[rows, :length], self._encode_tokens, _TEXTS_AT_ONCE, self.embed_dim
+                tokens[rows, :length], self._encode_tokens, self._texts_at_once, self.embed_dim
             )
         return features
 
@@ -315,6 +314,15 @@ class OpenClipEncoder:
     @cached_property
     def _causal_tower(self) -> Any:
         return causal_tower(self.model)
+
+    @cached_property
+    def _texts_at_once(self) -> int:
+        """In a group: on a CPU as few as keep it busy, because groups are filled up."""
+        if self.device.type != "cpu":
+            return 256
+        tower = getattr(self.model, "text", self.model)
+        weights = sum(weight.numel() for weight in getattr(tower, "transformer", tower).parameters())
+        return 32 if weights > _LARGE_TOWER else 64
 
     def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
         batch = self.lane.put(tokens)

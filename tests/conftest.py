@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,11 +21,12 @@ from hypothesis import settings
 from PIL import Image
 
 _HOME = tempfile.mkdtemp(prefix="clipcli-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)  # with int8 towers, 1.7 GB
 os.environ |= {
     "HOME": _HOME,
     "HF_HOME": f"{_HOME}/huggingface",
     "HF_ENDPOINT": "http://127.0.0.1:9",  # no test reaches a real hub
-    "CUDA_VISIBLE_DEVICES": "",
+    "CUDA_VISIBLE_DEVICES": os.environ.get("TEST_CUDA_DEVICES", ""),  # none: what runs on a CPU is tested
     "COLUMNS": "120",
 }
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -1,6 +1,7 @@
 """JPEGs decoded many at a time with TorchCodec: pixels as Pillow's, and Pillow's answer where it fails.
 
-TorchCodec does on a CPU what it does on a GPU, by another decoder; the tests that name `cuda` need a GPU.
+TorchCodec does on a CPU what it does on a GPU, by another decoder; the tests that name `cuda` need a GPU, and
+run with `TEST_CUDA_DEVICES=0 pytest tests/test_gpu_decode.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ pytest.importorskip("torchcodec.decoders", reason="TorchCodec is not installed")
 EXACT, ON_GPU = DecodeOptions(exact=True), DecodeOptions(on_gpu=True)
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")),
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="TEST_CUDA_DEVICES names no GPU"),
+    ),
 ]
 RECIPES = [
     Preprocess((64, 64)),

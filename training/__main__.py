@@ -94,12 +94,7 @@ def train_text(
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
     start_from_words(model, tokenizer, worded, teacher, space)
-    distilled = distil(model, tokenizer, Lesson(texts, space.project(vectors), len(bank)), budget, log)
-    log(f"text tower: {distilled}")
-    torch.save(_text_weights(model), path)
-    path.with_suffix(".json").write_text(
-        json.dumps(distilled._asdict() | {"texts": len(texts), "bank": len(bank)})
-    )
+    _distil_and_keep(model, tokenizer, Lesson(texts, space.project(vectors), len(bank)), budget, path)
 
 
 def finish_text(
@@ -124,17 +119,17 @@ def finish_text(
     teacher = explained(teacher, wordnet.definition)
     wanted = carried_over(teacher(bank[::4]), kept[::4], teacher(others))
     lesson = Lesson([*bank, *others], torch.cat([kept, wanted]), len(bank))
+    _distil_and_keep(model, tokenizer, lesson, budget, path)
+
+
+def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:
+    """Train the text tower; write its weights, and beside them how it went."""
     distilled = distil(model, tokenizer, lesson, budget, log)
-    log(f"text tower, finished: {distilled}")
-    torch.save(_text_weights(model), path)
-    path.with_suffix(".json").write_text(
-        json.dumps(distilled._asdict() | {"texts": len(bank) + len(others), "bank": len(bank)})
-    )
-
-
-def _text_weights(model: Any) -> dict[str, torch.Tensor]:
+    log(f"{path.name}: {distilled}")
     state = model.state_dict().items()
-    return {name: value for name, value in state if not name.startswith("visual") and name != "logit_scale"}
+    torch.save({n: value for n, value in state if not n.startswith("visual") and n != "logit_scale"}, path)
+    told = distilled._asdict() | {"texts": len(lesson.texts), "bank": lesson.n_bank}
+    path.with_suffix(".json").write_text(json.dumps(told))
 
 
 def train_images(

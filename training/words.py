@@ -43,7 +43,7 @@ class WordNet:
 
     def __init__(self, folder: Path) -> None:
         self.synsets = dict(map(_synset, _rows(folder / "data.noun")))
-        self.senses = dict(map(_senses, _rows(folder / "index.noun")))
+        self.senses = dict(map(_offsets, _rows(folder / "index.noun")))
         self.first = {word: offsets[0] for word, offsets in self.senses.items()}
 
     def singular(self, word: str) -> str:
@@ -124,6 +124,6 @@ def _synset(line: str) -> tuple[str, Synset]:
     return fields[0], Synset(words, int(fields[1]), above, definition)
 
 
-def _senses(line: str) -> tuple[str, tuple[str, ...]]:
+def _offsets(line: str) -> tuple[str, tuple[str, ...]]:
     fields = line.split()
     return fields[0].replace("_", " "), tuple(fields[4 + int(fields[3]) + 2 :])

@@ -338,27 +338,6 @@ def test_the_projection_starts_where_photo_classes_find_their_names(photo_weight
     assert training.learn() > 0  # a step with both losses
 
 
-def test_captions_are_wrong_answers_as_often_as_right_ones() -> None:
-    model, tokenizer = new_model()
-    more = {"directions": torch.ones(1, 4), "direction_names": ["tench"]}
-    found = blank_pictures(3, {"cat": 0.75, "pet": 0.25}, **more)
-    found = replace(
-        found,
-        targets=[*found.targets[:2], {"boat": 1.0}],
-        weights=np.array([0.4, 0.4, 0.2]),
-        photos=torch.zeros(2, 4, 72, 72, dtype=torch.uint8),
-        photo_targets=[{"shirt": 1.0}, {"bag": 1.0}],
-    )
-    settings = Settings(Budget(steps=1), soft=0.0, photos=0.5, directions=(0.25, 1))
-    training = ImageTraining(model, tokenizer, found, settings)
-    priors = dict(zip(training.bank.captions, training.log_prior.exp().tolist(), strict=True))
-    shown = {"cat": 0.3, "pet": 0.1, "boat": 0.1, "shirt": 0.25, "bag": 0.25, "tench": 0.25}
-    total = sum(shown.values()) + 0.1  # a tenth is spread over all six
-    assert priors == pytest.approx({word: (share + 0.1 / 6) / total for word, share in shown.items()})
-    plain = ImageTraining(model, tokenizer, found, replace(settings, adjust_logits=False))
-    assert not plain.log_prior.any()
-
-
 def test_ablations_change_what_they_say() -> None:
     rows = torch.ones(3, 4)
     more = {"reference": rows, "directions": rows, "direction_names": ["a"] * 3}

@@ -76,7 +76,6 @@ CHOICES = (
     Choice("neither resemblance nor class directions", examples=forgotten),
     Choice("no augmentation but moves and backgrounds", settings=lambda s: replace(s, chances=_NO_CHANGES)),
     Choice("captions: first names only", examples=first_names_only),
-    Choice("logits not adjusted", settings=lambda s: replace(s, adjust_logits=False)),
     Choice("pictures drawn evenly", examples=evenly_drawn),
 )
 

@@ -1,11 +1,10 @@
 """The image tower: learns to hit the text tower's vectors of what each picture shows.
 
-Every view is compared with a bank of all captions (a softmax over some 20,000, adjusted by how often each is
-right); its names, keywords and kinds are positives together, and a part of the target goes to the captions
-nearest in meaning. A caption's vector is the average over the templates that `clipcli classify` uses by
-default. The text tower stays as it was distilled, so that the names of things that no picture showed keep
-their place beside the others. The schedule is by the clock: a run that was stopped goes on from its last
-checkpoint.
+Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
+are positives together, and a part of the target goes to the captions nearest in meaning. A caption's vector
+is the average over the templates that `clipcli classify` uses by default. The text tower stays as it was
+distilled, so that the names of things that no picture showed keep their place beside the others. The schedule
+is by the clock: a run that was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ from training.image_start import first_projection
 from training.text_tower import Budget, Log, averaged
 from training.views import Chances, views
 
-_LEAST = 0.1  # of a caption's mean prior is given to every one
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -40,7 +37,6 @@ class Settings:
         size: of the views, as the model's.
         rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
         soft: the share of the target that goes to the neighbours of the picture's first caption.
-        adjust_logits: whether a caption counts as a wrong answer as often as it is a right one (`Bank.prior`).
         ema: the weights that are kept are an average over about 1 / (1 - ema) steps.
         chances: of the augmentations.
         photos: the share of each batch that is Fashion-MNIST.
@@ -57,7 +53,6 @@ class Settings:
     weight_decay: float = 0.05
     batch_size: int = 64
     soft: float = 0.15
-    adjust_logits: bool = True
     ema: float = 0.999
     chances: Chances = field(default_factory=Chances)
     photos: float = 1 / 8
@@ -121,22 +116,6 @@ class Bank:
         first = self.first[list(rows)]
         return target.scatter_add_(1, self.near[first], soft * self.nearness[first])
 
-    def prior(self, weights: np.ndarray[Any, np.dtype[np.float64]], soft: float) -> torch.Tensor:
-        """How much of all targets each caption has -> (C,), which add up to 1; none is 0.
-
-        Most captions are a keyword or a kind of few pictures, and a plain softmax teaches that nearly every
-        picture is none of them. With the logarithm of the prior added to the logits (logit adjustment: Menon
-        et al. 2021, arXiv:2007.07314) they are wrong as often as they are right, like those that CLIP finds
-        in its batches; so words that are rare, and what is near to them, are not pushed out of reach.
-
-        Args:
-            weights: how often the picture of each target is drawn.
-        """
-        total = torch.full((len(self.captions),), _LEAST / len(self.captions))
-        for rows in np.array_split(np.arange(len(weights)), -(-len(weights) // 512)):
-            total += torch.from_numpy(weights[rows]).float() @ self.target(rows.tolist(), soft)
-        return total / total.sum()
-
 
 def styles_factor(styles: int) -> float:
     """How much more often a concept is drawn that several styles show: they tell what a thing is in all."""
@@ -180,7 +159,6 @@ class ImageTraining:
         learned = [p for p in self.visual.parameters() if p.requires_grad]
         matrices, vectors = [p for p in learned if p.ndim >= 2], [p for p in learned if p.ndim < 2]
         self._first_projection()
-        self.log_prior = self._log_prior()
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": settings.weight_decay},
@@ -207,20 +185,6 @@ class ImageTraining:
             projection = first_projection(features, targets)
             along = F.normalize(self.usual, dim=0)  # what all features share says nothing
             self.visual.head.proj.weight.copy_(projection - (projection @ along)[:, None] * along)
-
-    def _log_prior(self) -> torch.Tensor:
-        """What is added to the logits, (C,), or nothing."""
-        examples, settings = self.examples, self.settings
-        if not settings.adjust_logits:
-            return torch.zeros(())
-        n_photos, n_classes = len(examples.photos), len(examples.directions)
-        photos = settings.photos * bool(n_photos)
-        weights = [
-            (1 - photos) * examples.weights,
-            np.full(n_photos, photos / max(n_photos, 1)),
-            np.full(n_classes, settings.directions[0] / max(n_classes, 1)),
-        ]
-        return self.bank.prior(np.concatenate(weights), settings.soft).log()
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that learn: the image tower's and the scale."""
@@ -260,7 +224,7 @@ class ImageTraining:
         pictures, drawn, target = self.batch()
         raw = self.visual.trunk(pictures)  # (B, F)
         features = F.normalize(self.visual.head(raw), dim=-1)  # (B, D)
-        logits = self.scale.exp().clamp(max=60) * features @ self.bank.features.T + self.log_prior
+        logits = self.scale.exp().clamp(max=60) * features @ self.bank.features.T
         loss = -(target * F.log_softmax(logits, 1)).sum(1).mean()
         total = loss + self._kept(raw[: len(drawn)], drawn)
         self.optimizer.zero_grad(set_to_none=True)
@@ -282,7 +246,7 @@ class ImageTraining:
             chosen = torch.randint(len(examples.directions), (count,))
             rows = (len(self.bank.first) - len(examples.directions) + chosen).tolist()
             sent = F.normalize(self.visual.head(examples.directions[chosen]), dim=-1)
-            logits = self.scale.exp().clamp(max=60) * sent @ self.bank.features.T + self.log_prior
+            logits = self.scale.exp().clamp(max=60) * sent @ self.bank.features.T
             named = self.bank.target(rows, settings.soft)
             loss = loss - weight * (named * F.log_softmax(logits, 1)).sum(1).mean()
         return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import tarfile
@@ -23,6 +24,7 @@ from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
 from training.catalogue import Picture
+from training.discriminant import Concepts
 from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among, wilson
 from training.export import rounded
 from training.image_start import (
@@ -336,6 +338,65 @@ def test_the_projection_starts_where_photo_classes_find_their_names(photo_weight
     ]
     assert sum(right) > 45
     assert training.learn() > 0  # a step with both losses
+
+
+def test_concepts_are_the_means_of_their_pictures() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0], [2.0, 0.0]])
+    found = Concepts.of(features, ["cat", "cat", "boat", "cat"], torch.tensor([1.0, 2.0, 5.0, 1.0]))
+    assert found.names == ["cat", "boat"]
+    assert found.means.tolist() == [[0.75, 0.5], [4.0, 4.0]]
+    assert found.draws.tolist() == [4.0, 5.0]
+    beside = features[[0, 1, 3]] - torch.tensor([0.75, 0.5])  # a boat lies on its mean and does not count
+    expected = beside.T @ torch.diag(torch.tensor([0.25, 0.5, 0.25])) @ beside
+    torch.testing.assert_close(found.within, expected)
+
+
+def test_pictures_of_a_name_without_any_are_found_by_its_discriminant() -> None:
+    torch.manual_seed(0)
+    words = torch.nn.functional.normalize(torch.randn(420, 4), dim=1)
+    places = torch.tanh(3 * words @ torch.randn(4, 12))  # no linear map of the words
+    nuisance = torch.randn(12) * 2  # along which pictures of any name differ most
+
+    def pictures_of(rows: torch.Tensor) -> torch.Tensor:
+        return places[rows] + 0.3 * torch.randn(len(rows), 12) + torch.randn(len(rows), 1) * nuisance
+
+    seen, unseen = torch.arange(400), torch.arange(400, 420)
+    shown = seen.repeat(5)
+    concepts = Concepts.of(pictures_of(shown), [str(row) for row in shown.tolist()], torch.ones(len(shown)))
+    found = concepts.discriminants(words[seen], words)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(420))
+
+    def right(classes: torch.Tensor, vectors: torch.Tensor) -> float:
+        asked = classes.repeat(10)
+        nearest = ((pictures_of(asked) - concepts.means.mean(0)) @ vectors.T).argmax(1)
+        return (classes[nearest] == asked).float().mean().item()
+
+    by_places = torch.nn.functional.normalize(places - places.mean(0), dim=1)
+    assert right(unseen, found[unseen]) > 0.4
+    assert right(unseen, found[unseen]) > 1.5 * right(unseen, by_places[unseen])  # the nuisance is left out
+    assert right(unseen, found[unseen.flip(0)]) < 0.2
+
+
+def test_the_image_tower_tells_what_it_makes_of_each_concept() -> None:
+    model, tokenizer = new_model()
+    found = blank_pictures(3, {"cat": 0.7, "pet": 0.3})
+    found = replace(
+        found,
+        masters=torch.randint(0, 256, found.masters.shape, dtype=torch.uint8),
+        photos=torch.zeros(18, 4, 72, 72, dtype=torch.uint8),
+        photo_targets=[{"shirt": 0.7, "top": 0.3}] * 18,
+    )
+    training = ImageTraining(model, tokenizer, found, Settings(Budget(steps=1), batch_size=8, photos=0.25))
+    concepts = training.concepts()
+    assert concepts.names == ["cat", "shirt"]
+    assert concepts.draws.tolist() == pytest.approx([0.75, 0.25])
+    white = found.masters[:, :3].float() + 255 - found.masters[:, 3:]
+    seen = torch.nn.functional.interpolate(white / 255, (80, 80), mode="bicubic", antialias=True).clamp(0, 1)
+    with torch.inference_mode():
+        features = copy.deepcopy(training.visual).eval()((seen - MEAN) / STD)
+    expected = torch.nn.functional.normalize(features, dim=1).mean(0)
+    torch.testing.assert_close(concepts.means[0], expected, atol=1e-4, rtol=1e-3)
+    assert training.visual.training
 
 
 def test_ablations_change_what_they_say() -> None:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import Picture, whole_catalogue
+from training.discriminant import Concepts
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
 from training.export import CONFIG, export
@@ -45,6 +46,8 @@ from training.words import WordNet
 
 WORK = Path(__file__).with_name("build")
 log = logging.getLogger("training").info
+# How often a caption is drawn when the text tower is finished; the name of a concept of average draws has 1.
+_LEAST_DRAWN = 0.3
 
 
 def new_model(config: Path = CONFIG) -> tuple[Any, Any]:
@@ -94,7 +97,8 @@ def train_text(
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
     start_from_words(model, tokenizer, worded, teacher, space)
-    _distil_and_keep(model, tokenizer, Lesson(texts, space.project(vectors), len(bank)), budget, path)
+    lesson = Lesson(texts, space.project(vectors), draws=np.ones(len(bank)))
+    _distil_and_keep(model, tokenizer, lesson, budget, path)
 
 
 def finish_text(
@@ -104,22 +108,29 @@ def finish_text(
     start: Path,
     path: Path,
     budget: Budget,
+    concepts: Concepts,
 ) -> None:
-    """Bring the things that no caption names closer to where the teacher has them; write the weights.
+    """Bring all names closer to where the image tower has, or would have, their pictures; write the weights.
 
-    The captions stay where they are, because that is where the image tower looks for them.
+    A name goes halfway from the vector that the teacher gave it to its discriminant. Things that no caption
+    names are learned with the captions.
     """
     torch.manual_seed(0)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(start, weights_only=True), strict=False)
     bank = text_bank(pictures, wordnet)
     others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
+    texts = [*bank, *others]
+    vectors = explained(teacher, wordnet.definition)(texts)
     with torch.no_grad():
-        kept = averaged(model, tokenizer, bank, ENSEMBLE)
-    teacher = explained(teacher, wordnet.definition)
-    wanted = carried_over(teacher(bank[::4]), kept[::4], teacher(others))
-    lesson = Lesson([*bank, *others], torch.cat([kept, wanted]), len(bank))
-    _distil_and_keep(model, tokenizer, lesson, budget, path)
+        placed = averaged(model, tokenizer, bank, ENSEMBLE)
+    placed = torch.cat([placed, carried_over(vectors[: len(bank) : 4], placed[::4], vectors[len(bank) :])])
+    row_of = {text: row for row, text in enumerate(texts)}
+    rows = [row_of[name] for name in concepts.names]
+    wanted = F.normalize(placed + concepts.discriminants(vectors[rows], vectors), dim=1)
+    draws = np.full(len(bank), _LEAST_DRAWN)
+    draws[rows] = (concepts.draws / concepts.draws.mean()).sqrt().clamp(min=_LEAST_DRAWN)
+    _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws), budget, path)
 
 
 def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:
@@ -128,7 +139,7 @@ def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget,
     log(f"{path.name}: {distilled}")
     state = model.state_dict().items()
     torch.save({n: value for n, value in state if not n.startswith("visual") and n != "logit_scale"}, path)
-    told = distilled._asdict() | {"texts": len(lesson.texts), "bank": lesson.n_bank}
+    told = distilled._asdict() | {"texts": len(lesson.texts), "bank": len(lesson.draws)}
     path.with_suffix(".json").write_text(json.dumps(told))
 
 
@@ -204,7 +215,8 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
         shown, captions_learned, work / "image.pt", Settings(images), look, work / "unpacked" / "lite0"
     )
     if not finished.exists():
-        finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish)
+        concepts = training.concepts()
+        finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish, concepts)
     weights.update(torch.load(finished, weights_only=True))
     size = export(weights, output)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped")

@@ -189,6 +189,10 @@ def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, word
         held = {name: row for name in HELD_OUT if (row := where[style].get(name)) is not None}
         task = _among_all(_task(f"held-out concepts, {note}", masters, held, (10,)), HELD_OUT)
         found.append(replace(task, others=_other_styles(masters, where, style)))
+        nouns = {other.name: other for other in found}.get(f"{note}, common nouns")
+        if nouns:
+            beside = _among_all(task, [*HELD_OUT, *nouns.classnames])
+            found.append(replace(beside, name=f"held-out concepts beside the common nouns, {note}", among=()))
     found.append(stamps_task(masters, pictures, wordnet))
     return found
 

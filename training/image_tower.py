@@ -9,6 +9,7 @@ is by the clock: a run that was stopped goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter
@@ -23,9 +24,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.captions import ENSEMBLE
+from training.discriminant import Concepts
 from training.image_start import first_projection
 from training.text_tower import Budget, Log, averaged
-from training.views import Chances, views
+from training.views import MEAN, STD, Chances, views
+
+_EVERY_PHOTO = 9  # one of so many is looked at to learn what their classes look like
 
 
 @dataclass(frozen=True)
@@ -305,6 +309,24 @@ class ImageTraining:
         """Set the tensors that learn to those of `state`."""
         for name, value in self.state().items():
             value.copy_(state[name])
+
+    @torch.inference_mode()
+    def concepts(self) -> Concepts:
+        """What the averaged tower makes of the pictures, as they are on white, by their first captions."""
+        visual, size = copy.deepcopy(self.visual).eval(), self.settings.size
+        visual.load_state_dict(
+            {name[7:]: v for name, v in self.average.items() if name.startswith("visual.")}
+        )
+        photos, share = self.examples.photos[::_EVERY_PHOTO], self.settings.photos
+        features = []
+        for part in (*self.examples.masters.split(256), *photos.split(256)):
+            seen = (part[:, :3].float() + 255 - part[:, 3:]) / 255
+            seen = F.interpolate(seen, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+            features.append(F.normalize(visual((seen - MEAN) / STD), dim=-1))
+        targets = [*self.examples.targets, *self.examples.photo_targets[::_EVERY_PHOTO]]
+        weights = [*(1 - share) * self.examples.weights, *[share / max(len(photos), 1)] * len(photos)]
+        names = [next(iter(target)) for target in targets]
+        return Concepts.of(torch.cat(features), names, torch.tensor(weights))
 
     def averaged(self) -> dict[str, torch.Tensor]:
         """The whole model's weights with the averages in place of those that learn."""

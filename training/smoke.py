@@ -101,8 +101,9 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     )
     settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)
     training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
-    finish_text(pictures, wordnet, hashed(), work / "text.pt", work / "finished.pt", Budget(steps=text_steps))
-    weights.update(torch.load(work / "finished.pt", weights_only=True))
+    finished, finish = work / "finished.pt", Budget(steps=text_steps)
+    finish_text(pictures, wordnet, hashed(), work / "text.pt", finished, finish, training.concepts())
+    weights.update(torch.load(finished, weights_only=True))
     folder = work / "nano"
     log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")
     classnames = sorted({p.names[0] for p in pictures})

@@ -184,11 +184,14 @@ class Distilled(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What is distilled: the vectors (N, D) that N texts are to have; the first `n_bank` are drawn most."""
+    """What is distilled: the vectors (N, D) that N texts are to have.
+
+    The first of them are half of what is drawn, in proportion to `draws`; the others as often as each other.
+    """
 
     texts: Sequence[str]
     targets: torch.Tensor
-    n_bank: int
+    draws: np.ndarray[Any, np.dtype[np.float64]]
 
 
 def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log) -> Distilled:
@@ -196,7 +199,8 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
 
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
-    texts, targets, n_bank = lesson
+    texts, targets, draws = lesson
+    n_bank, shares = len(draws), draws / draws.sum()
     generator = np.random.default_rng(0)
     n_held = min(500, -(-(len(texts) - n_bank) // 10))
     held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
@@ -217,7 +221,7 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
     while (passed := budget.passed(time.monotonic() - began, step)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
-        rows = np.concatenate([generator.integers(n_bank, size=96), generator.choice(kept, 160)])
+        rows = np.concatenate([generator.choice(n_bank, 128, p=shares), generator.choice(kept, 128)])
         features = F.normalize(
             text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1
         )

@@ -129,7 +129,7 @@ def finish_text(
     rows = [row_of[name] for name in concepts.names]
     wanted = F.normalize(placed + concepts.discriminants(vectors[rows], vectors), dim=1)
     draws = np.full(len(bank), _LEAST_DRAWN)
-    draws[rows] = (concepts.draws / concepts.draws.mean()).sqrt().clamp(min=_LEAST_DRAWN)
+    draws[rows] = (concepts.draws / concepts.draws.mean()).clamp(min=_LEAST_DRAWN)
     _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws), budget, path)
 
 
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WORK / "nano")
     parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
-    parser.add_argument("--finish-minutes", type=float, default=10, help="of the text tower, at the end")
+    parser.add_argument("--finish-minutes", type=float, default=25, help="of the text tower, at the end")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from clipcli.cache import FeatureCache
 from clipcli.classifier import Classifier, Ranking, build_classifier
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.images import DecodeOptions
-from clipcli.pipeline import EngineOptions, classify, encode
+from clipcli.pipeline import EncodedBatch, EngineOptions, classify, encode
 from clipcli.prompts import PromptSet
 from clipcli.records import ImageFailure, ImagePredictions
 
@@ -54,6 +55,30 @@ def test_features_belong_to_their_images(nano: Any, pictures: Path) -> None:
     for batch in encode(with_failures, nano, EngineOptions(batch_size=5)):
         for image, feature in zip(batch.images, batch.features, strict=True):
             np.testing.assert_allclose(feature, alone[image], atol=1e-6)
+
+
+def test_cached_features_belong_to_their_images(nano: Any, pictures: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / path.name for path in sorted(pictures.iterdir())]
+    for path, original in zip(paths, sorted(pictures.iterdir()), strict=True):
+        path.write_bytes(original.read_bytes())
+        os.utime(path, (1_600_000_000, 1_600_000_000))  # files changed just now are not looked up by time
+    first, later = [str(path) for path in paths[::2]], [str(path) for path in paths]
+    cache = FeatureCache(tmp_path / "cache")
+    options = EngineOptions(batch_size=5)
+    list(encode(first, nano, options, cache))
+    fresh = {image: feature for batch in encode(later, nano, options) for image, feature in _pairs(batch)}
+    with_failures = ["missing.png", ImageFailure("folder", "locked"), *later, "missing.png"]
+    for _ in range(2):  # half of them cached, then all
+        batches = list(encode(with_failures, nano, options, cache))
+        found = {image: feature for batch in batches for image, feature in _pairs(batch)}
+        assert list(found) == later
+        for image, feature in found.items():
+            np.testing.assert_allclose(feature, fresh[image], atol=1e-6)
+    cache.close()
+
+
+def _pairs(batch: EncodedBatch) -> list[tuple[str, np.ndarray]]:
+    return list(zip(batch.images, batch.features, strict=True))
 
 
 def test_an_unending_input_is_read_only_as_far_as_needed(

@@ -97,7 +97,7 @@ def train_text(
     space = TextSpace.fit(vectors, model.text_projection.shape[1])
     worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
     start_from_words(model, tokenizer, worded, teacher, space)
-    lesson = Lesson(texts, space.project(vectors), draws=np.ones(len(bank)))
+    lesson = Lesson(texts, space.project(vectors), draws=np.ones(len(bank)), bank=96)
     _distil_and_keep(model, tokenizer, lesson, budget, path)
 
 
@@ -130,7 +130,7 @@ def finish_text(
     wanted = F.normalize(placed + concepts.discriminants(vectors[rows], vectors), dim=1)
     draws = np.full(len(bank), _LEAST_DRAWN)
     draws[rows] = (concepts.draws / concepts.draws.mean()).clamp(min=_LEAST_DRAWN)
-    _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws), budget, path)
+    _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws, bank=128), budget, path)
 
 
 def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:

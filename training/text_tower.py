@@ -186,12 +186,13 @@ class Distilled(NamedTuple):
 class Lesson(NamedTuple):
     """What is distilled: the vectors (N, D) that N texts are to have.
 
-    The first of them are half of what is drawn, in proportion to `draws`; the others as often as each other.
+    A step takes 256: `bank` of the first texts, in proportion to `draws`, and others as often as each other.
     """
 
     texts: Sequence[str]
     targets: torch.Tensor
     draws: np.ndarray[Any, np.dtype[np.float64]]
+    bank: int
 
 
 def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log) -> Distilled:
@@ -199,7 +200,7 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
 
     The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
     """
-    texts, targets, draws = lesson
+    texts, targets, draws, bank = lesson
     n_bank, shares = len(draws), draws / draws.sum()
     generator = np.random.default_rng(0)
     n_held = min(500, -(-(len(texts) - n_bank) // 10))
@@ -221,7 +222,7 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
     while (passed := budget.passed(time.monotonic() - began, step)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
-        rows = np.concatenate([generator.choice(n_bank, 128, p=shares), generator.choice(kept, 128)])
+        rows = np.concatenate([generator.choice(n_bank, bank, p=shares), generator.choice(kept, 256 - bank)])
         features = F.normalize(
             text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1
         )

@@ -126,14 +126,18 @@ class FeatureCache:
 
     # --- Images and texts -------------------------------------------------------------------
 
-    def features_of_file(self, encoder: str, key: FileKey) -> Float32Array | None:
-        """The vector (D,) of a file, if this version of it was seen before; else None, as for `features`."""
+    def features_of_files(self, encoder: str, keys: Sequence[FileKey]) -> list[Float32Array | None]:
+        """The vector (D,) of each file, if this version of it was seen before; None as for `features`."""
+        # SQLite keeps the order of a CROSS JOIN: it must not begin with all features of the encoder.
         query = (
-            "SELECT vector, digest FROM files JOIN features USING (digest)"
-            " WHERE path = ? AND size = ? AND mtime_ns = ? AND encoder = ?"
+            "SELECT path, size, mtime_ns, vector, digest FROM files CROSS JOIN features USING (digest)"
+            f" WHERE encoder = ? AND path IN ({','.join('?' * len(keys))})"
         )
-        row = self._guarded(lambda connection: connection.execute(query, (*key, encoder)).fetchone(), None)
-        return _unpacked(*row) if row else None
+        values = (encoder, *(key.path for key in keys))
+        nothing: list[Any] = []
+        rows = self._guarded(lambda connection: connection.execute(query, values).fetchall(), nothing)
+        found = {FileKey(path, size, time): _unpacked(*kept) for path, size, time, *kept in rows}
+        return [found.get(key) for key in keys]
 
     def features(self, encoder: str, digest: bytes) -> Float32Array | None:
         """The vector (D,) of a content, or None; a damaged one counts as none."""

@@ -14,21 +14,41 @@ Result = TypeVar("Result")
 
 
 def map_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, look_ahead: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    look_ahead: int,
+    known: Callable[[Item], Result | None] = lambda item: None,
 ) -> Iterator[Result]:
-    """`map` in threads: results in order, at most `look_ahead` items begun and not yet taken."""
+    """`map` in threads: results in order, at most `look_ahead` items begun and not yet taken.
+
+    Args:
+        known: the result of an item that is not worth a thread, else None.
+    """
     remaining = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    def begun(count: int) -> Iterator[Result | Future[Result]]:
+        for item in islice(remaining, count):
+            result = known(item)
+            yield pool.submit(function, item) if result is None else result
+
     try:
-        pending: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(remaining, look_ahead)
-        )
+        pending = deque(begun(look_ahead))
         while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+            first = pending.popleft()
+            result = first.result() if isinstance(first, Future) else first
+            pending.extend(begun(1))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items, `size` at a time; the last ones may be fewer."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
 
 
 def available_cores() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,10 @@ from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
 from clipcli.images import DEFAULT, DecodeOptions, decode, ordinary_jpeg, read_file
-from clipcli.lookahead import available_cores, map_ahead
+from clipcli.lookahead import available_cores, in_chunks, map_ahead
 from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
+
+_LOOKERS = 4  # threads that look inputs up in the cache, at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class EncodedBatch(NamedTuple):
 
 
 class _Fetched(NamedTuple):
-    """One input on its way: a failure, a vector from the cache, a file for the GPU, or pixels to encode."""
+    """One input on its way: a failure, a vector from the cache, a file for the GPU, or pixels to encode.
+
+    With none of these it is still to be read.
+    """
 
     outcome: str | ImageFailure
     vector: Float32Array | None = None
@@ -74,8 +79,8 @@ class _Store(NamedTuple):
     cache: FeatureCache
     encoder: str
 
-    def by_file(self, file: FileKey) -> Float32Array | None:
-        return self.cache.features_of_file(self.encoder, file)
+    def by_file(self, files: Sequence[FileKey]) -> list[Float32Array | None]:
+        return self.cache.features_of_files(self.encoder, files)
 
     def by_content(self, digest: bytes) -> Float32Array | None:
         return self.cache.features(self.encoder, digest)
@@ -132,8 +137,11 @@ def encode(
     workers = options.workers or available_cores()
     store = None if cache is None else _Store(cache, encoder.cache_key + options.decoding.cache_suffix)
 
-    def fetch(image: str | ImageFailure) -> _Fetched:
-        return _fetch(image, encoder.preprocess, options, store)
+    def look_up(images: list[str | ImageFailure]) -> list[_Fetched]:
+        return _looked_up(images, store)
+
+    def fetch(one: _Fetched) -> _Fetched:
+        return _fetch(one, encoder.preprocess, options, store)
 
     def encoded(batch: list[_Fetched]) -> EncodedBatch:
         batch = _decoded(batch, encoder, options.decoding)
@@ -145,34 +153,49 @@ def encode(
         while not stop() and (batch := list(islice(fetched, batch_size))):
             yield batch
 
-    fetched = map_ahead(fetch, images, workers, look_ahead=(1 + in_flight) * batch_size + workers)
+    look_ahead = (1 + in_flight) * batch_size + workers
+    lookers = min(workers, _LOOKERS)
+    chunk = max(1, batch_size // (2 * lookers))  # inputs that are looked up together
+    looked_up = chain.from_iterable(map_ahead(look_up, in_chunks(images, chunk), lookers, look_ahead=lookers))
+    look_ahead -= (lookers + 1) * chunk - 1  # of which so many are looked up and not yet begun
+    fetched = map_ahead(fetch, looked_up, workers, look_ahead, known=_found)
     if in_flight == 1:
         yield from map(encoded, batches())
     else:
         yield from map_ahead(encoded, batches(), workers=in_flight, look_ahead=in_flight)
 
 
-def _fetch(
-    image: str | ImageFailure, preprocess: Preprocess, options: EngineOptions, store: _Store | None
-) -> _Fetched:
-    """Look an image up in the cache, by its version and then by its content, or else decode it."""
-    if isinstance(image, ImageFailure):
-        return _Fetched(image)
+def _looked_up(images: Sequence[str | ImageFailure], store: _Store | None) -> list[_Fetched]:
+    """The images with what the cache has of these versions of them."""
+    if store is None:
+        return [_Fetched(image) for image in images]
+    files = [None if isinstance(image, ImageFailure) else file_key(image) for image in images]
+    vectors = iter(store.by_file([file for file in files if file]))
+    return [
+        _Fetched(image, next(vectors) if file else None, file=file)
+        for image, file in zip(images, files, strict=True)
+    ]
+
+
+def _found(one: _Fetched) -> _Fetched | None:
+    """The input, if nothing is left to read."""
+    return None if one.vector is None and isinstance(one.outcome, str) else one
+
+
+def _fetch(one: _Fetched, preprocess: Preprocess, options: EngineOptions, store: _Store | None) -> _Fetched:
+    """Read an image and look it up in the cache by its content, or else decode it."""
+    image = str(one.outcome)
     try:
-        file = file_key(image) if store else None
-        vector = store.by_file(file) if store and file else None
-        if vector is not None:
-            return _Fetched(image, vector)
         data = read_file(image)
         digest = digest_of(data) if store else b""
         vector = store.by_content(digest) if store else None
         if vector is not None:
-            return _Fetched(image, vector, digest=digest, file=file)
+            return one._replace(vector=vector, digest=digest)
         jpeg = ordinary_jpeg(data, options.decoding) if options.decoding.on_gpu else None
         if jpeg is not None:
-            return _Fetched(image, jpeg=jpeg, digest=digest, file=file)
+            return one._replace(jpeg=jpeg, digest=digest)
         pixels = decode(data, preprocess, options.decoding)
-        return _Fetched(image, pixels=pixels, digest=digest, file=file)
+        return one._replace(pixels=pixels, digest=digest)
     except ImageError as error:
         return _Fetched(ImageFailure(image, error.message))
 

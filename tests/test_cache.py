@@ -90,10 +90,14 @@ def test_a_changed_file_is_another_file(cache: FeatureCache, tmp_path: Path) -> 
     key = file_key(str(path))
     assert key is not None
     cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    np.testing.assert_array_equal(cache.features_of_file("encoder", key), VECTORS[0])
-    assert cache.features_of_file("another", key) is None
-    assert cache.features_of_file("encoder", key._replace(size=4)) is None
-    assert cache.features_of_file("encoder", key._replace(mtime_ns=key.mtime_ns + 1)) is None
+    another = key._replace(path=key.path + b"2")
+    cache.add("encoder", DIGESTS[1:2], VECTORS[1:2], [(another, DIGESTS[1])])
+    unknown = [key._replace(path=b"/none"), key._replace(size=4), key._replace(mtime_ns=key.mtime_ns + 1)]
+    found = cache.features_of_files("encoder", [another, *unknown, key])
+    assert found[1:4] == [None, None, None]
+    np.testing.assert_array_equal(np.stack([found[0], found[4]]), VECTORS[[1, 0]])  # type: ignore[arg-type]
+    assert cache.features_of_files("encoder", []) == []
+    assert cache.features_of_files("another", [key]) == [None]
 
 
 def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache, tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache,
     key = file_key(str(path))
     assert key is not None
     cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    assert cache.features_of_file("encoder", key) is None
+    assert cache.features_of_files("encoder", [key]) == [None]
 
 
 def test_texts_and_images_have_different_digests() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from clipcli.lookahead import map_ahead
+from clipcli.lookahead import in_chunks, map_ahead
 
 
 def test_results_keep_the_order_however_long_each_takes() -> None:
@@ -43,3 +43,22 @@ def test_an_exception_in_a_thread_reaches_the_caller() -> None:
 
     with pytest.raises(RuntimeError, match="at 0"):
         list(map_ahead(fail, range(10), workers=2, look_ahead=4))
+
+
+def test_what_is_known_takes_no_thread_and_keeps_its_place() -> None:
+    asked: list[int] = []
+
+    def double(number: int) -> int:
+        asked.append(number)
+        return 2 * number
+
+    results = map_ahead(
+        double, range(9), workers=2, look_ahead=4, known=lambda number: None if number % 3 else -number
+    )
+    assert list(results) == [0, 2, 4, -3, 8, 10, -6, 14, 16]
+    assert sorted(asked) == [1, 2, 4, 5, 7, 8]
+
+
+def test_chunks_hold_everything_once() -> None:
+    assert list(in_chunks(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(in_chunks([], 2)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
 from training.catalogue import Picture
-from training.discriminant import Concepts
+from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among, wilson
 from training.export import rounded
 from training.image_start import (
@@ -37,7 +38,7 @@ from training.image_tower import Examples, ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
-from training.text_tower import Budget, carried_over, explained, hashed
+from training.text_tower import Budget, Lesson, carried_over, distil, explained, hashed, text_features
 from training.views import MEAN, STD, Chances, views
 from training.words import WordNet
 
@@ -171,6 +172,39 @@ def test_the_teacher_is_told_what_a_name_means(two_senses: WordNet) -> None:
     told = teacher(["love: a strong positive emotion", "xyzzy"])
     assert torch.allclose(taught, torch.nn.functional.normalize(teacher(["love", "xyzzy"]) + told, dim=-1))
     assert torch.allclose(taught[1], teacher(["xyzzy"])[0])
+
+
+def test_kinds_are_those_of_the_sense_that_is_defined(tmp_path: Path) -> None:
+    wordnet = tiny_wordnet(tmp_path)
+    assert {sense.words for sense in wordnet.kinds("square")} == {("square", "box"), ("figure", "pattern")}
+    assert wordnet.kinds("red square") == wordnet.kinds("squares")
+    assert wordnet.kinds("xyzzy") == frozenset()
+
+
+def test_texts_of_like_length_are_encoded_together_as_open_clip_encodes_each() -> None:
+    model, tokenizer = new_model()
+    tokens = tokenizer(["a cat", "a very long name of a small cat on a mat", "cat!!!", "", "a dog", "dogs"])
+    with torch.no_grad():
+        torch.testing.assert_close(text_features(model, tokens, groups=3), model.encode_text(tokens))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_captions_are_drawn_as_often_as_they_are_to_be() -> None:
+    model, tokenizer = new_model()
+    texts = ["zebra", "yacht", "ostrich", *(f"thing {number}" for number in range(400))]
+    seen: list[str] = []
+
+    def recorded(prompts: list[str]) -> torch.Tensor:
+        seen.extend(prompts)
+        return tokenizer(prompts)  # type: ignore[no-any-return]
+
+    targets = torch.nn.functional.normalize(torch.randn(len(texts), 192), dim=1)
+    lesson = Lesson(texts, targets, draws=np.array([1.0, 0.0, 3.0]), bank=64)
+    distil(model, recorded, lesson, Budget(steps=2), lambda _: None)
+    drawn = [sum(name in prompt for prompt in seen) for name in texts[:3]]
+    assert drawn[1] < 8  # as one of all texts only, of which the rest of a step are
+    assert 2 * 64 <= sum(drawn) < 2 * 64 + 3 * 8
+    assert 2 < drawn[2] / drawn[0] < 4.5
 
 
 def test_texts_are_placed_beside_those_that_the_tower_has_learned() -> None:
@@ -363,7 +397,8 @@ def test_pictures_of_a_name_without_any_are_found_by_its_discriminant() -> None:
     seen, unseen = torch.arange(400), torch.arange(400, 420)
     shown = seen.repeat(5)
     concepts = Concepts.of(pictures_of(shown), [str(row) for row in shown.tolist()], torch.ones(len(shown)))
-    found = concepts.discriminants(words[seen], words)
+    meaning = Meaning(words, torch.zeros(420, 0))
+    found = concepts.discriminants(meaning.of(range(400)), meaning)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(420))
 
     def right(classes: torch.Tensor, vectors: torch.Tensor) -> float:
@@ -375,6 +410,29 @@ def test_pictures_of_a_name_without_any_are_found_by_its_discriminant() -> None:
     assert right(unseen, found[unseen]) > 0.4
     assert right(unseen, found[unseen]) > 1.5 * right(unseen, by_places[unseen])  # the nuisance is left out
     assert right(unseen, found[unseen.flip(0)]) < 0.2
+
+
+def test_names_of_one_kind_have_their_pictures_in_one_place() -> None:
+    torch.manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(120, 16), dim=1)  # say nothing of the kind
+    kinds = [{"entity", row % 4} for row in range(120)]
+    meaning = Meaning(vectors, kind_vectors(kinds, range(100)))
+    places = torch.randn(4, 8)[torch.arange(120) % 4]
+    concepts = Concepts([str(row) for row in range(100)], places[:100], torch.ones(100), torch.eye(8))
+    found = concepts.discriminants(meaning.of(range(100)), meaning)[100:]
+    by_kind = torch.nn.functional.normalize(places[:4] - places[:100].mean(0), dim=1)
+    assert (found @ by_kind.T).argmax(1).tolist() == [row % 4 for row in range(100, 120)]
+
+
+def test_rare_kinds_say_more_of_a_name_than_common_ones() -> None:
+    kinds = [{"animal", "dog"}, {"animal", "dog"}, {"animal", "cat"}, {"animal"}, {"boat"}, {"boat"}, set()]
+    dog, other_dog, cat, animal, boat, _, nothing = kind_vectors(kinds, range(6))
+    torch.testing.assert_close(dog, other_dog)
+    of_dogs, of_animals = math.log(6 / 2), math.log(6 / 4)
+    expected = math.sqrt(of_animals / (of_animals + of_dogs))  # no kind is left of a single cat but "animal"
+    torch.testing.assert_close(torch.stack([dog @ cat, dog @ animal]), torch.tensor([expected, expected]))
+    assert dog @ boat == 0
+    assert nothing.tolist() == [0, 0, 0]
 
 
 def test_the_image_tower_tells_what_it_makes_of_each_concept() -> None:
@@ -416,9 +474,9 @@ def test_a_model_of_another_size_says_so(tmp_path: Path) -> None:
 
 
 def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None:
-    rows = json.loads((ROOT / "training" / "results" / "version-4.json").read_text())
+    rows = json.loads((ROOT / "training" / "results" / "version-5.json").read_text())
     card = (ASSETS / "nano" / "MODEL_CARD.md").read_text()
-    assert measures_table({"version 4": rows}) in card
+    assert measures_table({"version 5": rows}) in card
     ablation = json.loads((ROOT / "training" / "results" / "version-2-ablation.json").read_text())
     assert ablation_table(ablation["results"]) in card
     (examples,) = folder_measures(nano, EXAMPLES, "examples/")

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import Picture, whole_catalogue
-from training.discriminant import Concepts
+from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import main as evaluate_main
 from training.evaluate import tasks
 from training.export import CONFIG, export
@@ -48,6 +48,9 @@ WORK = Path(__file__).with_name("build")
 log = logging.getLogger("training").info
 # How often a caption is drawn when the text tower is finished; the name of a concept of average draws has 1.
 _LEAST_DRAWN = 0.3
+# What the discriminant counts beside the vector that the teacher gave a name, when both are added; and how
+# often the pictures of a name are drawn, in parts of the average, where it counts half of that.
+_OF_DISCRIMINANT, _SETTLED = 2.0, 10.0
 
 
 def new_model(config: Path = CONFIG) -> tuple[Any, Any]:
@@ -112,7 +115,8 @@ def finish_text(
 ) -> None:
     """Bring all names closer to where the image tower has, or would have, their pictures; write the weights.
 
-    A name goes halfway from the vector that the teacher gave it to its discriminant. Things that no caption
+    A name goes two thirds of the way from the vector that the teacher gave it to its discriminant; not so far
+    if its pictures were drawn often, because these are close to its vector already. Things that no caption
     names are learned with the captions.
     """
     torch.manual_seed(0)
@@ -127,9 +131,12 @@ def finish_text(
     placed = torch.cat([placed, carried_over(vectors[: len(bank) : 4], placed[::4], vectors[len(bank) :])])
     row_of = {text: row for row, text in enumerate(texts)}
     rows = [row_of[name] for name in concepts.names]
-    wanted = F.normalize(placed + concepts.discriminants(vectors[rows], vectors), dim=1)
-    draws = np.full(len(bank), _LEAST_DRAWN)
-    draws[rows] = (concepts.draws / concepts.draws.mean()).clamp(min=_LEAST_DRAWN)
+    meaning = Meaning(vectors, kind_vectors([wordnet.kinds(text) for text in texts], rows))
+    drawn = torch.zeros(len(texts))
+    drawn[rows] = concepts.draws / concepts.draws.mean()
+    share = _OF_DISCRIMINANT / (1 + drawn[:, None] / _SETTLED)
+    wanted = F.normalize(placed + share * concepts.discriminants(meaning.of(rows), meaning), dim=1)
+    draws = drawn[: len(bank)].clamp(min=_LEAST_DRAWN).double().numpy()
     _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws, bank=128), budget, path)
 
 
@@ -239,7 +246,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WORK / "nano")
     parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
-    parser.add_argument("--finish-minutes", type=float, default=25, help="of the text tower, at the end")
+    parser.add_argument("--finish-minutes", type=float, default=30, help="of the text tower, at the end")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)

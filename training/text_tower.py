@@ -113,14 +113,22 @@ class TextSpace:
         return F.normalize(((vectors - self.mean) @ self.components / self.scale)[:, :width], dim=-1)
 
 
-def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """open_clip's `encode_text`, cut to the longest text of the batch: (N, L) tokens -> (N, D)."""
-    length = int((tokens != 0).sum(1).max())
-    tokens = tokens[:, :length]
-    hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
-    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
-    ends = hidden[torch.arange(len(tokens)), tokens.argmax(-1)]
-    return ends @ model.text_projection
+def text_features(model: Any, tokens: torch.Tensor, groups: int = 1) -> torch.Tensor:
+    """open_clip's `encode_text`: (N, L) tokens -> (N, D).
+
+    Texts of like length go through the layers together, cut to the longest of their group. They are embedded
+    all at once, because the gradient of the embeddings is as large as the vocabulary.
+    """
+    lengths = tokens.argmax(1) + 1  # the end of a text has the highest number
+    order = lengths.argsort()
+    embedded = model.token_embedding(tokens[order]) + model.positional_embedding
+    features = []
+    for rows, inputs in zip(order.chunk(groups), embedded.chunk(groups), strict=True):
+        length = int(lengths[rows].max())
+        hidden = model.transformer(inputs[:, :length], attn_mask=model.attn_mask[:length, :length])
+        ends = hidden[torch.arange(len(rows)), lengths[rows] - 1]
+        features.append(model.ln_final(ends) @ model.text_projection)
+    return torch.cat(features)[order.argsort()]
 
 
 @torch.no_grad()
@@ -186,7 +194,7 @@ class Distilled(NamedTuple):
 class Lesson(NamedTuple):
     """What is distilled: the vectors (N, D) that N texts are to have.
 
-    A step takes 256: `bank` of the first texts, in proportion to `draws`, and others as often as each other.
+    A step takes 256: `bank` of the first texts, in proportion to `draws`, and the rest of all, evenly.
     """
 
     texts: Sequence[str]
@@ -223,9 +231,8 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
         rows = np.concatenate([generator.choice(n_bank, bank, p=shares), generator.choice(kept, 256 - bank)])
-        features = F.normalize(
-            text_features(model, tokenizer([in_template(texts[i], generator) for i in rows])), dim=-1
-        )
+        tokens = tokenizer([in_template(texts[i], generator) for i in rows])
+        features = F.normalize(text_features(model, tokens, groups=4), dim=-1)
         target = targets[rows]
         cosine = (features * target).sum(-1).mean()
         divergence = F.kl_div(

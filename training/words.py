@@ -74,6 +74,18 @@ class WordNet:
         sense = self.thing(name) or first
         return sense.gloss if sense else ""
 
+    def kinds(self, name: str) -> frozenset[Synset]:
+        """The sense that `definition` tells, and all senses above it."""
+        senses = self._senses(name)
+        waiting = [self.thing(name) or senses[0]] if senses else []
+        found: set[Synset] = set()
+        while waiting:
+            sense = waiting.pop()
+            if sense not in found:
+                found.add(sense)
+                waiting.extend(self.synsets[offset] for offset in sense.above)
+        return frozenset(found)
+
     def _senses(self, name: str) -> list[Synset]:
         """All senses of a noun, a plural, or else of its last word, most common first."""
         words = [self.singular(word) for word in (name, *name.split()[-1:])]

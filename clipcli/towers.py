@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from clipcli.encoder import causal_tower, encode_short_texts, pad_id
+from clipcli.encoder import causal_tower, encode_causal_texts, pad_id
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.loading import build_model, build_random, build_tokenizer
 from clipcli.losses import Loss, contrastive_loss, sigmoid_loss
@@ -82,12 +82,12 @@ class Towers:
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """M texts -> (M, D), fp32, unit norm; at the length of the longest where that is exact."""
         tokens = torch.stack([self._tokens_of(text) for text in texts]).to(self.device)  # (M, L)
-        used = int((tokens != pad_id(self.tokenizer)).any(dim=0).nonzero().max()) + 1
         with self._autocast():
-            if self._causal is None or used == tokens.shape[1]:
+            if self._causal is None:
                 features = self.model.encode_text(tokens)
             else:
-                features = encode_short_texts(self._causal, tokens[:, :used])
+                used = int((tokens != pad_id(self.tokenizer)).any(dim=0).nonzero().max()) + 1
+                features = encode_causal_texts(self._causal, tokens[:, :used])
         return normalize(features.float(), dim=-1)
 
     def _autocast(self) -> torch.autocast:

@@ -134,10 +134,19 @@ def finish_text(
     meaning = Meaning(vectors, kind_vectors([wordnet.kinds(text) for text in texts], rows))
     drawn = torch.zeros(len(texts))
     drawn[rows] = concepts.draws / concepts.draws.mean()
-    share = _OF_DISCRIMINANT / (1 + drawn[:, None] / _SETTLED)
-    wanted = F.normalize(placed + share * concepts.discriminants(meaning.of(rows), meaning), dim=1)
+    shares = discriminant_shares(drawn)[:, None]
+    wanted = F.normalize(placed + shares * concepts.discriminants(meaning.of(rows), meaning), dim=1)
     draws = drawn[: len(bank)].clamp(min=_LEAST_DRAWN).double().numpy()
     _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws, bank=128), budget, path)
+
+
+def discriminant_shares(drawn: torch.Tensor) -> torch.Tensor:
+    """What a name's discriminant counts, where the vector that the teacher gave it counts 1 -> (N,).
+
+    Args:
+        drawn: (N,) how often the pictures of each name were drawn, in parts of the average.
+    """
+    return _OF_DISCRIMINANT / (1 + drawn / _SETTLED)
 
 
 def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from conftest import EXAMPLES, ROOT
 
 from clipcli.models import ASSETS
-from training.__main__ import new_model
+from training.__main__ import discriminant_shares, new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
@@ -159,6 +159,11 @@ def test_a_name_is_defined_by_its_first_sense_that_is_a_thing(
     name: str, definition: str, two_senses: WordNet
 ) -> None:
     assert two_senses.definition(name) == definition
+
+
+def test_names_drawn_often_move_less_towards_their_discriminants() -> None:
+    shares = discriminant_shares(torch.tensor([0.0, 1.0, 10.0, 120.0]))
+    assert shares.tolist() == pytest.approx([2, 20 / 11, 1, 2 / 13])
 
 
 def test_the_text_tower_is_finished_on_things_in_any_sense_of_few_tokens(two_senses: WordNet) -> None:

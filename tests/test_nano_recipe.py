@@ -22,6 +22,7 @@ from clipcli.models import ASSETS
 from training.__main__ import discriminant_shares, new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
+from training.calibration import calibrated_scale, calibration
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
 from training.catalogue import Picture
@@ -159,6 +160,25 @@ def test_a_name_is_defined_by_its_first_sense_that_is_a_thing(
     name: str, definition: str, two_senses: WordNet
 ) -> None:
     assert two_senses.definition(name) == definition
+
+
+def test_the_scale_is_the_one_by_which_the_labels_were_drawn() -> None:
+    generator = np.random.default_rng(0)
+    cosines = generator.uniform(-0.2, 0.6, (4000, 8))
+    shares = np.exp(15 * cosines) / np.exp(15 * cosines).sum(1, keepdims=True)
+    labels = [generator.choice(8, p=share) for share in shares]
+    assert calibrated_scale(cosines, labels) == pytest.approx(15, rel=0.05)
+    fitted, too_sure = (calibration(cosines, labels, scale) for scale in (15, 45))
+    assert fitted.error < 0.03
+    assert fitted.score == pytest.approx(fitted.right, abs=0.03)
+    assert too_sure.right == fitted.right
+    assert too_sure.error > 0.2
+
+
+def test_the_calibration_error_is_the_mean_gap_of_its_bins() -> None:
+    cosines = np.log([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.4, 0.6]])
+    found = calibration(cosines, [0, 1, 0, 1], 1.0)
+    assert found == pytest.approx((3.1 / 4, 3 / 4, (0.9 + 0.8) / 4))
 
 
 def test_names_drawn_often_move_less_towards_their_discriminants() -> None:

@@ -17,11 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clipcli import load_model
+from clipcli.records import Encoder
+from training.calibration import calibrated_scale, calibrations, cosines_of
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import Picture, whole_catalogue
 from training.discriminant import Concepts, Meaning, kind_vectors
+from training.evaluate import Task, tasks
 from training.evaluate import main as evaluate_main
-from training.evaluate import tasks
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
 from training.image_tower import Examples, ImageTraining, Settings
@@ -216,6 +219,18 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
     return start
 
 
+def export_calibrated(weights: dict[str, torch.Tensor], output: Path, task: Task) -> tuple[int, Encoder]:
+    """Write the model, its scale calibrated on a task -> its size in bytes when zipped, and the model."""
+
+    def written() -> tuple[int, Encoder]:
+        size = export(weights, output)
+        return size, load_model(f"local-dir:{output.resolve()}", device="cpu", precision="fp32")
+
+    _, encoder = written()
+    weights["logit_scale"] = torch.tensor(calibrated_scale(cosines_of(encoder, task), task.labels)).log()
+    return written()
+
+
 def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget) -> None:
     """Every step."""
     draw_masters(work)
@@ -234,8 +249,14 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
         concepts = training.concepts()
         finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish, concepts)
     weights.update(torch.load(finished, weights_only=True))
-    size = export(weights, output)
-    log(f"exported to {output}: {size / 1e6:.1f} MB zipped")
+    every = {task.name: task for task in tasks(found.masters, found.pictures, found.emoji, found.wordnet)}
+    learned = weights["logit_scale"].exp().item()
+    size, encoder = export_calibrated(weights, output, every["OpenMoji, all trained concepts"])
+    log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")
+    scales = {"learned": learned, "calibrated": encoder.logit_scale}
+    (work / "calibration.json").write_text(
+        json.dumps(calibrations(encoder, every.values(), scales), indent=1)
+    )
     run = {
         "views": training.step * training.settings.batch_size,
         "seconds": training.spent,

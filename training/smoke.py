@@ -19,12 +19,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from clipcli import load_model
-from training.__main__ import finish_text, log, train_images, train_text
+from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
 from training.captions import captions, dominant_colour
 from training.catalogue import Picture
 from training.evaluate import Measure, Task, measures, on_white
-from training.export import export
 from training.image_tower import Examples, Settings, sampling_weights
 from training.prepare import MASTER, shrunk
 from training.render import load, render
@@ -104,13 +102,14 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     finished, finish = work / "finished.pt", Budget(steps=text_steps)
     finish_text(pictures, wordnet, hashed(), work / "text.pt", finished, finish, training.concepts())
     weights.update(torch.load(finished, weights_only=True))
-    folder = work / "nano"
-    log(f"zipped: {export(weights, folder) / 1e6:.1f} MB")
     classnames = sorted({p.names[0] for p in pictures})
     task = Task(
         "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in pictures]
     )
-    top1 = measures(load_model(f"local-dir:{folder}", device="cpu", precision="fp32"), task)[0]
+    folder = work / "nano"
+    size, encoder = export_calibrated(weights, folder, task)
+    log(f"zipped: {size / 1e6:.1f} MB")
+    top1 = measures(encoder, task)[0]
     tenth = max(1, len(training.losses) // 10)
     return SmokeResult(
         float(np.mean(training.losses[:tenth])), float(np.mean(training.losses[-tenth:])), top1, folder

@@ -14,7 +14,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
 
-def read_class_token_only(tower: nn.Module) -> None:
+def read_class_token_only(tower: Any) -> None:
     """Let the last block of an image tower compute its class token alone, if that is all that is read.
 
     That is so for open_clip's own vision transformers that pool by the class token. Features change by
@@ -42,9 +42,10 @@ class _ClassTokenOnly(nn.Module):
         return cast(torch.dtype, self.block.get_weight_dtype())
 
 
-def has_plain_attention(block: nn.Module) -> bool:
+def has_plain_attention(block: Any) -> bool:
     """Whether a block is open_clip's usual one: torch's attention of each token to all others."""
-    return type(block) is ResidualAttentionBlock and not hasattr(block, "ln_1_kv") and block.attn.batch_first
+    plain = type(block) is ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
+    return plain and bool(block.attn.batch_first)
 
 
 def one_token(

@@ -221,6 +221,8 @@ def _read_yaml(text: str, where: str) -> list[ClassSpec]:
         raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if "nesting depth" in str(error.problem):  # libyaml's own bound, met while it looks ahead for a key
+            raise PromptError(f"{where}:{line}: nested too deeply") from None
         raise PromptError(f"{where}:{line}: not valid YAML: {str(error.problem)[:MAX_TEXT]}") from None
     return _from_content(content, where)
 

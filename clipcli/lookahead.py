@@ -22,6 +22,9 @@ def map_ahead(
 ) -> Iterator[Result]:
     """`map` in threads: results in order, at most `look_ahead` items begun and not yet taken.
 
+    Left early, it ends without waiting for the items that are being worked on: the garbage collector may be
+    what closes it, in the middle of another thread's start, whose lock a join would wait for.
+
     Args:
         known: the result of an item that is not worth a thread, else None.
     """
@@ -41,7 +44,7 @@ def map_ahead(
             pending.extend(begun(1))
             yield result
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeEncoder
+from running_threads import threads_end
 
 from clipcli import load_model
 from clipcli.cache import FeatureCache
@@ -214,7 +215,7 @@ def test_the_next_batch_is_encoded_while_one_is_written(endless: tuple[Iterator[
     for _ in range(2):
         encoder.may_end.release()
     batches.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert threads_end("decode")
 
 
 def test_a_stop_finishes_what_is_in_flight_and_keeps_it(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
+from running_threads import threads_end
 
 from clipcli.lookahead import in_chunks, map_ahead
 
@@ -34,7 +37,32 @@ def test_leaving_early_ends_the_threads() -> None:
     results = map_ahead(lambda number: number, iter(range(1000)), workers=3, look_ahead=10)
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert threads_end("decode")
+
+
+def test_a_generator_that_is_dropped_holds_nobody_up() -> None:
+    """The collector may close it anywhere, while a thread is begun too: joining others there never ends."""
+    begun, may_end = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def held_up(number: int) -> int:
+        begun.set()
+        ended.append(may_end.wait(timeout=10))
+        return number
+
+    results = map_ahead(held_up, range(9), workers=1, look_ahead=3, known=lambda n: None if n else -1)
+    assert next(results) == -1
+    assert begun.wait(timeout=60)
+    cycle: list[object] = [results]
+    cycle.append(cycle)
+    dropped = weakref.ref(results)
+    del results, cycle
+    gc.collect()
+    assert dropped() is None
+    assert not ended, "it waited for its thread"
+    may_end.set()
+    assert threads_end("decode")
+    assert ended == [True], "the items behind are not begun"
 
 
 def test_an_exception_in_a_thread_reaches_the_caller() -> None:

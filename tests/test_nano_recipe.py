@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import math
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -504,6 +505,12 @@ def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None
     assert measures_table({"version 6": rows}) in card
     ablation = json.loads((ROOT / "training" / "results" / "version-2-ablation.json").read_text())
     assert ablation_table(ablation["results"]) in card
+    fitted = json.loads((ROOT / "training" / "results" / "version-6-calibration.json").read_text())
+    assert nano.logit_scale == pytest.approx(fitted["scales"]["calibrated"], rel=1e-5)
+    for task in fitted["tasks"][:4]:
+        score, right, error = (f"{100 * task['calibrated'][key]:.1f}" for key in ("score", "right", "error"))
+        row = rf"\| {re.escape(task['task'])} \| \d+ \| {right} \| [\d., ]+ \| {score}, {error} \|"
+        assert re.search(row, card), row
     (examples,) = folder_measures(nano, EXAMPLES, "examples/")
     (measured,) = (row for row in rows if row["task"] == "examples/")
     assert examples.single == pytest.approx(measured["single"], abs=1.01 / examples.pictures)

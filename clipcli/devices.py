@@ -9,6 +9,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -144,7 +147,8 @@ class Lane:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.largest_group = sys.maxsize  # until the device runs out of memory
-        self._giving_work = threading.Lock()
+        on_cpu = device.type == "cpu"
+        self._giving_work: AbstractContextManager[Any] = nullcontext() if on_cpu else threading.Lock()
 
     def put(self, rows: npt.NDArray[Any]) -> torch.Tensor:
         """Rows (N, ...) on the device; a copy to a GPU is from pinned memory, and is not waited for."""
@@ -166,39 +170,65 @@ class Lane:
         return cast(Float32Array, fetched.numpy())
 
     def encode_in_groups(
-        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int, width: int
+        self,
+        rows: Rows,
+        encode: Callable[[Rows], torch.Tensor],
+        at_once: int,
+        width: int,
+        one_thread_each: bool = False,
     ) -> Float32Array:
-        """Rows (N, ...), a group at a time -> (N, width) float32, unit norm.
+        """Rows (N, ...), in groups -> (N, width) float32, unit norm.
 
         Matrix kernels of CPUs are chosen by the number of rows, and sum in another order each. So that
         a row gets the same bits whatever it is encoded with, every group on a CPU is filled up to the
-        same size. (With several threads, SigLIP's pooling still differs in the last bit.)
+        same size.
+
+        Args:
+            one_thread_each: on a CPU, as many groups at a time as there are threads, each in one of them,
+                instead of one group after the other in all of them, which wait for each other at every step.
 
         Raises:
             RuntimeError: what the device reports; running out of memory only if one row is too much.
         """
-        features = np.empty((len(rows), width), dtype=np.float32)
-        start, at_once = 0, min(at_once, self.largest_group)
-        while start < len(rows):
-            group = rows[start : start + at_once]
-            missing = at_once - len(group) if self.device.type == "cpu" else 0
-            filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
-            try:
-                encoded = self.encode(cast(Rows, filled), encode)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or at_once == 1:
-                    raise
-                at_once = self._halve(at_once)
-                continue
-            features[start : start + len(group)] = encoded[: len(group)]
-            start += len(group)
-        return features
+        at_once = min(at_once, self.largest_group)
+        fill = self.device.type == "cpu"
 
-    def _halve(self, at_once: int) -> int:
+        def encoded(start: int) -> Float32Array:
+            group = rows[start : start + at_once]
+            missing = at_once - len(group) if fill else 0
+            filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
+            return self.encode(cast(Rows, filled), encode)[: len(group)]
+
+        run = _threads_of_their_own(torch.get_num_threads()).map if one_thread_each else map
+        try:
+            features = list(run(encoded, range(0, len(rows), at_once)))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or at_once == 1:
+                raise
+            self._halve(at_once)
+            return self.encode_in_groups(rows, encode, at_once, width, one_thread_each)
+        return np.concatenate(features) if features else np.empty((0, width), dtype=np.float32)
+
+    def _halve(self, at_once: int) -> None:
         """A smaller group after the device ran out of memory, for the rest of the run."""
         self.largest_group = min(self.largest_group, at_once // 2)
         message = f"out of memory on {self.device}; going on with batches of {self.largest_group}"
         warnings.warn(message, ClipcliWarning, stacklevel=2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return self.largest_group
+
+
+@cache
+def _threads_of_their_own(threads: int) -> ThreadPoolExecutor:
+    """So many threads, in each of which torch uses that one alone."""
+    all_begun = threading.Barrier(threads)
+
+    def use_one() -> None:
+        torch.set_num_threads(1)  # of this thread and of those begun from now on
+        torch.get_num_threads()  # makes it stay
+        all_begun.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="encode", initializer=use_one)
+    list(pool.map(lambda _: None, range(threads)))
+    torch.set_num_threads(threads)  # of those begun from now on
+    return pool

@@ -52,7 +52,8 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
 }
 _LENGTH_STEP = 4  # texts are grouped by length rounded up to this, see encode_texts
 _LARGE_TOWER = 8_000_000  # weights of a tower for which few rows keep a CPU busy: groups are filled
-_TOKENS_AT_ONCE = 700  # of a large image tower: with fewer a CPU is slower, with more no faster
+_TOKENS_AT_ONCE = 190  # of a large image tower: with fewer a core is slower, with more hardly faster
+_LEAST_BATCH = 32  # images on a CPU
 _BATCHES = (32, 512)  # smallest and largest that are tried on a GPU
 
 
@@ -140,9 +141,10 @@ class OpenClipEncoder:
 
     @cached_property
     def batch_size(self) -> int:
-        """Images a batch: on a GPU as many as still make it faster, measured once."""
+        """Images a batch: groups for all cores; on a GPU as many as still make it faster, measured once."""
         if self.device.type == "cpu":
-            return 32
+            for_all = self._images_at_once * torch.get_num_threads()
+            return -(-_LEAST_BATCH // for_all) * for_all
         return fastest_batch_size(self._images_per_second, *_BATCHES)
 
     @property
@@ -235,7 +237,7 @@ class OpenClipEncoder:
 
     @cached_property
     def _images_at_once(self) -> int:
-        """In a group on a CPU: as few as keep it busy, because groups are filled up."""
+        """In a group on a CPU: as few as keep a core busy, because groups are filled up."""
         return images_at_once(self.model.visual)
 
     def _images_per_second(self, batch_size: int) -> float:
@@ -253,8 +255,11 @@ class OpenClipEncoder:
     def _encode_images(self, pixels: Uint8Array) -> Float32Array:
         if self._int8_tower is not None:
             return self._encode_in_int8(pixels, self._int8_tower)
-        at_once = self._images_at_once if self.device.type == "cpu" else len(pixels)
-        return self.lane.encode_in_groups(pixels, self._encode_pixels, at_once, self.embed_dim)
+        if self.device.type != "cpu":
+            return self.lane.encode_in_groups(pixels, self._encode_pixels, len(pixels), self.embed_dim)
+        return self.lane.encode_in_groups(
+            pixels, self._encode_pixels, self._images_at_once, self.embed_dim, one_thread_each=True
+        )
 
     def _encode_pixels(self, pixels: Uint8Array) -> torch.Tensor:
         batch = self.lane.put(pixels).permute(0, 3, 1, 2)
@@ -340,18 +345,18 @@ def pad_id(tokenizer: Any) -> int:
 
 
 def images_at_once(tower: torch.nn.Module) -> int:
-    """How many images an image tower needs at once to keep a CPU busy: a power of two.
+    """How many images an image tower needs at once to keep a core busy: a power of two.
 
     The products of a vision transformer have a row for each patch of each image, so that large images want
     few at once.
     """
     if sum(weight.numel() for weight in tower.parameters()) <= _LARGE_TOWER:
-        return 32
+        return 16
     positions = getattr(tower, "positional_embedding", None)  # (T, W)
     if positions is None:
         positions = getattr(getattr(tower, "trunk", None), "pos_embed", None)  # timm's (1, T, W)
     if not isinstance(positions, torch.Tensor) or positions.ndim > 3:
-        return 8
+        return 4
     images = 1
     while images * positions.shape[-2] < _TOKENS_AT_ONCE:
         images *= 2

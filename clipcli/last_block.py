@@ -2,7 +2,7 @@
 
 CLIP takes the features of an image from its class token and those of a text from its end-of-text token
 (Radford et al. 2021, section 2.4). In the last block the other tokens are attended to and no more: what would
-come of them is thrown away. Of the 12 blocks of ViT-B-32 that saves seven tenths of one.
+come of them is thrown away. Of the 12 blocks of ViT-B-32 that saves five sixths of one.
 """
 
 from __future__ import annotations

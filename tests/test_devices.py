@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from running_threads import threads_end
 
 from clipcli import load_model
 from clipcli.cache import FeatureCache
-from clipcli.devices import fastest_batch_size, has_convolutions, resolve_device, resolve_devices
+from clipcli.devices import Lane, fastest_batch_size, has_convolutions, resolve_device, resolve_devices
 from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.models import locate, parse_model
@@ -234,6 +235,31 @@ def test_a_stop_finishes_what_is_in_flight_and_keeps_it(
     images = [image for batch in (first, *rest) for image in batch.images]
     assert images == sorted(images)
     cache.close()
+
+
+# --- Groups on a CPU -----------------------------------------------------------------------------
+
+
+def test_groups_are_encoded_side_by_side_in_a_thread_each() -> None:
+    both, threads_of_torch = threading.Barrier(2, timeout=60), []
+
+    def encode(rows: Any) -> torch.Tensor:
+        threads_of_torch.append(torch.get_num_threads())
+        both.wait()
+        return torch.from_numpy(rows)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        lane, rows = Lane(torch.device("cpu")), np.eye(4, dtype=np.float32)
+        features = lane.encode_in_groups(rows, encode, at_once=2, width=4, one_thread_each=True)
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(features, rows)
+    assert threads_of_torch == [1, 1]
 
 
 # --- Batch size ----------------------------------------------------------------------------------

@@ -149,16 +149,16 @@ def test_a_device_that_runs_out_of_memory_goes_on_with_less_and_the_other_as_bef
     encode_pixels = two._encode_pixels
 
     def with_little_memory(group: Uint8Array) -> torch.Tensor:
-        if len(group) > 16:
+        if len(group) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return encode_pixels(group)
 
     monkeypatch.setattr(two, "_encode_pixels", with_little_memory)
-    with pytest.warns(ClipcliWarning, match="going on with batches of 16"):
+    with pytest.warns(ClipcliWarning, match="going on with batches of 8"):
         features = two.encode_images(pixels)
     np.testing.assert_allclose(features, nano.encode_images(pixels), rtol=0, atol=1e-6)
-    assert two.lane.largest_group == 16
-    assert other.lane.largest_group > 32
+    assert two.lane.largest_group == 8
+    assert other.lane.largest_group > 16
 
 
 def test_what_fails_on_one_device_ends_the_run(

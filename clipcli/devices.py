@@ -170,43 +170,35 @@ class Lane:
         return cast(Float32Array, fetched.numpy())
 
     def encode_in_groups(
-        self,
-        rows: Rows,
-        encode: Callable[[Rows], torch.Tensor],
-        at_once: int,
-        width: int,
-        one_thread_each: bool = False,
+        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int, width: int
     ) -> Float32Array:
         """Rows (N, ...), in groups -> (N, width) float32, unit norm.
 
-        Matrix kernels of CPUs are chosen by the number of rows, and sum in another order each. So that
-        a row gets the same bits whatever it is encoded with, every group on a CPU is filled up to the
-        same size.
-
-        Args:
-            one_thread_each: on a CPU, as many groups at a time as there are threads, each in one of them,
-                instead of one group after the other in all of them, which wait for each other at every step.
+        On a CPU as many groups at a time as it has cores, each in one thread: threads that share a group
+        wait for each other at every step. Matrix kernels of CPUs are chosen by the number of rows, and sum in
+        another order each. So that a row gets the same bits whatever it is encoded with, every group there
+        is filled up to the same size.
 
         Raises:
             RuntimeError: what the device reports; running out of memory only if one row is too much.
         """
         at_once = min(at_once, self.largest_group)
-        fill = self.device.type == "cpu"
+        on_cpu = self.device.type == "cpu"
 
         def encoded(start: int) -> Float32Array:
             group = rows[start : start + at_once]
-            missing = at_once - len(group) if fill else 0
+            missing = at_once - len(group) if on_cpu else 0
             filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
             return self.encode(cast(Rows, filled), encode)[: len(group)]
 
-        run = _threads_of_their_own(torch.get_num_threads()).map if one_thread_each else map
+        side_by_side = _threads_of_their_own(torch.get_num_threads()).map if on_cpu else map
         try:
-            features = list(run(encoded, range(0, len(rows), at_once)))
+            features = list(side_by_side(encoded, range(0, len(rows), at_once)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or at_once == 1:
                 raise
             self._halve(at_once)
-            return self.encode_in_groups(rows, encode, at_once, width, one_thread_each)
+            return self.encode_in_groups(rows, encode, at_once, width)
         return np.concatenate(features) if features else np.empty((0, width), dtype=np.float32)
 
     def _halve(self, at_once: int) -> None:

@@ -51,7 +51,7 @@ _DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the im
     "int8": torch.float32,
 }
 _LENGTH_STEP = 4  # texts are grouped by length rounded up to this, see encode_texts
-_LARGE_TOWER = 8_000_000  # weights of a tower for which few rows keep a CPU busy: groups are filled
+_LARGE_TOWER = 8_000_000  # weights of a tower for which few rows keep a core busy: groups are filled
 _TOKENS_AT_ONCE = 190  # of a large image tower: with fewer a core is slower, with more hardly faster
 _LEAST_BATCH = 32  # images on a CPU
 _BATCHES = (32, 512)  # smallest and largest that are tried on a GPU
@@ -255,11 +255,8 @@ class OpenClipEncoder:
     def _encode_images(self, pixels: Uint8Array) -> Float32Array:
         if self._int8_tower is not None:
             return self._encode_in_int8(pixels, self._int8_tower)
-        if self.device.type != "cpu":
-            return self.lane.encode_in_groups(pixels, self._encode_pixels, len(pixels), self.embed_dim)
-        return self.lane.encode_in_groups(
-            pixels, self._encode_pixels, self._images_at_once, self.embed_dim, one_thread_each=True
-        )
+        at_once = self._images_at_once if self.device.type == "cpu" else max(1, len(pixels))
+        return self.lane.encode_in_groups(pixels, self._encode_pixels, at_once, self.embed_dim)
 
     def _encode_pixels(self, pixels: Uint8Array) -> torch.Tensor:
         batch = self.lane.put(pixels).permute(0, 3, 1, 2)
@@ -324,12 +321,12 @@ class OpenClipEncoder:
 
     @cached_property
     def _texts_at_once(self) -> int:
-        """In a group: on a CPU as few as keep it busy, because groups are filled up."""
+        """In a group: on a CPU as few as keep a core busy, because groups are filled up."""
         if self.device.type != "cpu":
             return 256
         tower = getattr(self.model, "text", self.model)
         weights = sum(weight.numel() for weight in getattr(tower, "transformer", tower).parameters())
-        return 32 if weights > _LARGE_TOWER else 64
+        return 8 if weights > _LARGE_TOWER else 16
 
     def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
         batch = self.lane.put(tokens)

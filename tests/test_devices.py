@@ -252,7 +252,7 @@ def test_groups_are_encoded_side_by_side_in_a_thread_each() -> None:
     torch.set_num_threads(2)
     try:
         lane, rows = Lane(torch.device("cpu")), np.eye(4, dtype=np.float32)
-        features = lane.encode_in_groups(rows, encode, at_once=2, width=4, one_thread_each=True)
+        features = lane.encode_in_groups(rows, encode, at_once=2, width=4)
         with ThreadPoolExecutor(1) as another:
             assert another.submit(torch.get_num_threads).result() == 2
         assert torch.get_num_threads() == 2

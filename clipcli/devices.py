@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -147,8 +146,8 @@ class Lane:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.largest_group = sys.maxsize  # until the device runs out of memory
-        on_cpu = device.type == "cpu"
-        self._giving_work: AbstractContextManager[Any] = nullcontext() if on_cpu else threading.Lock()
+        self._threads = _threads_of_their_own() if device.type == "cpu" else None
+        self._giving_work: AbstractContextManager[Any] = nullcontext() if self._threads else threading.Lock()
 
     def put(self, rows: npt.NDArray[Any]) -> torch.Tensor:
         """Rows (N, ...) on the device; a copy to a GPU is from pinned memory, and is not waited for."""
@@ -183,15 +182,14 @@ class Lane:
             RuntimeError: what the device reports; running out of memory only if one row is too much.
         """
         at_once = min(at_once, self.largest_group)
-        on_cpu = self.device.type == "cpu"
 
         def encoded(start: int) -> Float32Array:
             group = rows[start : start + at_once]
-            missing = at_once - len(group) if on_cpu else 0
+            missing = at_once - len(group) if self._threads else 0
             filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
             return self.encode(cast(Rows, filled), encode)[: len(group)]
 
-        side_by_side = _threads_of_their_own(torch.get_num_threads()).map if on_cpu else map
+        side_by_side = self._threads.map if self._threads else map
         try:
             features = list(side_by_side(encoded, range(0, len(rows), at_once)))
         except (RuntimeError, MemoryError) as error:
@@ -210,17 +208,21 @@ class Lane:
             torch.cuda.empty_cache()
 
 
-@cache
-def _threads_of_their_own(threads: int) -> ThreadPoolExecutor:
-    """So many threads, in each of which torch uses that one alone."""
-    all_begun = threading.Barrier(threads)
+_beginning = threading.Lock()
+
+
+def _threads_of_their_own() -> ThreadPoolExecutor:
+    """As many threads as torch uses, in each of which it uses that one alone."""
 
     def use_one() -> None:
-        torch.set_num_threads(1)  # of this thread and of those begun from now on
+        torch.set_num_threads(1)  # of this thread, and for now of those that others begin
         torch.get_num_threads()  # makes it stay
         all_begun.wait()
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="encode", initializer=use_one)
-    list(pool.map(lambda _: None, range(threads)))
-    torch.set_num_threads(threads)  # of those begun from now on
+    with _beginning:
+        threads = torch.get_num_threads()
+        all_begun = threading.Barrier(threads)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="encode", initializer=use_one)
+        list(pool.map(lambda _: None, range(threads)))
+        torch.set_num_threads(threads)
     return pool

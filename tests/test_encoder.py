@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from clipcli import load_model, prompts
 from clipcli.class_lists import ClassSpec
 from clipcli.classifier import build_classifier
-from clipcli.devices import resolve_device, resolve_precision
+from clipcli.devices import Lane, resolve_device, resolve_precision
 from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import (
     ClipcliWarning,
@@ -167,7 +167,7 @@ def test_features_do_not_depend_on_the_batch(
 
 
 def test_features_do_not_depend_on_the_number_of_threads(
-    pair: tuple[OpenClipEncoder, Reference], photos: list[Path]
+    pair: tuple[OpenClipEncoder, Reference], photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder, _ = pair
     pixels = np.stack([load_pixels(str(path), encoder.preprocess, EXACT) for path in photos[:4]])
@@ -176,6 +176,7 @@ def test_features_do_not_depend_on_the_number_of_threads(
     try:
         for threads in (1, 3, 4):
             torch.set_num_threads(threads)
+            monkeypatch.setattr(encoder, "lane", Lane(encoder.device))
             np.testing.assert_array_equal(encoder.encode_images(pixels), expected)
     finally:
         torch.set_num_threads(before)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
 import torch
+from timing import seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipcli.encoder import _DTYPES, OpenClipEncoder
@@ -18,16 +15,6 @@ from clipcli.models import ModelFiles
 
 BATCH = 32
 SIDE = 2048  # of the square matrices
-
-
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median of a few runs after one warm-up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def matmul_gflops(dtype: torch.dtype, repeats: int) -> float:

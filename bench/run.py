@@ -25,10 +25,7 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -39,6 +36,7 @@ from memory import cached
 from PIL import Image
 from resume import resumed
 from split import split
+from timing import in_turn
 
 import clipcli
 from clipcli import prompts
@@ -134,18 +132,6 @@ def large(job: Job, options: argparse.Namespace) -> None:
 
 
 # --- Prompts -------------------------------------------------------------------------------------
-
-
-def in_turn(candidates: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each candidate in this process, one after the other, after one warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(repeats + 1):
-        for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def prompts_part(files: ModelFiles, folder: str, options: argparse.Namespace) -> None:

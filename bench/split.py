@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from child import Job
-from limits import seconds
+from timing import in_turn
 
 from clipcli import build_classifier
 from clipcli.classifier import Ranking
@@ -77,10 +78,12 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         steps["all together, decoded on the GPU"] = lambda: write(
             classify(job.paths, encoder, classifier, options=on_gpu)
         )
-    taken = {name: seconds(step, repeats) for name, step in steps.items()}
+    taken = in_turn(steps, repeats)
     devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))
     print(f"\nwhere the time goes, {devices}, {encoder.precision}, {len(job.labels)} labels")
     print(f"  {len(job.paths)} pictures in batches of {size}")
-    for name, one in taken.items():
-        share = one / taken["all together"]
-        print(f"  {name:<34}{len(job.paths) / one:>9.1f} images/s {share:>6.0%} of the whole")
+    for name, times in taken.items():
+        rate = len(job.paths) / statistics.median(times)
+        shares = [one / whole for one, whole in zip(times, taken["all together"], strict=True)]
+        spread = f"({min(shares):.0%} to {max(shares):.0%})"
+        print(f"  {name:<34}{rate:>9.1f} images/s {statistics.median(shares):>6.0%} {spread} of the whole")

@@ -28,7 +28,7 @@ demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves prediction
 test: $(VENV)/dev ## Run the tests, but those of `make test-long`
 	$(BIN)/pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: $(VENV)/dev ## Run the tests that take long: further int8 towers, a short soak, learning
+test-long: $(VENV)/dev ## Run the tests that take long: a fresh install, int8 towers, a short soak, learning
 	$(BIN)/pytest -m long
 
 test-fast: $(VENV)/dev ## Run all tests but the slow ones

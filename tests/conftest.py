@@ -65,11 +65,6 @@ class Result(NamedTuple):
     err: str
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits longest, for installations, begins first; the other worker goes on with the rest."""
-    items.sort(key=lambda item: item.path.stem != "test_fresh_install")
-
-
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A feature cache for each test."""

@@ -26,7 +26,7 @@ demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves prediction
 	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
 
 test: $(VENV)/dev ## Run the tests, but those of `make test-long`
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
 
 test-long: $(VENV)/dev ## Run the tests that take long: a fresh install, int8 towers, a short soak, learning
 	$(BIN)/pytest -m long

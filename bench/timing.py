@@ -6,15 +6,15 @@ import statistics
 import time
 from collections.abc import Callable
 
-Run = Callable[[], object]
+Step = Callable[[], object]
 
 
-def seconds(run: Run, repeats: int) -> float:
+def seconds(run: Step, repeats: int) -> float:
     """Median of a few runs."""
     return statistics.median(in_turn({"": run}, repeats)[""])
 
 
-def in_turn(candidates: dict[str, Run], repeats: int) -> dict[str, list[float]]:
+def in_turn(candidates: dict[str, Step], repeats: int) -> dict[str, list[float]]:
     """Of each candidate, turn by turn, one after the other."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(repeats + 1):

@@ -155,8 +155,9 @@ class OpenClipEncoder:
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D) float32, unit norm; from several threads, on several devices.
 
-        An image's features do not depend on the batch it is in: on a CPU to the bit for most
-        models, elsewhere up to rounding in the precision used.
+        An image's features do not depend on the batch it is in: elsewhere than on a CPU up to rounding in
+        the precision used; on a CPU to the bit, for which an image that is alone is filled up to a group, and
+        takes one core.
         """
         with self._least_used() as one:
             return one._encode_images(pixels)
@@ -238,7 +239,7 @@ class OpenClipEncoder:
     @cached_property
     def _images_at_once(self) -> int:
         """In a group on a CPU: as few as keep a core busy, because groups are filled up."""
-        return images_at_once(self.model.visual)
+        return 1 if self._int8_tower else images_at_once(self.model.visual)
 
     def _images_per_second(self, batch_size: int) -> float:
         """Encode so many black images at once, the first time for nothing."""
@@ -253,14 +254,14 @@ class OpenClipEncoder:
     # --- Images -----------------------------------------------------------------------------
 
     def _encode_images(self, pixels: Uint8Array) -> Float32Array:
-        if self._int8_tower is not None:
-            return self._encode_in_int8(pixels, self._int8_tower)
         at_once = self._images_at_once if self.device.type == "cpu" else max(1, len(pixels))
         return self.lane.encode_in_groups(pixels, self._encode_pixels, at_once, self.embed_dim)
 
     def _encode_pixels(self, pixels: Uint8Array) -> torch.Tensor:
-        batch = self.lane.put(pixels).permute(0, 3, 1, 2)
-        return cast(torch.Tensor, self.model.encode_image(self._normalized(batch)))
+        batch = self._normalized(self.lane.put(pixels).permute(0, 3, 1, 2))
+        if self._int8_tower is not None:
+            return torch.from_numpy(self._int8_tower(batch.contiguous().numpy()))
+        return cast(torch.Tensor, self.model.encode_image(batch))
 
     def _normalized(self, batch: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) uint8 -> normalised, in the model's precision; arithmetic as torchvision's in fp32."""
@@ -278,13 +279,6 @@ class OpenClipEncoder:
         tower = int8.load(self.model, self.preprocess.size, self.fingerprint, folder)
         self.model.visual.to(device="meta")  # frees the weights that it replaces
         return tower
-
-    def _encode_in_int8(self, pixels: Uint8Array, tower: int8.Int8Tower) -> Float32Array:
-        if not len(pixels):
-            return np.empty((0, self.embed_dim), dtype=np.float32)
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-        features = torch.from_numpy(tower(self._normalized(batch).contiguous().numpy()))
-        return cast(Float32Array, torch.nn.functional.normalize(features, dim=-1).numpy())
 
     # --- Texts ------------------------------------------------------------------------------
 

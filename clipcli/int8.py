@@ -21,7 +21,6 @@ import importlib
 import importlib.metadata
 import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,21 +72,19 @@ class Int8Tower:
 
     Args:
         data: an ONNX model that takes one picture, as `make` returns it.
-        threads: pictures encoded at once.
     """
 
-    def __init__(self, data: bytes, threads: int) -> None:
+    def __init__(self, data: bytes) -> None:
         runtime = needed("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="int8")
 
     def __call__(self, batch: Float32Array) -> Float32Array:
-        """(N, 3, H, W) normalised pixels -> (N, D) features, each of its picture alone, of any length."""
-        return np.concatenate(list(self._pool.map(self._encode_one, np.split(batch, len(batch)))))
+        """(N, 3, H, W) normalised pixels -> (N, D) features, each of its picture alone, in one thread."""
+        return np.concatenate([self._encode_one(picture) for picture in np.split(batch, len(batch))])
 
     def _encode_one(self, picture: Float32Array) -> Float32Array:
         return cast(Float32Array, self._session.run(None, {self._input: picture})[0])
@@ -113,7 +110,7 @@ def load(model: torch.nn.Module, size: tuple[int, int], fingerprint: str, folder
     if data is None:
         data = make(model, size)
         _keep(folder / TOWERS, name, data)
-    return Int8Tower(data, torch.get_num_threads())
+    return Int8Tower(data)
 
 
 def needed(module: str) -> Any:
@@ -186,7 +183,7 @@ def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
         with quiet():
             data = _quantized(_exported(model, size))
             pictures = _check_pictures(size)
-            found = Int8Tower(data, torch.get_num_threads())(pictures)
+            found = Int8Tower(data)(pictures)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"this model's image tower cannot run in int8: {reason}", _OTHERWISE) from error

@@ -39,9 +39,18 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.long
-def test_make_demo(clone: Path) -> None:
-    demo = run("make", "demo", f"PYTHON={sys.executable}", cwd=clone)
+INSTALLED = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/bin/clipcli")  # this environment, and no other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(INSTALLED, id="installed"),
+        pytest.param((f"PYTHON={sys.executable}",), marks=pytest.mark.long, id="from nothing"),
+    ],
+)
+def test_make_demo(options: tuple[str, ...], clone: Path) -> None:
+    demo = run("make", "demo", *options, cwd=clone)
     assert "examples/bicycle-1.png" in demo.stdout, "the ranked table"
     frame = pd.read_csv(clone / "predictions.csv")
     truth = pd.read_csv(EXAMPLES / "labels.csv")
@@ -55,6 +64,7 @@ def test_the_wheel_works_outside_the_source_tree(clone: Path, tmp_path: Path) ->
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ".", cwd=clone)
     (wheel,) = tmp_path.glob("clipcli-*.whl")
+    assert wheel.stat().st_size < 20_000_000, "with the bundled model"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "clipcli/assets/nano/open_clip_model.safetensors" in names

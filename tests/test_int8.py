@@ -105,7 +105,7 @@ def quantized_layer(layer: torch.nn.Linear, rows: torch.Tensor) -> bytes:
 
 
 def run(data: bytes, rows: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(int8.Int8Tower(data, threads=1)(rows.numpy()))
+    return torch.from_numpy(int8.Int8Tower(data)(rows.numpy()))
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 from child import Job
 
 from clipcli import build_classifier
-from clipcli.encoder import OpenClipEncoder
 from clipcli.errors import ClipcliError
-from clipcli.images import DecodeOptions
-from clipcli.models import ModelFiles
+from clipcli.images.decode import DecodeOptions
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.registry import ModelFiles
 from clipcli.pipeline import EngineOptions, encode
 
 

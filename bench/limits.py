@@ -7,11 +7,11 @@ import torch
 from timing import seconds
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipcli.encoder import _DTYPES, OpenClipEncoder
 from clipcli.errors import ClipcliError
-from clipcli.images import DecodeOptions, load_pixels
-from clipcli.lookahead import available_cores, map_ahead
-from clipcli.models import ModelFiles
+from clipcli.images.decode import DecodeOptions, load_pixels
+from clipcli.models.encoder import _DTYPES, OpenClipEncoder
+from clipcli.models.registry import ModelFiles
+from clipcli.prefetch import available_cores, map_ahead
 
 BATCH = 32
 SIDE = 2048  # of the square matrices

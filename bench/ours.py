@@ -12,7 +12,7 @@ from child import AbsentError, Job, Run, serve
 
 from clipcli import __version__, build_classifier, load_model
 from clipcli.errors import ClipcliError
-from clipcli.images import DecodeOptions
+from clipcli.images.decode import DecodeOptions
 from clipcli.pipeline import EngineOptions, classify
 
 

@@ -18,7 +18,7 @@ from clipcli.cache import NAME
 _COUNTED = """
 import sys
 from clipcli.cli.app import main
-from clipcli.encoder import OpenClipEncoder
+from clipcli.models.encoder import OpenClipEncoder
 encode = OpenClipEncoder.encode_images
 def counted(self, pixels):
     print(len(pixels), file=sys.stderr, flush=True)

@@ -39,12 +39,12 @@ from split import split
 from timing import in_turn
 
 import clipcli
-from clipcli import prompts
-from clipcli.class_lists import ClassSpec, load_classes
-from clipcli.classifier import build_classifier
-from clipcli.encoder import OpenClipEncoder
-from clipcli.models import ModelFiles, locate, parse_model
-from clipcli.sources import Inputs
+from clipcli.inputs.walk import Inputs
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.registry import ModelFiles, locate, parse_model
+from clipcli.prompts import templates as prompts
+from clipcli.prompts.class_lists import ClassSpec, load_classes
+from clipcli.scoring.classifier import build_classifier
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -13,14 +13,14 @@ from child import Job
 from timing import in_turn
 
 from clipcli import build_classifier
-from clipcli.classifier import Ranking
-from clipcli.encoder import OpenClipEncoder
-from clipcli.images import DecodeOptions, load_pixels, ordinary_jpeg, read_file
-from clipcli.lookahead import available_cores, map_ahead
-from clipcli.models import ModelFiles
+from clipcli.images.decode import DecodeOptions, load_pixels, ordinary_jpeg, read_file
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.registry import ModelFiles
+from clipcli.output.sinks import Layout, open_sink
 from clipcli.pipeline import EngineOptions, classify
+from clipcli.prefetch import available_cores, map_ahead
 from clipcli.records import Outcome
-from clipcli.sinks import Layout, open_sink
+from clipcli.scoring.classifier import Ranking
 
 
 def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:

@@ -9,22 +9,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from clipcli import class_lists, pipeline, prompts
+from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.classifier import Classifier, Ranking
-from clipcli.classifier import build_classifier as _build_classifier
-from clipcli.embeddings import load_classifier, save_classifier
-from clipcli.images import DEFAULT, DecodeOptions
+from clipcli.images.decode import DEFAULT, DecodeOptions
+from clipcli.inputs.walk import Inputs
+from clipcli.output.sinks import LONG_COLUMNS, long_rows
 from clipcli.pipeline import EngineOptions
+from clipcli.prompts import class_lists
+from clipcli.prompts import templates as prompts
 from clipcli.records import Encoder, Outcome
-from clipcli.sinks import LONG_COLUMNS, long_rows
-from clipcli.sources import Inputs
+from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.scoring.classifier import build_classifier as _build_classifier
+from clipcli.scoring.classifier_file import load_classifier, save_classifier
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clipcli.devices import Precision
-    from clipcli.encoder import OpenClipEncoder
+    from clipcli.models.devices import Precision
+    from clipcli.models.encoder import OpenClipEncoder
 
 __all__ = [
     "DecodeOptions",
@@ -61,11 +63,11 @@ def load_model(
         WeightsUnavailableError: neither cached nor reachable.
         WeightsDamagedError: truncated weights, or of another architecture.
     """
-    from clipcli.models import locate, parse_model
+    from clipcli.models.registry import locate, parse_model
 
     spec = parse_model(model, pretrained)
     files = locate(spec, offline)
-    from clipcli.encoder import OpenClipEncoder
+    from clipcli.models.encoder import OpenClipEncoder
 
     return OpenClipEncoder(files, device, precision)
 
@@ -122,7 +124,7 @@ def classify(
         batch_size: images encoded together; None is what suits the device.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: a `clipcli.cache.FeatureCache`, where features made before are found and new ones kept.
-        ranking: further fields of `clipcli.classifier.Ranking`: score, min_score, min_margin.
+        ranking: further fields of `clipcli.scoring.classifier.Ranking`: score, min_score, min_margin.
 
     Returns:
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
-from clipcli.classifier import Classifier, Ranking
 from clipcli.errors import ImageError, UsageError
-from clipcli.images import DEFAULT, DecodeOptions, decode, ordinary_jpeg, read_file
-from clipcli.lookahead import available_cores, in_chunks, map_ahead
+from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg, read_file
+from clipcli.prefetch import available_cores, in_chunks, map_ahead
 from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
+from clipcli.scoring.classifier import Classifier, Ranking
 
 _LOOKERS = 4  # threads that look inputs up in the cache, at most
 
@@ -98,7 +98,7 @@ def classify(
     """Classify images lazily: one outcome an input, in input order, whatever failed.
 
     Args:
-        images: paths, as `clipcli.sources.Inputs` yields them.
+        images: paths, as `clipcli.inputs.walk.Inputs` yields them.
         encoder: the model.
         classifier: class embeddings made by the same model.
         ranking: how many labels an image, which score, when to abstain.

@@ -207,8 +207,8 @@ def save_tokenizer(folder: Path) -> int:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    from clipcli.class_lists import load_classes
-    from clipcli.prompts import load_templates
+    from clipcli.prompts.class_lists import load_classes
+    from clipcli.prompts.templates import load_templates
 
     texts = [*load_templates(["imagenet80"]), *(spec.name for spec in load_classes("imagenet")[:40])]
     words = sorted({word.strip(".,").lower() for text in texts for word in text.split()})

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipcli.models import ModelFiles, locate_config
-from clipcli.pairs import Caption, Pair, Pairs
+from clipcli.models.registry import ModelFiles, locate_config
+from clipcli.train.pairs import Caption, Pair, Pairs
 
 VISION = {"image_size": 16, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
 CONVOLUTIONS = {

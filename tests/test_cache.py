@@ -19,10 +19,10 @@ import pytest
 from conftest import Result
 
 from clipcli.cache import NAME, FeatureCache, digest_of, file_key, prompts_digest
-from clipcli.classifier import build_classifier
 from clipcli.errors import ClipcliWarning
 from clipcli.pipeline import EngineOptions, encode
-from clipcli.prompts import PromptSet
+from clipcli.prompts.templates import PromptSet
+from clipcli.scoring.classifier import build_classifier
 
 VECTORS = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 DIGESTS = [digest_of(bytes([number])) for number in range(3)]

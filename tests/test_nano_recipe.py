@@ -19,7 +19,7 @@ import pytest
 import torch
 from conftest import EXAMPLES, ROOT
 
-from clipcli.models import ASSETS
+from clipcli.models.registry import ASSETS
 from training.__main__ import discriminant_shares, new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table

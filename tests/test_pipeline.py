@@ -14,12 +14,12 @@ import torch
 from PIL import Image, ImageOps
 
 from clipcli.cache import FeatureCache
-from clipcli.classifier import Classifier, Ranking, build_classifier
 from clipcli.errors import ModelMismatchError, UsageError
-from clipcli.images import DecodeOptions
+from clipcli.images.decode import DecodeOptions
 from clipcli.pipeline import EncodedBatch, EngineOptions, classify, encode
-from clipcli.prompts import PromptSet
+from clipcli.prompts.templates import PromptSet
 from clipcli.records import ImageFailure, ImagePredictions
+from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
 
 @pytest.fixture(scope="module")

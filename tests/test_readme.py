@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import EXAMPLES, ROOT
 
-from clipcli.models import list_models
+from clipcli.models.registry import list_models
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?P<skip><!-- not run: .*? -->\n)?```(?P<kind>sh|python)\n(?P<code>.*?)```", re.DOTALL)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.prompts import list_template_sets, load_templates
+from clipcli.prompts.templates import list_template_sets, load_templates
 from training.catalogue import Picture
 from training.words import WordNet, plain
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from clipcli import build_classifier, load_model
-from clipcli.classifier import Classifier
 from clipcli.pipeline import classify
+from clipcli.scoring.classifier import Classifier
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ app = typer.Typer(help="List and show the shipped class lists.", no_args_is_help
 @app.command("list")
 def list_lists() -> None:
     """Every class list with the number of its classes."""
-    from clipcli.class_lists import list_class_lists, load_classes
+    from clipcli.prompts.class_lists import list_class_lists, load_classes
 
     rows = [[name, str(len(load_classes(name))), text] for name, text in list_class_lists().items()]
     console.print_table(["name", "classes", "description"], rows)
@@ -25,7 +25,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A list's name, or a file.")],
 ) -> None:
     """Print a list's labels, one a line, each with its further names."""
-    from clipcli.class_lists import load_classes
+    from clipcli.prompts.class_lists import load_classes
 
     for spec in load_classes(name):
         typer.echo(f"{spec.label}: {', '.join(spec.aliases)}" if spec.aliases else spec.label)

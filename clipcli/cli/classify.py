@@ -16,11 +16,11 @@ from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Classifier
-    from clipcli.prompts import PromptSet
+    from clipcli.inputs.walk import Inputs
+    from clipcli.output.sinks import Layout, Sink
+    from clipcli.prompts.templates import PromptSet
     from clipcli.records import ImageFailure, Outcome
-    from clipcli.sinks import Layout, Sink
-    from clipcli.sources import Inputs
+    from clipcli.scoring.classifier import Classifier
 
 _IMAGES, _SCORES, _OUTPUT, _ENGINE = "Images", "Scores", "Output", "Engine"
 
@@ -179,10 +179,10 @@ def classify(
     `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
     """
     from clipcli import pipeline
-    from clipcli.classifier import Classifier, Ranking, build_classifier
-    from clipcli.images import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
-    from clipcli.sinks import Layout
-    from clipcli.sources import Inputs
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
+    from clipcli.inputs.walk import Inputs
+    from clipcli.output.sinks import Layout
+    from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
     rely_on_max_pixels()
     ranking = Ranking(top_k, score, min_score, min_margin)
@@ -231,13 +231,13 @@ def _named_classes(
         return options.prompt_set(labels, label, classes, templates, concept)
     if labels or label or classes or templates or concept:
         raise UsageError("--class-embeddings brings its own classes", "Leave labels and templates out.")
-    from clipcli.embeddings import load_classifier
+    from clipcli.scoring.classifier_file import load_classifier
 
     return load_classifier(class_embeddings)
 
 
 def _sink(layout: Layout, output: Path | None, format_name: str | None, excel: bool) -> Sink:
-    from clipcli.sinks import open_sink
+    from clipcli.output.sinks import open_sink
 
     return open_sink(layout, None if output is None or str(output) == "-" else output, format_name, excel)
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
-    from clipcli.dataset import ReadReport
     from clipcli.records import ImageFailure, Outcome
-    from clipcli.train import EpochReport, StepReport
-    from clipcli.validation import Metrics
+    from clipcli.train.data import ReadReport
+    from clipcli.train.loop import EpochReport, StepReport
+    from clipcli.train.validation import Metrics
 
 INTERRUPTED = 130
 _SHOWN_FAILURES = 5
@@ -238,9 +238,9 @@ class TrainingProgress:
 
     def __call__(self, report: ReadReport | StepReport | EpochReport | ImageFailure) -> None:
         """Show what happened."""
-        from clipcli.dataset import ReadReport
         from clipcli.records import ImageFailure
-        from clipcli.train import StepReport
+        from clipcli.train.data import ReadReport
+        from clipcli.train.loop import StepReport
 
         if isinstance(report, ImageFailure):
             self.failed += 1

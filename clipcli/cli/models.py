@@ -18,7 +18,7 @@ def list_models(
     pattern: Annotated[str, typer.Argument(metavar="FILTER", help="A part of the name or tag.")] = "",
 ) -> None:
     """Presets first, then every model of open_clip, with published ImageNet zero-shot accuracy."""
-    from clipcli import models
+    from clipcli.models import registry as models
 
     rows = models.list_models(pattern)
     columns = ["model", "params (M)", "ImageNet top-1 (%)", "licence", "cached", "note"]
@@ -51,7 +51,7 @@ def info(
     offline: options.Offline = False,
 ) -> None:
     """Load a model and tell its effective configuration."""
-    from clipcli.models import licence_of
+    from clipcli.models.registry import licence_of
 
     spec = options.model_spec(model, pretrained)
     encoder = options.load_encoder(spec, device, precision, offline)
@@ -81,8 +81,8 @@ def info(
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     """Download a model, so that it works offline; a broken download goes on where it stopped."""
-    from clipcli.hub import forget_damaged
-    from clipcli.models import locate
+    from clipcli.models.hub import forget_damaged
+    from clipcli.models.registry import locate
 
     spec = options.model_spec(model, pretrained)
     options.prepare_hub(spec, offline=False)

@@ -12,9 +12,9 @@ import typer
 
 if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
-    from clipcli.encoder import OpenClipEncoder
-    from clipcli.models import ModelSpec
-    from clipcli.prompts import PromptSet
+    from clipcli.models.encoder import OpenClipEncoder
+    from clipcli.models.registry import ModelSpec
+    from clipcli.prompts.templates import PromptSet
     from clipcli.records import Encoder
 
 _CLASSES, _MODEL, _ENGINE = "Classes", "Model", "Engine"
@@ -130,7 +130,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 
 def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
     """The model that --model and --pretrained name."""
-    from clipcli.models import DEFAULT_MODEL, parse_model
+    from clipcli.models.registry import DEFAULT_MODEL, parse_model
 
     return parse_model(model or DEFAULT_MODEL, pretrained)
 
@@ -140,10 +140,10 @@ def load_encoder(
 ) -> OpenClipEncoder:
     """Find or download a model, and load it; an int8 tower is kept beside the cache."""
     prepare_hub(spec, offline)
-    from clipcli.models import locate
+    from clipcli.models.registry import locate
 
     files = locate(spec, offline)
-    from clipcli.encoder import OpenClipEncoder
+    from clipcli.models.encoder import OpenClipEncoder
 
     folder = cache.path.parent if cache else None
     return OpenClipEncoder(files, device, precision, folder)  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def lazy_encoder(
     """The model as the cache remembers it, built only when something must be encoded; else loaded now."""
     if cache is None:
         return load_encoder(spec, device, precision, offline)
-    from clipcli.remembered import RememberedEncoder, recall, remember
+    from clipcli.models.lazy import RememberedEncoder, recall, remember
 
     facts = recall(cache, spec, device, precision)
     if facts is not None:
@@ -168,7 +168,7 @@ def lazy_encoder(
 def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:
     """Says on a terminal that a model is being loaded; while it is downloaded, the download says so."""
     from clipcli.cli import console
-    from clipcli.models import is_cached
+    from clipcli.models.registry import is_cached
 
     return console.working(f"loading {spec.name}", not quiet and is_cached(spec))
 
@@ -183,7 +183,7 @@ def prepare_hub(spec: ModelSpec, offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not console.stderr().is_terminal:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from clipcli.models import forbids_commercial_use, is_cached, licence_of
+    from clipcli.models.registry import forbids_commercial_use, is_cached, licence_of
 
     licence = licence_of(spec)
     if forbids_commercial_use(licence) and not offline and not is_cached(spec):
@@ -207,7 +207,8 @@ def prompt_set(
     concept: str,
 ) -> PromptSet:
     """The classes and templates that the options name."""
-    from clipcli import class_lists, prompts
+    from clipcli.prompts import class_lists
+    from clipcli.prompts import templates as prompts
 
     specs = class_lists.parse_labels(labels) if labels is not None else []
     specs += [class_lists.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]

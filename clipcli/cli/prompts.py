@@ -53,11 +53,11 @@ def prompts(
         raise UsageError(
             "no output file named", "Use -o classes.safetensors, or --dry-run to see the prompts."
         )
-    from clipcli.embeddings import check_output, save_classifier
+    from clipcli.scoring.classifier_file import check_output, save_classifier
 
     check_output(output)
     spec = options.model_spec(model, pretrained)
-    from clipcli.classifier import build_classifier
+    from clipcli.scoring.classifier import build_classifier
 
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         with options.loading(spec, quiet):

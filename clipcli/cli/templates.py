@@ -14,7 +14,7 @@ app = typer.Typer(help="List and show the shipped template sets.", no_args_is_he
 @app.command("list")
 def list_sets() -> None:
     """Every template set with the number of its templates."""
-    from clipcli.prompts import list_template_sets, load_templates
+    from clipcli.prompts.templates import list_template_sets, load_templates
 
     rows = [[name, str(len(load_templates([name]))), text] for name, text in list_template_sets().items()]
     console.print_table(["name", "templates", "description"], rows)
@@ -25,7 +25,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A set's name, or a file.")],
 ) -> None:
     """Print a set's templates, one a line."""
-    from clipcli.prompts import load_templates
+    from clipcli.prompts.templates import load_templates
 
     for template in load_templates([name]):
         typer.echo(template)

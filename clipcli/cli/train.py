@@ -12,8 +12,8 @@ from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.models import ModelFiles
-    from clipcli.train import Result
+    from clipcli.models.registry import ModelFiles
+    from clipcli.train.loop import Result
 
 _MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of pictures", "Engine"
 
@@ -162,13 +162,13 @@ def train(
 
     The same command again goes on with the run that DIR holds.
     """
-    from clipcli.pairs import read_pairs
+    from clipcli.train.pairs import read_pairs
 
     given = read_pairs(pairs)
     files = _files(init, offline)
-    from clipcli.augment import Augmentation
-    from clipcli.train import TrainOptions
-    from clipcli.train import train as train_
+    from clipcli.train.augment import Augmentation
+    from clipcli.train.loop import TrainOptions
+    from clipcli.train.loop import train as train_
 
     settings = TrainOptions(
         epochs=epochs,
@@ -208,7 +208,7 @@ def train(
 
 def _files(init: str | None, offline: bool) -> ModelFiles:
     """The model, or the configuration, that --init names."""
-    from clipcli.models import locate, locate_config
+    from clipcli.models.registry import locate, locate_config
 
     if init is not None and init.endswith(".json"):
         if not Path(init).is_file():
@@ -220,7 +220,7 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
 
 
 def _tell(result: Result, output: Path, quiet: bool) -> None:
-    from clipcli.checkpoints import FAILURES
+    from clipcli.train.run_folder import FAILURES
 
     if result.failed:
         console.warn(f"{result.failed} images were left out; {output / FAILURES} says why")

@@ -39,8 +39,8 @@ def test_markup_and_control_characters_reach_stderr_as_text(
 def test_a_terminal_shows_how_far_reading_and_training_are(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    from clipcli.dataset import ReadReport
-    from clipcli.train import StepReport
+    from clipcli.train.data import ReadReport
+    from clipcli.train.loop import StepReport
 
     shown = io.StringIO()
     terminal = Console(file=shown, force_terminal=True, width=120, color_system=None)

@@ -129,16 +129,16 @@ def test_a_signal_that_is_ignored_stays_ignored(folder: Path, tmp_path: Path) ->
 
 KILL_AGAIN_AND_AGAIN = """
 import os, random, signal, sys, time
-import pandas, clipcli.encoder, clipcli.cli.app  # once: what is killed below begins with the run itself
+import pandas, clipcli.models.encoder, clipcli.cli.app  # once: what is killed begins with the run itself
 
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-encode = clipcli.encoder.OpenClipEncoder.encode_images
+encode = clipcli.models.encoder.OpenClipEncoder.encode_images
 
 def counting(self, pixels):
     os.write(log, f"{len(pixels)}\\n".encode())
     return encode(self, pixels)
 
-clipcli.encoder.OpenClipEncoder.encode_images = counting
+clipcli.models.encoder.OpenClipEncoder.encode_images = counting
 moments = random.Random(7)
 for kill in range(20):
     child = os.fork()

@@ -13,8 +13,8 @@ import pytest
 from conftest import Result
 from safetensors import safe_open
 
-from clipcli.encoder import OpenClipEncoder
-from clipcli.models import ASSETS
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.registry import ASSETS
 
 WEIGHTS = ASSETS / "nano" / "open_clip_model.safetensors"
 Cli = Callable[..., Result]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import Result
 
-from clipcli.embeddings import load_classifier
+from clipcli.scoring.classifier_file import load_classifier
 
 Cli = Callable[..., Result]
 

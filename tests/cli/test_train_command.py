@@ -231,7 +231,7 @@ def test_a_signal_while_pictures_are_read_ends_it_soon(run_cli: Cli, tmp_path: P
         signal.SIGINT, signal.default_int_handler
     )  # some shells ignore it in the background
     try:
-        with mock.patch("clipcli.dataset.read_file", side_effect=interrupt) as read:
+        with mock.patch("clipcli.train.data.read_file", side_effect=interrupt) as read:
             result = run_cli(*arguments, "-j", 1)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -19,7 +19,7 @@ import numpy as np
 from mutations import mutated, seeds
 
 from clipcli.errors import ImageError
-from clipcli.images import DecodeOptions, decode
+from clipcli.images.decode import DecodeOptions, decode
 from clipcli.records import Preprocess
 
 MOST_MEGABYTES = 1500

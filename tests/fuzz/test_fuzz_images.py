@@ -14,7 +14,7 @@ from conftest import ROOT
 from decode_mutants import MOST_MEGABYTES, MOST_SECONDS
 from mutations import mutated, seeds
 
-from clipcli.images import DecodeOptions, decode
+from clipcli.images.decode import DecodeOptions, decode
 from clipcli.records import Preprocess
 
 SCRIPT = Path(__file__).with_name("decode_mutants.py")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from clipcli.errors import UsageError
-from clipcli.sources import Inputs
+from clipcli.inputs.walk import Inputs
 
 
 class Pipe(io.RawIOBase):

@@ -18,11 +18,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from clipcli.class_lists import ClassSpec, load_classes, parse_labels
-from clipcli.classifier import Classifier
-from clipcli.embeddings import load_classifier, save_classifier
 from clipcli.errors import ClipcliWarning, PromptError, UsageError
-from clipcli.prompts import PLACEHOLDER, build_prompts, fill, load_templates
+from clipcli.prompts.class_lists import ClassSpec, load_classes, parse_labels
+from clipcli.prompts.templates import PLACEHOLDER, build_prompts, fill, load_templates
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.classifier_file import load_classifier, save_classifier
 
 SUFFIXES = (".txt", ".csv", ".json", ".yaml")
 

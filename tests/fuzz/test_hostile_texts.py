@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import PEAK_MEGABYTES
 
-from clipcli.class_lists import load_classes, parse_labels
 from clipcli.errors import ClipcliWarning, PromptError
-from clipcli.prompts import build_prompts, load_templates
-from clipcli.text_files import MAX_BYTES, MAX_TEXT
+from clipcli.prompts.class_lists import load_classes, parse_labels
+from clipcli.prompts.templates import build_prompts, load_templates
+from clipcli.prompts.text_files import MAX_BYTES, MAX_TEXT
 
 DEEP = 100_000
 
@@ -209,8 +209,8 @@ def test_a_flood_of_empty_lines_is_told_in_few_words(suffix: str, line: str, tmp
 
 MILLION = """
 import sys
-from clipcli.class_lists import load_classes
-from clipcli.prompts import build_prompts
+from clipcli.prompts.class_lists import load_classes
+from clipcli.prompts.templates import build_prompts
 
 prompt_set = build_prompts(load_classes(sys.argv[1]), ["a photo of a {}."])
 assert len(prompt_set.classnames) == 1_000_000

@@ -1,0 +1,1 @@
+"""Find the images: files, folders, globs and lists become items."""

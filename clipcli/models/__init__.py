@@ -1,0 +1,1 @@
+"""open_clip models: their names, files, construction and use."""

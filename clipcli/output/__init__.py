@@ -1,0 +1,1 @@
+"""Where outcomes go: rows, files and formats."""

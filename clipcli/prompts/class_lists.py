@@ -1,0 +1,337 @@
+"""Class lists: which classes there are, and by which names they go."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clipcli.errors import PromptError
+from clipcli.prompts.text_files import (
+    LIBRARY,
+    MAX_TEXT,
+    SHORT,
+    EmptyLines,
+    check_text,
+    content_lines,
+    description,
+    is_file,
+    open_clip_metadata,
+    read_text,
+    refuse_pipe,
+    warn,
+)
+
+_SENTENCE_WORDS = 6
+_MAX_DEPTH = 64
+_MAX_ALIASED = 1_000_000  # nodes that the aliases of a YAML file stand for
+_CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSpec:
+    """One class of a class list.
+
+    Args:
+        label: what the output says.
+        name: what the prompts say; the label where empty.
+        aliases: further names, averaged into the class.
+        context: a word that settles which meaning is meant: crane + bird.
+        prompts: sentences used in place of the templates; placeholders in them are filled.
+        where: file and line, for messages.
+    """
+
+    label: str
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    context: str = ""
+    prompts: tuple[str, ...] = ()
+    where: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that prompts are made with, the main one first, context added."""
+        names = dict.fromkeys((self.name or self.label, *self.aliases))
+        return tuple(f"{name} {self.context}".strip() for name in names)
+
+
+def list_class_lists() -> dict[str, str]:
+    """The shipped class lists: name -> one-line description."""
+    shipped = {path.stem: description(path) for path in sorted((LIBRARY / "classes").glob("*.txt"))}
+    return shipped | {"imagenet": "ImageNet-1k, 1000 classes, with open_clip's curated names"}
+
+
+def parse_labels(text: str) -> list[ClassSpec]:
+    """The value of `--labels`: labels separated by commas; empty ones are reported and left out."""
+    specs = []
+    for number, part in enumerate(text.split(","), 1):
+        if part.strip():
+            specs.append(ClassSpec(part.strip(), where=f"--labels, label {number}"))
+        else:
+            warn(f"--labels: label {number} is empty and was left out")
+    return specs
+
+
+def load_classes(reference: str) -> list[ClassSpec]:
+    """Read a class list: the name of a shipped one, or a .txt, .csv, .json, .yaml file.
+
+    Raises:
+        PromptError: no such list, unreadable, malformed (with its line where there is one) or empty.
+    """
+    if reference == "imagenet":
+        return _imagenet_classes()
+    shipped = LIBRARY / "classes" / f"{reference}.txt"
+    path = shipped if re.fullmatch(r"[\w-]+", reference) and is_file(shipped) else Path(reference)
+    if not is_file(path):
+        refuse_pipe(path)
+        near = difflib.get_close_matches(reference, list_class_lists(), 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise PromptError(
+            f"no class list or file named {reference!r}", f"{hint}`clipcli classes list` shows the lists."
+        )
+    readers = {".csv": _read_csv, ".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
+    specs = readers.get(path.suffix.lower(), _read_lines)(read_text(path), str(path))
+    if not specs:
+        raise PromptError(f"{path}: no classes in this file")
+    return specs
+
+
+def check_classes(specs: Sequence[ClassSpec]) -> None:
+    """Refuse an empty list, texts that no model can read, and labels that stand twice, naming both places.
+
+    Raises:
+        PromptError: any of these.
+    """
+    if not specs:
+        raise PromptError("no labels given", 'Use --labels "cat,dog", --label or --classes FILE.')
+    for spec in specs:
+        for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts):
+            check_text(text, spec.where or "labels")
+    _refuse_repeated((spec.label, spec.where) for spec in specs)
+
+
+def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
+    """Each label comes with its place: a file and line, a file, or nothing."""
+    first: dict[str, str] = {}
+    for label, where in labels:
+        if label in first:
+            hint = f"First in {first[label]}." if first[label] not in ("", where) else ""
+            raise PromptError(f"{where or 'labels'}: label {SHORT.repr(label)} stands twice", hint)
+        first[label] = where
+
+
+def _read_lines(text: str, where: str) -> list[ClassSpec]:
+    """.txt: a label a line; `label: alias, alias`."""
+    specs = []
+    for number, line in content_lines(text, where):
+        label, _, aliases = line.partition(":")
+        if not label.strip():
+            raise PromptError(f"{where}:{number}: no label before the colon")
+        specs.append(ClassSpec(label.strip(), aliases=_split(aliases), where=f"{where}:{number}"))
+    return specs
+
+
+def _read_csv(text: str, where: str) -> list[ClassSpec]:
+    """.csv: columns label, and any of name, aliases, context, prompt; several values parted by `|` or `;`."""
+    rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(rows, ())]
+        _check_columns(columns, f"{where}:1")
+        specs, empty = [], EmptyLines(where)
+        for cells in rows:
+            if spec := _csv_spec(columns, cells, f"{where}:{rows.line_num}"):
+                specs.append(spec)
+            else:
+                empty.add(rows.line_num)
+    except csv.Error as error:
+        raise PromptError(f"{where}:{rows.line_num}: not valid CSV: {error}") from None
+    empty.report_others()
+    return specs
+
+
+def _check_columns(columns: list[str], where: str) -> None:
+    if "label" not in columns:
+        found = ", ".join(filter(None, columns))[:MAX_TEXT] or "nothing"
+        raise PromptError(f"{where}: no column named 'label'", f"Found: {found}.")
+    for key in sorted({"label", *_CLASS_KEYS}):
+        if columns.count(key) > 1:
+            raise PromptError(f"{where}: column {key!r} stands twice")
+
+
+def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | None:
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise PromptError(f"{where}: more cells than columns", "Put a cell that holds a comma in quotes.")
+    known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *_CLASS_KEYS}}
+    if not any(cell.strip() for cell in known.values()):
+        return None
+    return _spec(known.get("label"), known, where)
+
+
+def _read_json(text: str, where: str) -> list[ClassSpec]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated((key, where) for key, _ in pairs)
+        return dict(pairs)
+
+    try:
+        content = json.loads(  # numbers as they are written: 1.10 is a label
+            text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=str
+        )
+    except json.JSONDecodeError as error:
+        raise PromptError(f"{where}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise PromptError(f"{where}: nested too deeply") from None
+    return _from_content(content, where)
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it was built
+
+
+class _TextLoader(_Loader):  # type: ignore[misc]
+    """Scalars as they are written, but null: `no`, `1.10` and `010` are labels, no boolean and no numbers."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_TextLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
+}
+
+
+def _read_yaml(text: str, where: str) -> list[ClassSpec]:
+    try:
+        _check_yaml(text, where)
+        loader = _TextLoader(text)
+        node = loader.get_single_node()
+        _refuse_repeated((key.value, f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
+        content = None if node is None else loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, text.find(chr(error.character))) + 1
+        raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if "nesting depth" in str(error.problem):  # libyaml's own bound, met while it looks ahead for a key
+            raise PromptError(f"{where}:{line}: nested too deeply") from None
+        raise PromptError(f"{where}:{line}: not valid YAML: {str(error.problem)[:MAX_TEXT]}") from None
+    return _from_content(content, where)
+
+
+def _check_yaml(text: str, where: str) -> None:
+    """Refuse deep nesting, on which composing ends the process, and aliases that unfold to a flood."""
+    open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and nodes before each
+    sizes: dict[str | None, int] = {}
+    nodes = aliased = 0
+    event: Any
+    for event in yaml.parse(text, Loader=_TextLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+        elif isinstance(event, yaml.AliasEvent):
+            aliased += sizes.get(event.anchor, 1)
+            nodes += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.pop(event.anchor, None)
+                open_.append((event.anchor, nodes))
+        if len(open_) > _MAX_DEPTH or aliased > _MAX_ALIASED:
+            reason = "nested too deeply" if len(open_) > _MAX_DEPTH else "aliases stand for too much"
+            raise PromptError(f"{where}:{event.start_mark.line + 1}: {reason}")
+
+
+def _label_nodes(node: yaml.Node | None) -> list[yaml.ScalarNode]:
+    if isinstance(node, yaml.MappingNode):
+        labels = [key for key, _ in node.value]
+    else:
+        labels = node.value if isinstance(node, yaml.SequenceNode) else []
+    return [label for label in labels if isinstance(label, yaml.ScalarNode)]
+
+
+def _from_content(content: Any, where: str) -> list[ClassSpec]:
+    """.json and .yaml: a list of labels, or label -> name | aliases | sentences | {name, aliases, ...}."""
+    if isinstance(content, list):
+        return [_spec(label, {}, where) for label in content]
+    if isinstance(content, dict):
+        return [_spec(label, _fields(value, label, where), where) for label, value in content.items()]
+    raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
+
+
+def _fields(value: Any, label: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, list):
+        return {"prompts" if _are_sentences(value) else "aliases": value}
+    if not isinstance(value, dict):
+        return {"name": value}
+    unknown = sorted(map(str, set(value) - _CLASS_KEYS))
+    if unknown:
+        raise PromptError(
+            f"{where}: class {SHORT.repr(label)}: unknown key {SHORT.repr(unknown[0])}",
+            "Known: name, aliases, context, prompts.",
+        )
+    return value
+
+
+def _are_sentences(items: list[Any]) -> bool:
+    """CuPL-style lists hold sentences, other lists hold aliases: most items end in a stop or are long."""
+    sentences = [
+        text
+        for text in items
+        if isinstance(text, str)
+        and (text.rstrip().endswith((".", "!", "?")) or len(text.split()) >= _SENTENCE_WORDS)
+    ]
+    return len(sentences) * 2 > len(items)
+
+
+def _spec(label: Any, fields: dict[str, Any], where: str) -> ClassSpec:
+    text = _text(label, where)
+    if not text:
+        raise PromptError(f"{where}: a class without a label")
+    return ClassSpec(
+        label=text,
+        name=_text(fields.get("name"), where),
+        aliases=_texts(fields.get("aliases"), where, separators="|;"),
+        context=_text(fields.get("context"), where),
+        prompts=_texts(fields.get("prompts") or fields.get("prompt"), where, separators="|"),
+        where=where,
+    )
+
+
+def _text(value: Any, where: str) -> str:
+    """A text or nothing; anything else stands where no text was expected."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise PromptError(f"{where}: expected a text, found {SHORT.repr(value)}")
+    return value.strip()
+
+
+def _texts(value: Any, where: str, separators: str) -> tuple[str, ...]:
+    """A list of texts, or one string that is parted at the separators."""
+    if isinstance(value, str):
+        value = re.split(f"[{re.escape(separators)}]", value)
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items if (text := _text(item, where)))
+
+
+def _split(aliases: str) -> tuple[str, ...]:
+    return tuple(alias for part in aliases.split(",") if (alias := part.strip()))
+
+
+def _imagenet_classes() -> list[ClassSpec]:
+    """Two names stand twice in open_clip's list (missile, sunglasses); the second label gets a number."""
+    specs: dict[str, ClassSpec] = {}
+    for name in open_clip_metadata().IMAGENET_CLASSNAMES:
+        label = f"{name} (2)" if name in specs else name
+        specs[label] = ClassSpec(label, name=name)
+    return list(specs.values())

@@ -1,0 +1,136 @@
+"""Words to prompts: template sets, and the `PromptSet` that they make of a class list.
+
+A template is a sentence with a placeholder for the class name: `{}`, `{c}`, `{label}` or `<>`;
+any other brace is literal.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipcli.errors import PromptError
+from clipcli.prompts.class_lists import ClassSpec, check_classes
+from clipcli.prompts.text_files import (
+    LIBRARY,
+    SHORT,
+    check_text,
+    content_lines,
+    description,
+    is_file,
+    open_clip_metadata,
+    read_text,
+    refuse_pipe,
+)
+
+PLACEHOLDER = re.compile(r"\{\}|\{c\}|\{label\}|<>")
+DEFAULT_TEMPLATES = "imagenet7"
+
+_FROM_OPEN_CLIP = {
+    "imagenet7": ("SIMPLE_IMAGENET_TEMPLATES", "the seven templates that did best together on ImageNet"),
+    "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", "the 80 templates of the CLIP paper for ImageNet"),
+}
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of each class, in class order: `prompts[c]` are the texts for `classnames[c]`."""
+
+    classnames: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+
+
+def fill(template: str, name: str) -> str:
+    """Put a class name into every placeholder of a template."""
+    return PLACEHOLDER.sub(lambda _: name, template)
+
+
+def add_concept(template: str, concept: str) -> str:
+    """Add a hint such as "a type of pet" at the end of a template.
+
+    Source: Radford et al. 2021, section 3.1.4: "A photo of a {label}, a type of pet."
+    """
+    body, stop = (template[:-1], ".") if template.endswith(".") else (template, "")
+    return f"{body}, {concept.strip().rstrip('.')}{stop}"
+
+
+def list_template_sets() -> dict[str, str]:
+    """The shipped template sets: name -> one-line description."""
+    shipped = {path.stem: description(path) for path in sorted((LIBRARY / "templates").glob("*.txt"))}
+    return shipped | {name: text for name, (_, text) in _FROM_OPEN_CLIP.items()}
+
+
+def load_templates(references: Sequence[str] = ()) -> tuple[str, ...]:
+    """Resolve `--templates` values and join them: each a set's name, a file, or a template.
+
+    Raises:
+        PromptError: no such set or file, or a template that is too long or has no placeholder.
+    """
+    found = [template for reference in references or (DEFAULT_TEMPLATES,) for template in _resolve(reference)]
+    return tuple(dict.fromkeys(found))
+
+
+def _resolve(reference: str) -> tuple[str, ...]:
+    if reference in _FROM_OPEN_CLIP:
+        return _open_clip_templates(_FROM_OPEN_CLIP[reference][0])
+    shipped = LIBRARY / "templates" / f"{reference}.txt"
+    if re.fullmatch(r"[\w-]+", reference) and is_file(shipped):
+        return _read_templates(shipped)
+    if PLACEHOLDER.search(reference):
+        check_text(reference, "--templates")
+        return (reference,)
+    if is_file(Path(reference)):
+        return _read_templates(Path(reference))
+    refuse_pipe(Path(reference))
+    raise PromptError(*_unknown_templates(reference))
+
+
+def _unknown_templates(reference: str) -> tuple[str, str]:
+    if " " in reference:
+        return f"template without a placeholder: {reference!r}", "Write {} where the class name belongs."
+    near = difflib.get_close_matches(reference, list_template_sets(), 1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"no template set or file named {reference!r}", f"{hint}`clipcli templates list` shows the sets."
+
+
+def _read_templates(path: Path) -> tuple[str, ...]:
+    templates = []
+    for number, line in content_lines(read_text(path), str(path)):
+        check_text(line, f"{path}:{number}")
+        if not PLACEHOLDER.search(line):
+            raise PromptError(
+                f"{path}:{number}: template without a placeholder: {SHORT.repr(line)}",
+                "Write {} where the class name belongs.",
+            )
+        templates.append(line)
+    if not templates:
+        raise PromptError(f"{path}: no templates in this file")
+    return tuple(templates)
+
+
+def _open_clip_templates(attribute: str) -> tuple[str, ...]:
+    functions: Iterable[Callable[[str], str]] = getattr(open_clip_metadata(), attribute)
+    return tuple(function("{}") for function in functions)
+
+
+def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept: str = "") -> PromptSet:
+    """Every name of every class through every template.
+
+    Args:
+        specs: the classes, in order.
+        templates: each with a placeholder.
+        concept: a hint added to every template, such as "a type of pet".
+
+    Raises:
+        PromptError: no class, or a label that stands twice.
+    """
+    check_classes(specs)
+    hinted = [add_concept(template, concept) for template in templates] if concept.strip() else templates
+    prompts = [
+        tuple(dict.fromkeys(fill(text, name) for name in spec.names for text in spec.prompts or hinted))
+        for spec in specs
+    ]
+    return PromptSet(tuple(spec.label for spec in specs), tuple(prompts))

@@ -1,0 +1,1 @@
+"""Numbers from features: classifiers, scores, ranks and metrics. Numpy only."""

@@ -1,0 +1,249 @@
+"""Class embeddings and what is computed with them: logits, probabilities, ranks, abstention.
+
+Numpy only. Scores are computed in float64 from float32 features, so that they do not depend on
+how many images are scored together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcli.cache import FeatureCache, prompts_digest
+from clipcli.errors import ModelMismatchError, UsageError
+from clipcli.prompts.templates import PromptSet
+from clipcli.records import Activation, Encoder, Float32Array, ImagePredictions, Prediction
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+UNKNOWN = "unknown"
+TEXTS_AT_ONCE = 4096
+_LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
+
+Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How scores become predictions.
+
+    Args:
+        top_k: labels an image, best first.
+        score: what `score` means; `auto` is the activation that the model was trained with.
+        min_score: below it, the image is labelled `unknown`.
+        min_margin: the same for the distance between the best and the second score.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+
+    top_k: int = 5
+    score: Score = "auto"
+    min_score: float | None = None
+    min_margin: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"--top-k must be at least 1, not {self.top_k}")
+        if self.score not in get_args(Score):
+            raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
+        if self.min_margin is not None and self.min_margin < 0:
+            raise UsageError(f"--min-margin must not be negative: {self.min_margin}")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One embedding a class, and the model's own scale, bias and activation.
+
+    Args:
+        classnames: C labels.
+        class_embeddings: (C, D) float32, unit norm.
+        logit_scale: already exponentiated.
+        logit_bias: None for softmax models.
+        activation: what the model was trained with.
+        fingerprint: of the encoder that made the embeddings.
+        provenance: model, templates and versions, kept for the reader of the file.
+        prompts: what each embedding was made from.
+    """
+
+    classnames: tuple[str, ...]
+    class_embeddings: Float32Array
+    logit_scale: float
+    logit_bias: float | None
+    activation: Activation
+    fingerprint: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    prompts: tuple[tuple[str, ...], ...] = ()
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Refuse features of another model.
+
+        Raises:
+            ModelMismatchError: the fingerprints differ.
+        """
+        if encoder.fingerprint != self.fingerprint:
+            made_by = self.provenance.get("model", "another model")
+            raise ModelMismatchError(
+                f"the class embeddings were made by {made_by} ({self.fingerprint}),"
+                f" but the images would be encoded by {encoder.name} ({encoder.fingerprint})",
+                f"Use --model {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
+            )
+
+    def cosines(self, image_features: Float32Array) -> Float32Array:
+        """(N, D) unit-norm features -> (N, C) cosine similarities."""
+        with _few_threads(image_features.size * len(self.class_embeddings)):
+            return (image_features.astype(np.float64) @ self._exact_embeddings.T).astype(np.float32)
+
+    @cached_property
+    def _exact_embeddings(self) -> Float64Array:
+        """(C, D), converted once for all batches."""
+        return self.class_embeddings.astype(np.float64)
+
+    def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
+        """(N, C) cosines -> (N, C) scores.
+
+        softmax: softmax over the classes of scale · cosine (Radford et al. 2021, figure 3);
+        sigmoid: σ(scale · cosine + bias), each class by itself (Zhai et al. 2023, equation 1).
+        """
+        if score == "cosine":
+            return cosines
+        logits = self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+        activation = self.activation if score == "auto" else score
+        return (softmax if activation == "softmax" else sigmoid)(logits).astype(np.float32)
+
+    def predict(
+        self, images: Sequence[str], image_features: Float32Array, ranking: Ranking
+    ) -> list[ImagePredictions]:
+        """Rank the classes of N images, given their (N, D) features; ties go to the earlier class."""
+        cosines = self.cosines(image_features)
+        scores = self.scores(cosines, ranking.score)
+        order = best_classes(cosines, max(ranking.top_k, 2))
+        top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
+        ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking))
+        return [ImagePredictions(*each) for each in zip(images, ranked, scores, strict=True)]
+
+    def _ranked(
+        self,
+        image: str,
+        indices: list[int],
+        scores: list[float],
+        cosines: list[float],
+        ranking: Ranking,
+    ) -> tuple[Prediction, ...]:
+        """The predictions of one image from the indices of its best classes, and what these score."""
+        if _abstains(scores, ranking):
+            return (Prediction(image, 1, UNKNOWN, scores[0], cosines[0]),)
+        best = zip(indices[: ranking.top_k], scores, cosines, strict=False)
+        return tuple(
+            Prediction(image, rank, self.classnames[index], score, cosine)
+            for rank, (index, score, cosine) in enumerate(best, 1)
+        )
+
+
+def _few_threads(multiplications: int) -> AbstractContextManager[Any]:
+    """One thread for small products: several wait for each other in circles while decoding has the cores."""
+    if multiplications > _LARGE_PRODUCT:
+        return nullcontext()
+    return cast("AbstractContextManager[Any]", _blas().limit(limits=1, user_api="blas"))
+
+
+@lru_cache
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _abstains(best_scores: list[float], ranking: Ranking) -> bool:
+    if ranking.min_score is not None and best_scores[0] < np.float32(ranking.min_score):
+        return True
+    if ranking.min_margin is None or len(best_scores) < 2:
+        return False
+    return best_scores[0] - best_scores[1] < ranking.min_margin
+
+
+def best_classes(cosines: Float32Array, top_k: int) -> npt.NDArray[np.intp]:
+    """(N, C) cosines -> (N, k) indices, best first; of equal cosines the earlier class."""
+    if 4 * top_k >= cosines.shape[1]:
+        return np.argsort(-cosines, axis=1, kind="stable")[:, :top_k]
+    left, rows = cosines.copy(), np.arange(len(cosines))
+    order = np.empty((len(cosines), top_k), dtype=np.intp)
+    for rank in range(top_k):  # the first of equal ones each time
+        order[:, rank] = best = left.argmax(axis=1)
+        left[rows, best] = -np.inf
+    return order
+
+
+def softmax(logits: Float64Array) -> Float64Array:
+    """(N, C) logits -> (N, C) probabilities that sum to 1 over the classes."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def sigmoid(logits: Float64Array) -> Float64Array:
+    """(N, C) logits -> (N, C) independent probabilities; the smallest ones keep their digits too."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+
+
+def build_classifier(
+    encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None = None
+) -> Classifier:
+    """Encode prompts and average them into one embedding a class.
+
+    Each prompt's feature has unit norm; a class is the mean of its prompts, normalised again
+    (Radford et al. 2021, section 3.1.4, and `open_clip.build_zero_shot_classifier`).
+
+    Args:
+        encoder: the model.
+        prompt_set: the prompts of C classes.
+        cache: where embeddings made before are found, and new ones kept.
+
+    Returns:
+        A classifier with (C, D) class embeddings.
+    """
+    return Classifier(
+        classnames=prompt_set.classnames,
+        class_embeddings=_mean_features(encoder, prompt_set, cache),
+        logit_scale=encoder.logit_scale,
+        logit_bias=encoder.logit_bias,
+        activation=encoder.activation,
+        fingerprint=encoder.fingerprint,
+        provenance=encoder.provenance(),
+        prompts=prompt_set.prompts,
+    )
+
+
+def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None) -> Float32Array:
+    """(C, D), from the cache where a class was built before from the same prompts."""
+    digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
+    found = {digest: cache.features(encoder.cache_key, digest) if cache else None for digest in digests}
+    missing = {
+        digest: prompts
+        for digest, prompts in zip(digests, prompt_set.prompts, strict=True)
+        if found[digest] is None
+    }
+    if missing:
+        made = _encode_classes(encoder, list(missing.values()))
+        found |= zip(missing, made, strict=True)
+        if cache:
+            cache.add(encoder.cache_key, list(missing), made)
+    return np.stack([vector for digest in digests if (vector := found[digest]) is not None])
+
+
+def _encode_classes(encoder: Encoder, prompts_of: Sequence[tuple[str, ...]]) -> Float32Array:
+    """Prompts of C classes -> (C, D); texts that several classes share are encoded once."""
+    texts = list(dict.fromkeys(prompt for prompts in prompts_of for prompt in prompts))
+    row = {text: index for index, text in enumerate(texts)}
+    chunks = [encoder.encode_texts(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+    features = np.concatenate(chunks)  # (M, D)
+    means = np.stack([features[[row[prompt] for prompt in prompts]].mean(axis=0) for prompts in prompts_of])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)

@@ -1,0 +1,186 @@
+"""Class embeddings on disk: .safetensors, which `classify` reads back, and three formats for other tools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from clipcli import __version__
+from clipcli.errors import OutputError, UsageError
+from clipcli.records import Activation, Float32Array
+from clipcli.scoring.classifier import Classifier
+
+_KIND = "clipcli class embeddings"
+
+
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write class embeddings in the format that the suffix names.
+
+    `.safetensors` holds one tensor `class_embeddings` (C, D) and, as JSON in its metadata, class
+    names, prompts and provenance; `.npz` the same as arrays; `.csv` and `.parquet` one row a
+    class: label, then D columns.
+
+    Raises:
+        UsageError: a suffix that is not supported.
+        OutputError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    check_output(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        _WRITERS[path.suffix.lower()](classifier, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError, UnicodeError) as error:
+        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that `save_classifier` could not write, before the work is done.
+
+    Raises:
+        UsageError: a suffix that is not supported, a folder that does not exist, or a folder's name.
+        OutputError: the place cannot be looked at.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise UsageError(
+            f"cannot write class embeddings as {path.name}", f"Use one of {', '.join(_WRITERS)}."
+        )
+    try:
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"no such folder: {path.parent}", "Create it first, or name another file with -o."
+            )
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read a `.safetensors` file that `save_classifier` wrote.
+
+    Raises:
+        UsageError: no such file, not such a file, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix.lower() != ".safetensors":
+        raise UsageError(
+            f"{path}: class embeddings are read from .safetensors only",
+            "Other formats are for other tools; write one with `clipcli prompts -o classes.safetensors`.",
+        )
+    try:
+        if not path.is_file():
+            raise UsageError(
+                f"no such file: {path}", "Make it with `clipcli prompts -o classes.safetensors`."
+            )
+        with safe_open(path, framework="np") as file:
+            metadata = json.loads((file.metadata() or {}).get("clipcli", "{}"))
+            if not isinstance(metadata, dict) or metadata.get("kind") != _KIND:
+                raise UsageError(
+                    f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
+                )
+            return _from_metadata(metadata, _read_embeddings(file, metadata))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
+
+
+def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
+    """The tensor (C, D), once its header agrees with the metadata: a damaged one may claim gigabytes."""
+    stored = file.get_slice("class_embeddings")
+    labels, shape = len(_texts(metadata["classnames"])), stored.get_shape()
+    if len(shape) != 2 or shape[0] != labels or stored.get_dtype() != "F32":
+        raise ValueError(f"{labels} labels, but embeddings of shape {shape}, type {stored.get_dtype()}")
+    embeddings: Float32Array = file.get_tensor("class_embeddings")
+    if not np.isfinite(embeddings).all():
+        raise ValueError("an embedding that is not a number")
+    return embeddings
+
+
+def _from_metadata(metadata: dict[str, Any], embeddings: Float32Array) -> Classifier:
+    if metadata["activation"] not in get_args(Activation):
+        raise ValueError(f"activation {metadata['activation']!r}")
+    bias = metadata["logit_bias"]
+    return Classifier(
+        classnames=_texts(metadata["classnames"]),
+        class_embeddings=embeddings,
+        logit_scale=_finite(metadata["logit_scale"]),
+        logit_bias=None if bias is None else _finite(bias),
+        activation=metadata["activation"],
+        fingerprint=_texts([metadata["fingerprint"]])[0],
+        provenance=dict(metadata["provenance"]),
+        prompts=tuple(_texts(prompts) for prompts in metadata["prompts"]),
+    )
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("expected a list of texts")
+    return tuple(values)
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} is not a number to calculate with")
+    return number
+
+
+def _metadata(classifier: Classifier) -> dict[str, Any]:
+    return {
+        "kind": _KIND,
+        "clipcli_version": __version__,
+        "classnames": classifier.classnames,
+        "prompts": classifier.prompts,
+        "logit_scale": classifier.logit_scale,
+        "logit_bias": classifier.logit_bias,
+        "activation": classifier.activation,
+        "fingerprint": classifier.fingerprint,
+        "provenance": classifier.provenance,
+    }
+
+
+def _save_safetensors(classifier: Classifier, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    metadata = {"clipcli": json.dumps(_metadata(classifier), ensure_ascii=False)}
+    embeddings = np.ascontiguousarray(classifier.class_embeddings)  # any other memory order would be mixed up
+    save_file({"class_embeddings": embeddings}, path, metadata=metadata)
+
+
+def _save_npz(classifier: Classifier, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            class_embeddings=classifier.class_embeddings,
+            classnames=np.array(classifier.classnames),
+            metadata=np.array(json.dumps(_metadata(classifier), ensure_ascii=False)),
+        )
+
+
+def _frame(classifier: Classifier) -> Any:
+    import pandas as pd
+
+    columns = [f"d{index}" for index in range(classifier.class_embeddings.shape[1])]
+    frame = pd.DataFrame(classifier.class_embeddings, columns=columns)
+    frame.insert(0, "label", classifier.classnames)
+    return frame
+
+
+_WRITERS: dict[str, Callable[[Classifier, Path], None]] = {
+    ".safetensors": _save_safetensors,
+    ".npz": _save_npz,
+    ".csv": lambda classifier, path: _frame(classifier).to_csv(path, index=False),
+    ".parquet": lambda classifier, path: _frame(classifier).to_parquet(path, index=False),
+}

@@ -1,0 +1,275 @@
+"""JPEGs decoded many at a time with TorchCodec: pixels as Pillow's, and Pillow's answer where it fails.
+
+TorchCodec does on a CPU what it does on a GPU, by another decoder; the tests that name `cuda` need a GPU, and
+run with `TEST_CUDA_DEVICES=0 pytest tests/models/test_nvjpeg.py`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from colour_profiles import PROFILE
+from picture_files import encoded, noise
+from PIL import Image
+
+from clipcli.cache import FeatureCache
+from clipcli.errors import UsageError
+from clipcli.images.decode import DecodeOptions, decode, ordinary_jpeg
+from clipcli.models import nvjpeg as gpu_decode
+from clipcli.pipeline import EngineOptions, encode
+from clipcli.records import ImageFailure, Jpeg, Preprocess, Uint8Array
+
+pytest.importorskip("torchcodec.decoders", reason="TorchCodec is not installed")
+
+EXACT, ON_GPU = DecodeOptions(exact=True), DecodeOptions(on_gpu=True)
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="TEST_CUDA_DEVICES names no GPU"),
+    ),
+]
+RECIPES = [
+    Preprocess((64, 64)),
+    Preprocess((64, 64), resize_mode="longest", fill_color=255),
+    Preprocess((64, 48), resize_mode="squash"),
+    Preprocess((48, 64), interpolation="bilinear"),
+]
+
+
+def soft(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture without edges, of which decoders agree to a level or two."""
+    return noise(8, 8, seed).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(soft(300, 200), "JPEG", quality=95, exif=exif)
+
+
+def by_torchcodec(files: Sequence[bytes], preprocess: Preprocess, device: str) -> list[Uint8Array | None]:
+    jpegs = [ordinary_jpeg(data) for data in files]
+    assert None not in jpegs
+    return gpu_decode.decode_jpegs(jpegs, preprocess, torch.device(device))  # type: ignore[arg-type]
+
+
+def assert_alike(pixels: Uint8Array | None, expected: Uint8Array, levels: int = 3) -> None:
+    assert pixels is not None and pixels.dtype == np.uint8 and pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).max() <= levels
+
+
+# --- The same pixels -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("preprocess", RECIPES, ids=str)
+def test_pixels_are_those_of_pillow(preprocess: Preprocess, device: str) -> None:
+    sizes = [(300, 200), (200, 301), (64, 64), (31, 47), (640, 90), (1, 1)]
+    files = [encoded(soft(*size, seed), "JPEG", quality=95) for seed, size in enumerate(sizes)]
+    for data, pixels in zip(files, by_torchcodec(files, preprocess, device), strict=True):
+        assert_alike(pixels, decode(data, preprocess, EXACT))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_pictures_are_put_upright(device: str) -> None:
+    files = [turned(orientation) for orientation in range(1, 9)]
+    upright = [decode(data, RECIPES[0], EXACT) for data in files]
+    assert len({pixels.tobytes() for pixels in upright}) == 8
+    for pixels, expected in zip(by_torchcodec(files, RECIPES[0], device), upright, strict=True):
+        assert_alike(pixels, expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_grey_and_progressive_files(device: str) -> None:
+    grey = encoded(soft(120, 90).convert("L"), "JPEG", quality=95)
+    progressive = encoded(soft(120, 90), "JPEG", quality=95, progressive=True)
+    files = [grey, progressive]
+    for data, pixels in zip(files, by_torchcodec(files, RECIPES[0], device), strict=True):
+        assert_alike(pixels, decode(data, RECIPES[0], EXACT))
+
+
+def test_colours_of_a_profile_become_srgb() -> None:
+    plain = encoded(soft(90, 90), "JPEG", quality=95)
+    wide = encoded(soft(90, 90), "JPEG", quality=95, icc_profile=PROFILE)
+    as_it_is, converted = by_torchcodec([plain, wide], RECIPES[0], "cpu")
+    assert_alike(converted, decode(wide, RECIPES[0], EXACT), levels=12)  # dark colours lie far apart in sRGB
+    assert converted is not None and as_it_is is not None
+    assert np.abs(converted.astype(int) - as_it_is).max() > 10
+
+
+def test_memory_bounds_how_many_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [encoded(soft(100, 100, seed), "JPEG", quality=95) for seed in range(5)]
+    whole = by_torchcodec(files, RECIPES[0], "cpu")
+    monkeypatch.setattr(gpu_decode, "_PIXELS_AT_ONCE", 25_000)
+    groups = [len(group) for group in gpu_decode._groups([jpeg(data) for data in files])]
+    assert groups == [2, 2, 1]
+    np.testing.assert_array_equal(by_torchcodec(files, RECIPES[0], "cpu"), whole)
+
+
+# --- What is left to Pillow ----------------------------------------------------------------------
+
+
+def jpeg(data: bytes) -> Jpeg:
+    found = ordinary_jpeg(data)
+    assert found is not None
+    return found
+
+
+def inks() -> bytes:
+    return encoded(soft(40, 40).convert("CMYK"), "JPEG")
+
+
+def colours_as_they_are() -> bytes:
+    return encoded(soft(40, 40), "JPEG", keep_rgb=True)
+
+
+def colours_told_by_their_names() -> bytes:
+    data = colours_as_they_are()
+    start = data.index(b"\xff\xee")  # Adobe's marker, 14 bytes
+    return data[:start] + data[start + 16 :]
+
+
+def colours_told_by_adobes_marker() -> bytes:
+    data = bytearray(colours_as_they_are())
+    for start, step in ((data.index(b"\xff\xc0") + 10, 3), (data.index(b"\xff\xda") + 5, 2)):
+        assert data[start : start + 3 * step : step] == b"RGB"
+        data[start : start + 3 * step : step] = b"\1\2\3"
+    return bytes(data)
+
+
+def two_pictures() -> bytes:
+    stream = io.BytesIO()
+    soft(40, 40).save(stream, "MPO", save_all=True, append_images=[soft(40, 40, 1)])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no picture",
+        encoded(soft(40, 40)),
+        encoded(soft(40, 40), "JPEG")[:-2],
+        encoded(soft(40, 40), "JPEG") + b"\0",
+        encoded(soft(340, 20), "JPEG"),
+        b"\xff\xd8\xff\xff\xd9",
+        inks(),
+        colours_as_they_are(),
+        colours_told_by_their_names(),
+        colours_told_by_adobes_marker(),
+        two_pictures(),
+    ],
+    ids=["empty", "text", "png", "cut", "tail", "strip", "hollow", "inks", "rgb", "names", "adobe", "mpo"],
+)
+def test_other_files_are_not_for_the_gpu(data: bytes) -> None:
+    assert ordinary_jpeg(data) is None
+
+
+def test_neither_are_large_files() -> None:
+    data = encoded(soft(40, 40), "JPEG")
+    filled = data[:-2] + bytes(2**20 - len(data)) + data[-2:]
+    assert len(filled) == 2**20
+    assert ordinary_jpeg(filled)
+    assert ordinary_jpeg(filled[:-2] + b"\0" + filled[-2:]) is None
+
+
+def test_neither_are_files_above_the_limit_of_pixels() -> None:
+    data = encoded(soft(40, 40), "JPEG")
+    assert ordinary_jpeg(data, DecodeOptions(max_pixels=1600))
+    assert ordinary_jpeg(data, DecodeOptions(max_pixels=1599)) is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_damaged_file_costs_its_neighbours_nothing(device: str) -> None:
+    good = encoded(soft(90, 60), "JPEG", quality=95)
+    without_tables = good[:20] + good[good.index(b"\xff\xc0") :]
+    before, damaged, after = by_torchcodec([good, without_tables, good], RECIPES[0], device)
+    assert damaged is None
+    assert_alike(before, decode(good, RECIPES[0], EXACT))
+    np.testing.assert_array_equal(before, after)
+
+
+# --- In a run ------------------------------------------------------------------------------------
+
+
+class Decoding:
+    """An encoder whose GPU is the CPU."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self.decoded = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        self.decoded += len(jpegs)
+        return gpu_decode.decode_jpegs(jpegs, self.preprocess, torch.device("cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> list[str]:
+    """JPEGs, a PNG among them, and two damaged files of which only one looks it."""
+    good = encoded(soft(300, 200), "JPEG", quality=95)
+    files = {
+        "a.jpg": good,
+        "b.png": encoded(soft(90, 90)),
+        "c.jpg": turned(6),
+        "d.jpg": good[:-400],
+        "e.jpg": good[:20] + good[good.index(b"\xff\xc0") :],
+        "f.jpg": encoded(soft(400, 400, 2), "JPEG", quality=95),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    return [str(tmp_path / name) for name in files]
+
+
+def run(paths: list[str], encoder: Any, decoding: DecodeOptions, cache: FeatureCache | None = None) -> Any:
+    batches = list(encode(paths, encoder, EngineOptions(batch_size=4, decoding=decoding), cache))
+    outcomes = [outcome for batch in batches for outcome in batch.outcomes]
+    return outcomes, np.concatenate([batch.features for batch in batches])
+
+
+def test_a_run_tells_the_same_of_every_file(nano: Any, folder: list[str]) -> None:
+    encoder = Decoding(nano)
+    outcomes, features = run(folder, encoder, ON_GPU)
+    expected, exact = run(folder, nano, EXACT)
+    assert outcomes == expected
+    assert [isinstance(outcome, ImageFailure) for outcome in outcomes] == [False] * 3 + [True] * 2 + [False]
+    assert encoder.decoded == 4
+    assert np.sum(features * exact, axis=1).mean() > 0.995
+
+
+def test_the_cache_keeps_the_pixels_of_the_gpu_apart(nano: Any, folder: list[str], tmp_path: Path) -> None:
+    encoder, cache = Decoding(nano), FeatureCache(tmp_path / "cache")
+    _, on_cpu = run(folder, nano, DecodeOptions(), cache)
+    _, on_gpu = run(folder, encoder, ON_GPU, cache)
+    assert encoder.decoded == 4 and not np.array_equal(on_cpu, on_gpu)
+    _, again = run(folder, encoder, ON_GPU, cache)
+    assert encoder.decoded == 5, "only the damaged file is tried again"
+    np.testing.assert_array_equal(again, on_gpu)
+    cache.close()
+
+
+def test_a_model_on_a_cpu_says_what_is_missing(nano: Any) -> None:
+    with pytest.raises(UsageError, match="needs a CUDA GPU"):
+        nano.decode_jpegs([jpeg(encoded(soft(9, 9), "JPEG"))])
+
+
+def test_without_torchcodec_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torchcodec.decoders", None)
+    with pytest.raises(UsageError) as raised:
+        by_torchcodec([encoded(soft(9, 9), "JPEG")], RECIPES[0], "cpu")
+    assert "clipcli[gpu-decode]" in str(raised.value.hint)
+
+
+def test_exact_pixels_are_not_a_gpus() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        DecodeOptions(exact=True, on_gpu=True)

@@ -1,0 +1,520 @@
+"""What is written, read back by other libraries; and that a file is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from clipcli.errors import OutputError, UsageError
+from clipcli.output import sinks
+from clipcli.output.sinks import Layout, LayoutName, open_sink
+from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
+
+FORMATS = ["csv", "tsv", "jsonl", "parquet", "xlsx"]
+LABELS = ("cat", "dog", "tie")
+
+
+def scored(image: str, scores: list[float], labels: tuple[str, ...] = LABELS, top_k: int = 2) -> Outcome:
+    """What a classifier returns whose cosine is half the score, negative."""
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_k]
+    predictions = tuple(
+        Prediction(image, rank, labels[index], scores[index], -scores[index] / 2)
+        for rank, index in enumerate(order, 1)
+    )
+    return ImagePredictions(image, predictions, np.array(scores, np.float32))
+
+
+OUTCOMES = [
+    scored("in/a.jpg", [0.25, 0.75, 0.0]),
+    ImageFailure("in/b.jpg", "damaged image: truncated"),
+    ImagePredictions("c.jpg", (Prediction("c.jpg", 1, "unknown", 0.5, -0.25),), np.array([0.5, 0.25, 0.25])),
+]
+TABLES: dict[LayoutName, list[list[Any]]] = {
+    "long": [
+        ["image", "rank", "label", "score", "cosine", "error"],
+        ["in/a.jpg", 1, "dog", 0.75, -0.375, None],
+        ["in/a.jpg", 2, "cat", 0.25, -0.125, None],
+        ["in/b.jpg", None, None, None, None, "damaged image: truncated"],
+        ["c.jpg", 1, "unknown", 0.5, -0.25, None],
+    ],
+    "wide": [
+        ["image", "label", "score", "label_2", "score_2", "error"],
+        ["in/a.jpg", "dog", 0.75, "cat", 0.25, None],
+        ["in/b.jpg", None, None, None, None, "damaged image: truncated"],
+        ["c.jpg", "unknown", 0.5, None, None, None],
+    ],
+    "matrix": [
+        ["image", "cat", "dog", "tie", "error"],
+        ["in/a.jpg", 0.25, 0.75, 0.0, None],
+        ["in/b.jpg", None, None, None, "damaged image: truncated"],
+        ["c.jpg", 0.5, 0.25, 0.25, None],
+    ],
+}
+
+
+def write(path: Path, outcomes: list[Outcome], layout: Layout | None = None, **options: Any) -> Path:
+    with open_sink(layout or Layout("long", 2, LABELS), path, **options) as sink:
+        for outcome in outcomes:
+            sink.write(outcome)
+    return path
+
+
+def read(path: Path, file_format: str) -> list[list[Any]]:
+    """The table in a file, column names first."""
+    if file_format in ("csv", "tsv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file, delimiter="," if file_format == "csv" else "\t")
+            return [[_value(cell) for cell in row] for row in rows]
+    if file_format == "jsonl":
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        return [list(record) for record in records[:1]] + [list(record.values()) for record in records]
+    if file_format == "parquet":
+        table = pq.read_table(path)
+        return [table.column_names, *(list(record.values()) for record in table.to_pylist())]
+    with path.open("rb") as file:  # as `.partial` is no suffix for openpyxl
+        sheets = openpyxl.load_workbook(file).worksheets
+    return [list(row) for sheet in sheets for row in sheet.iter_rows(values_only=True)]
+
+
+def _value(cell: str) -> str | float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell or None
+
+
+# --- Contents ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("layout", TABLES)
+def test_every_outcome_has_its_rows_in_order(layout: LayoutName, file_format: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"out.{file_format}", OUTCOMES, Layout(layout, 2, LABELS))
+    assert read(path, file_format) == TABLES[layout]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv", "parquet", "xlsx"])
+def test_a_run_without_images_has_its_columns(file_format: str, tmp_path: Path) -> None:
+    assert read(write(tmp_path / f"out.{file_format}", []), file_format) == TABLES["long"][:1]
+
+
+def test_the_csv_to_the_letter(tmp_path: Path) -> None:
+    outcomes = [scored("a, b.jpg", [0.1234567891, 1 / 3e9, 0.0], top_k=3), OUTCOMES[1]]
+    assert write(tmp_path / "out.csv", outcomes).read_bytes() == (
+        b"image,rank,label,score,cosine,error\n"
+        b'"a, b.jpg",1,cat,0.123457,-0.0617284,\n'
+        b'"a, b.jpg",2,dog,3.33333e-10,-1.66667e-10,\n'
+        b'"a, b.jpg",3,tie,0.0,-0.0,\n'
+        b"in/b.jpg,,,,,damaged image: truncated\n"
+    )
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_numbers_have_six_significant_digits(file_format: str, tmp_path: Path) -> None:
+    outcome = scored("a.jpg", [0.98765432101, 0.000012345678, 1.0], top_k=3)
+    rows = read(write(tmp_path / f"out.{file_format}", [outcome]), file_format)
+    assert [row[3] for row in rows[1:]] == [1.0, 0.987654, 1.23457e-05]
+
+
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet), ("out.xlsx", pd.read_excel)],
+)
+def test_pandas_reads_it(path: str, reader: Any, tmp_path: Path) -> None:
+    frame = reader(write(tmp_path / path, OUTCOMES))
+    assert list(frame["label"].dropna()) == ["dog", "cat", "unknown"]
+    assert frame["score"].dtype == np.float64
+    assert frame["error"].isna().tolist() == [True, True, False, True]
+
+
+def test_pandas_reads_json_lines(tmp_path: Path) -> None:
+    frame = pd.read_json(write(tmp_path / "out.jsonl", OUTCOMES), lines=True)
+    assert frame.shape == (4, 6)
+    assert frame["score"].sum() == 1.5
+
+
+def test_parquet_columns_have_types(tmp_path: Path) -> None:
+    schema = pq.read_schema(write(tmp_path / "out.parquet", OUTCOMES[1:2]))
+    assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double", "double", "string"]
+
+
+def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "_ROWS_A_GROUP", 2)
+    path = write(tmp_path / "out.parquet", [*OUTCOMES, *OUTCOMES])
+    assert pq.ParquetFile(path).num_row_groups == 4
+    assert read(path, "parquet") == TABLES["long"] + TABLES["long"][1:]
+
+
+def test_wide_has_no_more_columns_than_classes(tmp_path: Path) -> None:
+    outcome = scored("a.jpg", [0.2, 0.8], ("cat", "dog"), top_k=5)
+    rows = read(write(tmp_path / "out.csv", [outcome], Layout("wide", 5, ("cat", "dog"))), "csv")
+    assert rows == [TABLES["wide"][0], ["a.jpg", "dog", 0.8, "cat", 0.2, None]]
+
+
+@pytest.mark.parametrize("label", ["image", "error"])
+def test_a_matrix_refuses_a_class_named_like_its_other_columns(label: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot be named '{label}'"):
+        Layout("matrix", 1, ("cat", label))
+    assert "label" in Layout("matrix", 1, ("label",)).columns
+
+
+# --- Texts that are hard to write ----------------------------------------------------------------
+
+HARD = (
+    "a,b",
+    'say "x"',
+    "two\nlines",
+    "ünï 奶酪 🧀",
+    "tab\there",
+    "=1+1",
+    " padded ",
+    "'quoted'",
+    "#N/A",
+    "007a",
+)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("layout", ["long", "matrix"])
+def test_labels_of_any_characters(layout: LayoutName, file_format: str, tmp_path: Path) -> None:
+    scores = [0.5**power for power in range(len(HARD))]
+    path = tmp_path / f"out.{file_format}"
+    write(path, [scored("a.jpg", scores, HARD, 99)], Layout(layout, 99, HARD))
+    rows = read(path, file_format)
+    assert ([row[2] for row in rows[1:]] if layout == "long" else rows[0][1:-1]) == list(HARD)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "query"),
+    [
+        ("csv", "FROM read_csv('{}', header = true, all_varchar = true)"),
+        ("jsonl", "FROM read_json('{}', format = 'newline_delimited')"),
+        ("parquet", "FROM read_parquet('{}')"),
+    ],
+)
+def test_duckdb_reads_it(file_format: str, query: str, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    outcomes = [scored(f"{label}.jpg", [0.75], (label,), 1) for label in HARD]
+    path = write(tmp_path / f"out.{file_format}", outcomes, Layout("long", 1, HARD))
+    rows = duckdb.sql("SELECT image, label, score::DOUBLE " + query.format(path)).fetchall()
+    assert rows == [(f"{label}.jpg", label, 0.75) for label in HARD]
+
+
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        ("out.csv", lambda path: pd.read_csv(path, keep_default_na=False)),
+        ("out.tsv", lambda path: pd.read_csv(path, sep="\t", keep_default_na=False)),
+        ("out.parquet", pd.read_parquet),
+        ("out.xlsx", lambda path: pd.read_excel(path, keep_default_na=False)),
+    ],
+)
+def test_pandas_reads_labels_of_any_characters(path: str, reader: Any, tmp_path: Path) -> None:
+    outcomes = [scored(f"{label}.jpg", [0.75], (label,), 1) for label in HARD]
+    frame = reader(write(tmp_path / path, outcomes, Layout("long", 1, HARD)))
+    assert tuple(frame["label"]) == HARD
+    assert list(frame["image"]) == [f"{label}.jpg" for label in HARD]
+    assert set(frame["score"]) == {0.75}
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv", "jsonl", "parquet"])
+def test_carriage_returns_do_not_part_rows(file_format: str, tmp_path: Path) -> None:
+    names = ["a\rb.jpg", "a\r\nb.jpg", "\r"]
+    path = write(tmp_path / f"out.{file_format}", [ImageFailure(name, "no\rfile") for name in names])
+    assert [(row[0], row[-1]) for row in read(path, file_format)[1:]] == [
+        (name, "no\rfile") for name in names
+    ]
+
+
+LATIN = b"caf\xe9 \xff.jpg"
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
+def test_names_that_are_not_utf8_keep_their_bytes(file_format: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"out.{file_format}", [ImageFailure(os.fsdecode(LATIN), "no")])
+    assert path.read_bytes().splitlines()[1].startswith(LATIN)
+
+
+def test_names_that_are_not_utf8_are_escaped_in_json(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", [ImageFailure(os.fsdecode(LATIN), "ü")])
+    ((name, *_, reason),) = read(path, "jsonl")[1:]
+    assert (os.fsencode(name), reason) == (LATIN, "ü")
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "xlsx"])
+def test_names_that_are_not_utf8_can_be_read(file_format: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"out.{file_format}", [ImageFailure(os.fsdecode(LATIN), "no")])
+    assert read(path, file_format)[1][0] == r"caf\xe9 \xff.jpg"
+
+
+def test_characters_that_xlsx_cannot_hold_are_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.xlsx", [ImageFailure("a\x00b\x1b.jpg", "no")])
+    assert read(path, "xlsx")[1][0] == "a\ufffdb\ufffd.jpg"
+
+
+# --- For spreadsheets ----------------------------------------------------------------------------
+
+DANGEROUS = ("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
+def test_excel_gets_a_mark_and_no_formulas(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{file_format}"
+    outcomes = [scored("=a.jpg", [0.25] * 6, DANGEROUS, 6), ImageFailure("a=b.jpg", "-no")]
+    write(path, outcomes, Layout("long", 6, DANGEROUS), excel=True)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfimage")
+    rows = read(path, file_format)[1:]
+    assert [row[2] for row in rows[:-1]] == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "'\rx"]
+    assert rows[0][0] == "'=a.jpg"
+    assert rows[0][4] == -0.125, "a number is no formula"
+    assert rows[-1][0::5] == ["a=b.jpg", "'-no"]
+
+
+def test_excel_neutralises_column_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.csv", [], Layout("matrix", 1, DANGEROUS[:2]), excel=True)
+    assert path.read_text(encoding="utf-8-sig") == "image,'=1+1,'+1,error\n"
+
+
+def test_without_excel_nothing_is_changed(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.csv", [ImageFailure("=1+1", "@no")])
+    assert path.read_bytes() == b"image,rank,label,score,cosine,error\n=1+1,,,,,@no\n"
+
+
+def test_json_lines_have_no_mark(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", [ImageFailure("=1+1", "no")], excel=True)
+    assert path.read_bytes().startswith(b'{"image": "=1+1"')
+
+
+def test_xlsx_stores_formulas_as_text_and_numbers_as_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.xlsx", [scored("=1+1", [0.75, 0.25], ("#REF!", "=HYPERLINK(1)"))])
+    sheet = openpyxl.load_workbook(path).active
+    assert [cell.data_type for cell in sheet[2]][:5] == ["s", "n", "s", "n", "n"]
+    assert [cell.value for cell in sheet[3]][:4] == ["=1+1", 2, "=HYPERLINK(1)", 0.25]
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"s", "n"}
+
+
+def test_a_full_sheet_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "_XLSX_MAX_ROWS", 3)
+    path = write(tmp_path / "out.xlsx", [*OUTCOMES, OUTCOMES[1]])
+    columns, *rows = TABLES["long"]
+    sheets = openpyxl.load_workbook(path).worksheets
+    tables = [[list(row) for row in sheet.iter_rows(values_only=True)] for sheet in sheets]
+    assert tables == [[columns, *rows[:2]], [columns, *rows[2:4]], [columns, rows[2]]]
+
+
+def test_more_columns_than_a_sheet_has_are_refused(tmp_path: Path) -> None:
+    classnames = tuple(map(str, range(16_383)))
+    open_sink(Layout("matrix", 1, classnames[1:]), tmp_path / "out.xlsx")
+    with pytest.raises(UsageError, match="16385 columns"):
+        open_sink(Layout("matrix", 1, classnames), tmp_path / "out.xlsx")
+
+
+@pytest.mark.parametrize("text", ["x" * 32_768, "\N{GRINNING FACE}" * 16_384])
+def test_what_is_too_long_for_a_cell_is_refused_not_cut(text: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="a text of 32768 characters is more than an XLSX cell holds"):
+        open_sink(Layout("long", 1, (text,)), tmp_path / "out.xlsx")
+    with pytest.raises(OutputError, match="more than an XLSX cell holds"):
+        write(tmp_path / "out.xlsx", [ImageFailure(text, "no such file")])
+    whole = text[:-1]
+    path = write(tmp_path / "out.xlsx", [ImageFailure(whole, "no such file")])
+    assert read(path, "xlsx")[1][0] == whole
+
+
+# --- Complete or not at all ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_file_appears_when_it_is_complete(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{file_format}"
+    path.write_text("before")
+    with open_sink(Layout("long", 2, LABELS), path) as sink:
+        sink.write(OUTCOMES[0])
+        assert path.read_text() == "before"
+        assert (tmp_path / f"out.{file_format}.partial").is_file()
+    assert len(read(path, file_format)) == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OutputError("full"), ValueError()])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_interrupted_run_leaves_its_rows_as_partial(file_format: str, error: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{file_format}"
+    path.write_text("before")
+    sink = open_sink(Layout("long", 2, LABELS), path)
+    with pytest.raises(error if isinstance(error, type) else type(error)), sink:
+        sink.write(OUTCOMES[0])
+        sink.write(OUTCOMES[1])
+        raise error
+    assert path.read_text() == "before"
+    assert read(tmp_path / f"out.{file_format}.partial", file_format) == TABLES["long"][:4]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_run_that_fails_before_its_first_row_leaves_nothing(file_format: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_sink(Layout("long", 2, LABELS), tmp_path / f"o.{file_format}"),
+    ):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_place_that_cannot_be_written_is_an_output_error(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{file_format}"
+    path.write_text("before")
+    (tmp_path / f"out.{file_format}.partial").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*out\.\w+: Is a directory"):
+        write(path, OUTCOMES)
+    assert path.read_text() == "before"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_full_disk_is_an_output_error(file_format: str) -> None:
+    with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
+        write(Path("/dev/full"), OUTCOMES * 5_000, format_name=file_format)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_folder_without_permission_is_an_output_error(
+    file_format: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o555)
+    with unprivileged(), pytest.raises(OutputError, match="Permission denied"):
+        write(Path(f"out.{file_format}"), OUTCOMES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_file_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o777)
+    path = Path("out.csv")
+    path.write_text("before")
+    path.chmod(0o444)
+    with unprivileged(), pytest.raises(OutputError, match=r"cannot write out\.csv: it is read-only"):
+        write(path, OUTCOMES)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [tmp_path / path]
+
+
+def test_a_target_that_becomes_a_folder_keeps_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with pytest.raises(OutputError, match="cannot write"), open_sink(Layout("long", 2, LABELS), path) as sink:
+        sink.write(OUTCOMES[1])
+        path.mkdir()
+    assert len(read(tmp_path / "out.csv.partial", "csv")) == 2
+
+
+def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.csv"
+    os.mkfifo(path)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(path.read_text()))
+    reader.start()
+    write(path, OUTCOMES)
+    reader.join()
+    assert received[0].count("\n") == 5
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_a_link(exists: bool, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    target, link = tmp_path / "store/real.csv", tmp_path / "out.csv"
+    link.symlink_to("store/real.csv")
+    if exists:
+        target.write_text("before")
+    write(link, OUTCOMES)
+    assert link.is_symlink()
+    assert len(read(target, "csv")) == 5
+    assert list((tmp_path / "store").iterdir()) == [target]
+
+
+# --- Where to and in which format ----------------------------------------------------------------
+
+
+def test_standard_output_gets_csv_and_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_sink(Layout("wide", 1, LABELS), None) as sink:
+        sink.write(OUTCOMES[1])
+    print("afterwards", flush=True)  # noqa: T201
+    assert capfd.readouterr().out == (
+        "image,label,score,error\nin/b.jpg,,,damaged image: truncated\nafterwards\n"
+    )
+
+
+def test_a_reader_that_goes_away_is_no_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(BrokenPipeError), open_sink(Layout("long", 2, LABELS), None) as sink:
+            for outcome in OUTCOMES * 5_000:
+                sink.write(outcome)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "xlsx"])
+def test_binary_formats_need_a_file(file_format: str) -> None:
+    with pytest.raises(UsageError, match="cannot go to standard output"):
+        open_sink(Layout("long", 2, LABELS), None, file_format)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"), [("out.CSV", None), ("out.dat", "csv"), ("out.xlsx", "csv")]
+)
+def test_the_format_follows_the_option_then_the_suffix(
+    name: str, format_name: str | None, tmp_path: Path
+) -> None:
+    assert read(write(tmp_path / name, OUTCOMES, format_name=format_name), "csv") == TABLES["long"]
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name", "message"),
+    [
+        ("out.txt", None, "cannot tell the output format of .*out.txt"),
+        ("out", None, "cannot tell the output format of .*out"),
+        ("out.csv", "html5", "unknown output format 'html5'"),
+        ("missing/out.csv", None, "no such folder: .*missing"),
+        ("file/out.csv", None, "no such folder: .*file"),
+        ("folder.csv", None, "folder.csv is a folder"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_at_once(
+    name: str, format_name: str | None, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=message):
+        open_sink(Layout("long", 2, LABELS), tmp_path / name, format_name)
+
+
+def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        write(tmp_path / f"{'x' * 300}.csv", OUTCOMES)
+
+
+@pytest.mark.parametrize("name", ["out.png", "photos.JPG"])
+def test_an_output_named_like_an_image_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is named like an image"):
+        open_sink(Layout("long", 2, LABELS), tmp_path / name, "csv")

@@ -1,0 +1,231 @@
+"""Class embeddings on disk: read back unchanged, readable by other tools, never half a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from clipcli.errors import OutputError, UsageError
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.classifier_file import check_output, load_classifier, save_classifier
+
+EMBEDDINGS = np.array([[0.6, 0.8, 0.0], [0.0, -1.0, 0.0]], np.float32)
+CLASSIFIER = Classifier(
+    classnames=("Käse, 奶酪", '"new\nline"'),
+    class_embeddings=EMBEDDINGS,
+    logit_scale=117.25,
+    logit_bias=-12.5,
+    activation="sigmoid",
+    fingerprint="abc",
+    provenance={"model": "nano", "size": [8, 8], "pretrained": None},
+    prompts=(("ein Käse 🧀.", "das {x}"), ("a\tb",)),
+)
+SUFFIXES = [".safetensors", ".npz", ".csv", ".parquet"]
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    save_classifier(CLASSIFIER, tmp_path / "c.safetensors")
+    loaded = load_classifier(tmp_path / "c.safetensors")
+    np.testing.assert_array_equal(loaded.class_embeddings, EMBEDDINGS)
+    assert replace(loaded, class_embeddings=EMBEDDINGS) == CLASSIFIER
+
+
+def test_a_softmax_classifier_has_no_bias(tmp_path: Path) -> None:
+    path = tmp_path / "c.SAFETENSORS"
+    save_classifier(replace(CLASSIFIER, logit_bias=None, activation="softmax"), path)
+    assert load_classifier(path).logit_bias is None
+
+
+@pytest.mark.parametrize("embeddings", [np.asfortranarray(EMBEDDINGS), np.repeat(EMBEDDINGS, 2, 1)[:, ::2]])
+def test_the_order_in_memory_does_not_matter(embeddings: np.ndarray, tmp_path: Path) -> None:
+    save_classifier(replace(CLASSIFIER, class_embeddings=embeddings), tmp_path / "c.safetensors")
+    np.testing.assert_array_equal(load_classifier(tmp_path / "c.safetensors").class_embeddings, EMBEDDINGS)
+
+
+def test_safetensors_can_be_read_by_other_tools(tmp_path: Path) -> None:
+    save_classifier(CLASSIFIER, tmp_path / "c.safetensors")
+    with safe_open(tmp_path / "c.safetensors", framework="np") as file:
+        assert list(file.keys()) == ["class_embeddings"]
+        np.testing.assert_array_equal(file.get_tensor("class_embeddings"), EMBEDDINGS)
+        metadata = json.loads(file.metadata()["clipcli"])
+    assert metadata["classnames"] == list(CLASSIFIER.classnames)
+    assert metadata["prompts"] == [["ein Käse 🧀.", "das {x}"], ["a\tb"]]
+
+
+def test_npz_can_be_read_by_numpy(tmp_path: Path) -> None:
+    save_classifier(CLASSIFIER, tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["class_embeddings"], EMBEDDINGS)
+        assert tuple(file["classnames"]) == CLASSIFIER.classnames
+        assert json.loads(str(file["metadata"]))["logit_bias"] == -12.5
+
+
+@pytest.mark.parametrize(("suffix", "read"), [(".csv", pd.read_csv), (".parquet", pd.read_parquet)])
+def test_tables_can_be_read_by_pandas(suffix: str, read: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"c{suffix}"
+    save_classifier(CLASSIFIER, path)
+    frame = read(path)
+    assert list(frame.columns) == ["label", "d0", "d1", "d2"]
+    assert tuple(frame["label"]) == CLASSIFIER.classnames
+    np.testing.assert_array_equal(frame.iloc[:, 1:].to_numpy(np.float32), EMBEDDINGS)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_is_replaced_as_a_whole(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c{suffix}"
+    path.write_bytes(b"before" * 10_000)
+    save_classifier(CLASSIFIER, path)
+    assert path.stat().st_size < 10_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_place_that_cannot_be_written_is_an_output_error(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c{suffix}"
+    path.write_text("before")
+    (tmp_path / f"{path.name}.partial").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*: .*[Ii]s a directory"):
+        save_classifier(CLASSIFIER, path)
+    assert path.read_text() == "before"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".csv", ".parquet"])
+def test_a_label_that_cannot_be_written_leaves_nothing_behind(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="surrogates not allowed"):
+        save_classifier(replace(CLASSIFIER, classnames=("a", "\udcff")), tmp_path / f"c{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_no_failure_whatever_leaves_half_a_file(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        save_classifier(replace(CLASSIFIER, provenance={"made": {1}}), tmp_path / f"c{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("c.txt", "cannot write class embeddings as c.txt"),
+        ("c", "cannot write class embeddings as c"),
+        ("missing/c.csv", "no such folder: .*missing"),
+        ("file/c.csv", "no such folder: .*file"),
+        ("folder.csv", "folder.csv is a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_beforehand(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=message):
+        check_output(tmp_path / name)
+
+
+def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        save_classifier(CLASSIFIER, tmp_path / f"{'x' * 300}.npz")
+
+
+# --- What cannot be loaded -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.safetensors", "no such file"),
+        ("missing/c.safetensors", "no such file"),
+        ("folder.safetensors", "no such file"),
+        ("c.npz", "read from .safetensors only"),
+        ("c.csv", "read from .safetensors only"),
+        ("x" * 300 + ".safetensors", "cannot be read|no such file"),
+    ],
+)
+def test_a_file_that_is_not_there_or_another_format(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "c.csv").touch()
+    save_classifier(CLASSIFIER, tmp_path / "c.npz")
+    with pytest.raises(UsageError, match=message):
+        load_classifier(tmp_path / name)
+
+
+def saved(folder: Path) -> bytes:
+    save_classifier(CLASSIFIER, folder / "c.safetensors")
+    return (folder / "c.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
+def test_a_truncated_file_is_called_damaged(kept: int, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(saved(tmp_path)[:kept])
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"shape":[2,3]', b'"shape":[9,9]'),
+        (b'"data_offsets":[0,24]', b'"data_offsets":[0,99]'),
+        (b'"data_offsets":[0,24]', b'"data_offsets":[8,32]'),
+        (b'{"__metadata__"', b'["__metadata__"'),
+        (b'class_embeddings":', b'class_embeddingx":'),
+        (b'\\"fingerprint\\"', b'\\"fingerqrint\\"'),
+        (b"117.25", b'\\"x1\\"'),
+        (b'\\"activation\\": \\"sigmoid\\"', b'\\"activation\\": \\"sigmund\\"'),
+    ],
+)
+def test_a_lying_header_is_called_damaged(old: bytes, new: bytes, tmp_path: Path) -> None:
+    content = saved(tmp_path)
+    assert old in content
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+def test_a_header_longer_than_the_file_is_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    path.write_bytes((2**60).to_bytes(8, "little") + saved(tmp_path)[8:])
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "changes"),
+    [
+        (EMBEDDINGS[:1], {}),
+        (np.array(1.0, np.float32), {}),
+        (EMBEDDINGS[0, :2], {}),
+        (EMBEDDINGS, {"classnames": 2}),
+        (EMBEDDINGS, {"prompts": [1, 2]}),
+        (EMBEDDINGS, {"provenance": [1]}),
+        (EMBEDDINGS, {"logit_bias": "x"}),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_called_damaged(
+    embeddings: np.ndarray, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    saved(tmp_path)
+    with safe_open(path, framework="np") as file:
+        metadata = json.loads(file.metadata()["clipcli"]) | changes
+    save_file({"class_embeddings": embeddings}, path, {"clipcli": json.dumps(metadata)})
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"clipcli": "{}"}, {"clipcli": "[]"}])
+def test_other_safetensors_files_hold_no_class_embeddings(
+    metadata: dict[str, str] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"class_embeddings": EMBEDDINGS}, path, metadata)
+    with pytest.raises(UsageError, match="holds no class embeddings"):
+        load_classifier(path)

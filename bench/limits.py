@@ -8,10 +8,11 @@ from timing import seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipcli.errors import ClipcliError
-from clipcli.images.decode import DecodeOptions, load_pixels
+from clipcli.images.decode import DecodeOptions
 from clipcli.models.encoder import _DTYPES, OpenClipEncoder
 from clipcli.models.registry import ModelFiles
-from clipcli.prefetch import available_cores, map_ahead
+from clipcli.prefetch import available_cores, prefetch_map
+from clipcli.stages import load_pixels
 
 BATCH = 32
 SIDE = 2048  # of the square matrices
@@ -45,7 +46,7 @@ def limits(files: ModelFiles, paths: list[str], repeats: int) -> None:
     for exact in (False, True):
 
         def decode(exact: bool = exact) -> None:
-            for _ in map_ahead(
+            for _ in prefetch_map(
                 lambda path: load_pixels(path, files.preprocess, DecodeOptions(exact=exact)),
                 paths,
                 workers,

@@ -13,14 +13,16 @@ from child import Job
 from timing import in_turn
 
 from clipcli import build_classifier
-from clipcli.images.decode import DecodeOptions, load_pixels, ordinary_jpeg, read_file
+from clipcli.images.decode import DecodeOptions, ordinary_jpeg
+from clipcli.inputs.item import read_file
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ModelFiles
 from clipcli.output.sinks import Layout, open_sink
 from clipcli.pipeline import EngineOptions, classify
-from clipcli.prefetch import available_cores, map_ahead
+from clipcli.prefetch import available_cores, prefetch_map
 from clipcli.records import Outcome
 from clipcli.scoring.classifier import Ranking
+from clipcli.stages import load_pixels
 
 
 def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
@@ -29,7 +31,7 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
     classifier = build_classifier(encoder, job.labels, job.template)
     size, workers = encoder.batch_size, available_cores()
     preprocess = encoder.preprocess
-    pixels = np.stack(list(map_ahead(lambda path: load_pixels(path, preprocess), job.paths, workers, 64)))
+    pixels = np.stack(list(prefetch_map(lambda path: load_pixels(path, preprocess), job.paths, workers, 64)))
     batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
     features = encoder.encode_images(pixels)
     out, layout = Path(job.folder, "split.csv"), Layout("long", 5, classifier.classnames)
@@ -39,19 +41,19 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
             torch.accelerator.synchronize(encoder.device)
 
     def decode() -> None:
-        for _ in map_ahead(
+        for _ in prefetch_map(
             lambda path: load_pixels(path, preprocess), job.paths, workers, 2 * size + workers
         ):
             pass
 
     def decode_on_gpu() -> None:
         for start in range(0, len(job.paths), size):
-            files = map_ahead(read_file, job.paths[start : start + size], workers, size)
+            files = prefetch_map(read_file, job.paths[start : start + size], workers, size)
             encoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data))])
 
     def copy() -> None:
         for batch in batches:
-            encoder.lane.put(batch)
+            encoder.replica.put(batch)
         wait()
 
     def encode() -> None:

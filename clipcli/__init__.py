@@ -1,17 +1,17 @@
-"""A folder of pictures and a list of words in, ranked labels out: zero-shot classification with CLIP.
+"""A folder of images and a list of words in, ranked labels out: zero-shot classification with CLIP.
 
 import clipcli
 
 encoder = clipcli.load_model("nano")
 classifier = clipcli.build_classifier(encoder, ["cat", "dog", "umbrella"])
-frame = clipcli.to_frame(clipcli.classify("pictures/", encoder, classifier, top_k=3))
+frame = clipcli.to_frame(clipcli.classify("images/", encoder, classifier, top_k=3))
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from clipcli.version import __version__
 
 __all__ = [
     "DecodeOptions",

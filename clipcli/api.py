@@ -25,7 +25,7 @@ from clipcli.scoring.classifier_file import load_classifier, save_classifier
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clipcli.models.devices import Precision
+    from clipcli.choices import Precision
     from clipcli.models.encoder import OpenClipEncoder
 
 __all__ = [

@@ -15,8 +15,9 @@ import numpy as np
 
 from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg, read_file
-from clipcli.prefetch import available_cores, in_chunks, map_ahead
+from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
+from clipcli.inputs.item import read_file
+from clipcli.prefetch import available_cores, in_chunks, prefetch_map
 from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
 from clipcli.scoring.classifier import Classifier, Ranking
 
@@ -153,16 +154,18 @@ def encode(
         while not stop() and (batch := list(islice(fetched, batch_size))):
             yield batch
 
-    look_ahead = (1 + in_flight) * batch_size + workers
+    prefetch = (1 + in_flight) * batch_size + workers
     lookers = min(workers, _LOOKERS)
     chunk = max(1, batch_size // (2 * lookers))  # inputs that are looked up together
-    looked_up = chain.from_iterable(map_ahead(look_up, in_chunks(images, chunk), lookers, look_ahead=lookers))
-    look_ahead -= (lookers + 1) * chunk - 1  # of which so many are looked up and not yet begun
-    fetched = map_ahead(fetch, looked_up, workers, look_ahead, known=_found)
+    looked_up = chain.from_iterable(
+        prefetch_map(look_up, in_chunks(images, chunk), lookers, prefetch=lookers)
+    )
+    prefetch -= (lookers + 1) * chunk - 1  # of which so many are looked up and not yet begun
+    fetched = prefetch_map(fetch, looked_up, workers, prefetch, known=_found)
     if in_flight == 1:
         yield from map(encoded, batches())
     else:
-        yield from map_ahead(encoded, batches(), workers=in_flight, look_ahead=in_flight)
+        yield from prefetch_map(encoded, batches(), workers=in_flight, prefetch=in_flight)
 
 
 def _looked_up(images: Sequence[str | ImageFailure], store: _Store | None) -> list[_Fetched]:

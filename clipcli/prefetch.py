@@ -13,14 +13,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(
+def prefetch_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     workers: int,
-    look_ahead: int,
+    prefetch: int,
     known: Callable[[Item], Result | None] = lambda item: None,
 ) -> Iterator[Result]:
-    """`map` in threads: results in order, at most `look_ahead` items begun and not yet taken.
+    """`map` in threads: results in order, at most `prefetch` items begun and not yet taken.
 
     Left early, it ends without waiting for the items that are being worked on: the garbage collector may be
     what closes it, in the middle of another thread's start, whose lock a join would wait for.
@@ -37,7 +37,7 @@ def map_ahead(
             yield pool.submit(function, item) if result is None else result
 
     try:
-        pending = deque(begun(look_ahead))
+        pending = deque(begun(prefetch))
         while pending:
             first = pending.popleft()
             result = first.result() if isinstance(first, Future) else first

@@ -1,17 +1,27 @@
-"""The records that pass between the stages, and the one seam between pixels and numbers: `Encoder`."""
+"""The records that pass between the stages, and two of the seams: `Item` and `Encoder`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcli.choices import Activation
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Uint8Array: TypeAlias = npt.NDArray[np.uint8]
-Activation: TypeAlias = Literal["softmax", "sigmoid"]
+Value: TypeAlias = str | int | float | bool | datetime | date | None
+"""One cell of a table: of the user's, or of the output."""
+Columns: TypeAlias = Mapping[str, Value]
+"""The cells of the user's table that belong to an image, by the names of their columns."""
+NO_COLUMNS: Columns = {}
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,43 @@ class Jpeg(NamedTuple):
     profile: bytes | None
 
 
+class Version(NamedTuple):
+    """What tells an item's content without reading it: an equal version means equal content.
+
+    `name` identifies the item on this machine or anywhere (an absolute path, a URL, an archive and its
+    member); `token` changes when its content does (size and modification time, an ETag, a checksum).
+    """
+
+    name: bytes
+    token: str
+
+
+class Item(Protocol):
+    """What one outcome is about: an image that can be read, wherever it lies."""
+
+    @property
+    def name(self) -> str:
+        """What the output calls it: a path, a URL, `scans.zip!/a.png`, `array 17`."""
+
+    @property
+    def columns(self) -> Columns:
+        """Cells of the user's table that travel to the output."""
+
+    @property
+    def truth(self) -> str | None:
+        """Its true label, where that is known."""
+
+    def version(self) -> Version | None:
+        """Its version now, or None where only reading tells."""
+
+    def read(self) -> bytes | Image.Image:
+        """An encoded image, or one that is decoded already.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+
+
 class Prediction(NamedTuple):
     """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax."""
 
@@ -54,6 +101,8 @@ class ImagePredictions(NamedTuple):
     image: str
     predictions: tuple[Prediction, ...]
     scores: Float32Array
+    columns: Columns = NO_COLUMNS
+    truth: str | None = None
 
 
 class ImageFailure(NamedTuple):
@@ -61,6 +110,8 @@ class ImageFailure(NamedTuple):
 
     image: str
     reason: str
+    columns: Columns = NO_COLUMNS
+    truth: str | None = None
 
 
 Outcome: TypeAlias = ImagePredictions | ImageFailure

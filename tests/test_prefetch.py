@@ -10,7 +10,7 @@ import weakref
 import pytest
 from running_threads import threads_end
 
-from clipcli.prefetch import in_chunks, map_ahead
+from clipcli.prefetch import in_chunks, prefetch_map
 
 
 def test_results_keep_the_order_however_long_each_takes() -> None:
@@ -18,13 +18,13 @@ def test_results_keep_the_order_however_long_each_takes() -> None:
         time.sleep(0.02 if number % 2 == 0 else 0)
         return number
 
-    assert list(map_ahead(slow_when_even, range(20), workers=4, look_ahead=8)) == list(range(20))
+    assert list(prefetch_map(slow_when_even, range(20), workers=4, prefetch=8)) == list(range(20))
 
 
 def test_no_more_than_the_look_ahead_is_begun() -> None:
     begun: list[int] = []
-    results = map_ahead(
-        lambda number: begun.append(number) or number, iter(range(1000)), workers=2, look_ahead=5
+    results = prefetch_map(
+        lambda number: begun.append(number) or number, iter(range(1000)), workers=2, prefetch=5
     )
     for taken in range(1, 20):
         next(results)
@@ -34,7 +34,7 @@ def test_no_more_than_the_look_ahead_is_begun() -> None:
 
 
 def test_leaving_early_ends_the_threads() -> None:
-    results = map_ahead(lambda number: number, iter(range(1000)), workers=3, look_ahead=10)
+    results = prefetch_map(lambda number: number, iter(range(1000)), workers=3, prefetch=10)
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert threads_end("decode")
@@ -50,7 +50,7 @@ def test_a_generator_that_is_dropped_holds_nobody_up() -> None:
         ended.append(may_end.wait(timeout=10))
         return number
 
-    results = map_ahead(held_up, range(9), workers=1, look_ahead=3, known=lambda n: None if n else -1)
+    results = prefetch_map(held_up, range(9), workers=1, prefetch=3, known=lambda n: None if n else -1)
     assert next(results) == -1
     assert begun.wait(timeout=60)
     cycle: list[object] = [results]
@@ -70,7 +70,7 @@ def test_an_exception_in_a_thread_reaches_the_caller() -> None:
         raise RuntimeError(f"at {number}")
 
     with pytest.raises(RuntimeError, match="at 0"):
-        list(map_ahead(fail, range(10), workers=2, look_ahead=4))
+        list(prefetch_map(fail, range(10), workers=2, prefetch=4))
 
 
 def test_what_is_known_takes_no_thread_and_keeps_its_place() -> None:
@@ -80,8 +80,8 @@ def test_what_is_known_takes_no_thread_and_keeps_its_place() -> None:
         asked.append(number)
         return 2 * number
 
-    results = map_ahead(
-        double, range(9), workers=2, look_ahead=4, known=lambda number: None if number % 3 else -number
+    results = prefetch_map(
+        double, range(9), workers=2, prefetch=4, known=lambda number: None if number % 3 else -number
     )
     assert list(results) == [0, 2, 4, -3, 8, 10, -6, 14, 16]
     assert sorted(asked) == [1, 2, 4, 5, 7, 8]

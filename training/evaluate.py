@@ -21,7 +21,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipcli import load_model
-from clipcli.images.decode import load_pixels, resize
+from clipcli.images.decode import resize
+from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE, SINGLE
 from training.catalogue import EmojiNames, Picture
 from training.prepare import fashion

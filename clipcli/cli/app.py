@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from clipcli import __version__
 from clipcli.cli import cache, classes, classify, console, models, prompts, templates, train
+from clipcli.version import __version__
 
 app = typer.Typer(
     name="clipcli",
-    help="A folder of pictures and a list of words in, ranked labels out.",
+    help="A folder of images and a list of words in, ranked labels out.",
     epilog="First steps: `clipcli classify photos/ --labels 'cat,dog,receipt' -o predictions.csv`",
     no_args_is_help=True,
     rich_markup_mode="markdown",

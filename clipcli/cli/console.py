@@ -247,7 +247,7 @@ class TrainingProgress:
             if self.failed <= _SHOWN_FAILURES:
                 warn(f"{report.image}: {report.reason}")
         elif isinstance(report, ReadReport):
-            self._show("reading pictures", report.done, report.total)
+            self._show("reading images", report.done, report.total)
         elif isinstance(report, StepReport):
             figures = f"loss {report.loss:.3f}, {report.images_per_second:.1f} images/s"
             self._show("training", report.step, report.steps, figures)

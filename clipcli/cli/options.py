@@ -155,11 +155,11 @@ def lazy_encoder(
     """The model as the cache remembers it, built only when something must be encoded; else loaded now."""
     if cache is None:
         return load_encoder(spec, device, precision, offline)
-    from clipcli.models.lazy import RememberedEncoder, recall, remember
+    from clipcli.models.lazy import LazyEncoder, recall, remember
 
     facts = recall(cache, spec, device, precision)
     if facts is not None:
-        return RememberedEncoder(facts, lambda: load_encoder(spec, device, precision, offline, cache))
+        return LazyEncoder(facts, lambda: load_encoder(spec, device, precision, offline, cache))
     encoder = load_encoder(spec, device, precision, offline, cache)
     remember(cache, spec, device, precision, encoder, encoder.files.weights)
     return encoder

@@ -1,4 +1,4 @@
-"""`clipcli train`: pictures with captions in, a model out."""
+"""`clipcli train`: images with captions in, a model out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clipcli.models.registry import ModelFiles
     from clipcli.train.loop import Result
 
-_MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of pictures", "Engine"
+_MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of images", "Engine"
 
 
 def train(
@@ -68,7 +68,7 @@ def train(
     ] = "auto",
     offline: options.Offline = False,
     epochs: Annotated[
-        int, typer.Option("--epochs", help="How often each picture is seen.", rich_help_panel=_TRAINING)
+        int, typer.Option("--epochs", help="How often each image is seen.", rich_help_panel=_TRAINING)
     ] = 10,
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", help="Pairs in memory, at most.", rich_help_panel=_TRAINING)
@@ -156,7 +156,7 @@ def train(
     workers: options.Workers = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a model on pictures with captions, or go on where a run was stopped.
+    """Train a model on images with captions, or go on where a run was stopped.
 
     `clipcli train pairs.csv --init fast --lock-text -o mine/`, then `clipcli classify photos/ --model mine/`.
 

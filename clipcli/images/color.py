@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-_AT_ONCE = 2**20  # pixels converted at a time where that takes several copies
+_PIXELS_PER_PART = 2**20  # pixels converted at a time where that takes several copies
 _SPACES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "L": "GRAY", "LA": "GRAY", "CMYK": "CMYK"}
 _INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the mode that a transform from a space takes
 
@@ -106,8 +106,8 @@ def _finite_range(image: Image.Image) -> tuple[float, float]:
 
 def _parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
     """(left and top, part), row by row: with copies of the whole, a large image would take gigabytes."""
-    width = min(image.width, _AT_ONCE)
-    height = max(1, _AT_ONCE // width)
+    width = min(image.width, _PIXELS_PER_PART)
+    height = max(1, _PIXELS_PER_PART // width)
     for top in range(0, image.height, height):
         for left in range(0, image.width, width):
             box = (left, top, min(left + width, image.width), min(top + height, image.height))

@@ -13,39 +13,25 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import stat
 import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from clipcli.choices import Truncated
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.color import to_rgb, to_srgb
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
-IMAGE_SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jfif", ".jp2"}
-    | {".jpe", ".jpeg", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga"}
-    | {".tif", ".tiff", ".webp"}
-)
-"""What a folder is searched for. A file named by the user is tried whatever its suffix."""
-
 MAX_PIXELS = 2**28
 """Larger images are refused before they are decoded: 268 megapixels, some 0.8 GB as RGB."""
 
-MAX_BYTES = 2**31
-"""Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
-
 PIXELS_VERSION = 2
 """To be raised when the same file gives other pixels, so that the cache forgets what it knew."""
-
-Truncated: TypeAlias = Literal["error", "ok"]
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -120,11 +106,11 @@ class DecodeOptions:
 DEFAULT = DecodeOptions()
 
 
-def load_pixels(path: str, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
-    """Read one image file as the model wants it.
+def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
+    """Decode an encoded image as the model wants it.
 
     Args:
-        path: the file; its content decides the format, not its suffix.
+        data: the file's content, which decides the format.
         preprocess: the model's recipe.
         options: limits, and how exact.
 
@@ -132,32 +118,8 @@ def load_pixels(path: str, preprocess: Preprocess, options: DecodeOptions = DEFA
         (H, W, 3) uint8 RGB of `preprocess.size`.
 
     Raises:
-        ImageError: the file is missing, unreadable, truncated, too large or not an image.
+        ImageError: it is truncated, damaged, too large or not an image.
     """
-    return decode(read_file(path), preprocess, options)
-
-
-def read_file(path: str) -> bytes:
-    """Read a regular file; a pipe or device is refused, because reading one may never end."""
-    try:
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError("a folder, not an image")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ImageError(
-                f"too large: {status.st_size / 1e9:.1f} GB, the limit is {MAX_BYTES / 1e9:.1f} GB"
-            )
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ImageError("no such file") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(getattr(error, "strerror", None) or str(error)) from None
-
-
-def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
-    """Decode an encoded image; arguments, result and errors as in `load_pixels`."""
     with _as_image_errors(data):
         image = _open(data, options.max_pixels)
         profile, mode, size = image.info.get("icc_profile"), image.mode, image.size
@@ -165,14 +127,14 @@ def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT
         with _BUDGET.of(image.width * image.height):
             loaded = _load(image, data, box, options.truncated)
             upright = _upright(loaded)
-            picture = size if box else loaded.size
+            full_size = size if box else loaded.size
             turned = upright.size != loaded.size
-            resized = resize(to_rgb(upright, profile), preprocess, picture[::-1] if turned else picture)
+            resized = resize(to_rgb(upright, profile), preprocess, full_size[::-1] if turned else full_size)
         return np.asarray(to_srgb(resized, profile, mode))
 
 
 def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Image.Image:
-    """Decode an encoded image without resizing it: upright, RGB, sRGB; errors as in `load_pixels`.
+    """Decode an encoded image without resizing it: upright, RGB, sRGB; errors as in `decode`.
 
     Unless `options.exact`, a large JPEG is a reduced copy, never below twice what the model sees.
     """
@@ -188,7 +150,7 @@ def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = D
 def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
     """The file if it is a whole JPEG, grey or of the usual colours, of a usual size and shape; else None.
 
-    What is left out is inks, colours stored as RGB, several pictures in one file, all that `decode`
+    What is left out is inks, colours stored as RGB, several images in one file, all that `decode`
     refuses by its first bytes, and files above 1 MB: many of them would wait for the GPU in memory, and
     reduced decoding on the CPU suits them better.
     """
@@ -286,7 +248,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes that the pictures in an icon give themselves; its own list of them may say less."""
+    """The sizes that the images in an icon give themselves; its own list of them may say less."""
     (count,) = struct.unpack_from("<H", data, 4)
     for (offset,) in struct.iter_unpack("<12xI", data[6 : 6 + 16 * count]):
         part = data[offset : offset + 24]
@@ -298,7 +260,7 @@ def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | None:
-    """Let a JPEG be decoded at a fraction of its size; returns the part that holds the picture."""
+    """Let a JPEG be decoded at a fraction of its size; returns the part that holds the image."""
     drafted = image.draft(None, _least_size(image.size, preprocess))
     return drafted[1] if drafted else None
 
@@ -306,7 +268,7 @@ def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | No
 def _load(
     image: Image.Image, data: bytes, box: tuple[float, ...] | None, truncated: Truncated
 ) -> Image.Image:
-    """Decode; what is left of a picture decoded at a fraction of its size is `box`."""
+    """Decode; what is left of an image decoded at a fraction of its size is `box`."""
     try:
         image.load()
     except OSError as error:
@@ -315,7 +277,7 @@ def _load(
         _keep_what_was_read(image, data, error)
     if box is None or box[2:] == image.size:
         return image
-    whole = round(box[2]), round(box[3])  # of a last row or column, a part lies beyond the picture
+    whole = round(box[2]), round(box[3])  # of a last row or column, a part lies beyond the image
     return image.resize(whole, Image.Resampling.BICUBIC, (box[0], box[1], box[2], box[3]))
 
 
@@ -350,7 +312,7 @@ def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF is no reason to lose the picture."""
+    """Apply the EXIF orientation; damaged EXIF is no reason to lose the image."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # as in `decode`
@@ -375,7 +337,7 @@ def _unidentified_reason(data: bytes) -> str:
 def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None) -> Image.Image:
     """Resize and crop or pad an RGB image to `preprocess.size`, as `open_clip.transform` does.
 
-    Where `image` is a reduced copy of the picture, `size` is (width, height) of the picture itself.
+    Where `image` is a reduced copy of the image, `size` is (width, height) of the image itself.
     """
     target = preprocess.size[1], preprocess.size[0]
     fitted = fitted_size(size or image.size, preprocess)
@@ -395,7 +357,7 @@ def resize_part(
     """Bring the part `box` (left, top, right, bottom) of an RGB image to `preprocess.size`, for training.
 
     As torchvision's `RandomResizedCrop` the part is stretched to the size; a model that sees whole
-    pictures on a canvas (`longest`) gets the part on a canvas, in its proportions.
+    images on a canvas (`longest`) gets the part on a canvas, in its proportions.
     """
     if preprocess.resize_mode == "longest":
         left, top, right, bottom = map(round, box)
@@ -443,7 +405,7 @@ def _crop_box(
 
 
 def _pad(image: Image.Image, target: tuple[int, int], fill_color: int) -> Image.Image:
-    """Centre the picture on a canvas of one colour."""
+    """Centre the image on a canvas of one colour."""
     canvas = Image.new("RGB", target, (fill_color,) * 3)
     canvas.paste(image, ((target[0] - image.width) // 2, (target[1] - image.height) // 2))
     return canvas

@@ -24,13 +24,13 @@ from typing import NamedTuple, TypeAlias, cast
 from pathspec import GitIgnoreSpec
 
 from clipcli.errors import UsageError
-from clipcli.images.decode import IMAGE_SUFFIXES
+from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.records import ImageFailure
 
 _LITTER = {"__MACOSX"}
 _CHUNK = 1 << 16
 _LONGEST_NAME = 1 << 20  # paths are shorter on every system
-_SORTED_AT_ONCE = 100_000
+_SORT_CHUNK = 100_000
 
 Wanted: TypeAlias = Callable[[str, bool], bool]
 
@@ -201,11 +201,11 @@ def _contents(folder: _Folder, wanted: Wanted) -> Iterator[str | ImageFailure | 
 def _sorted(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """By name; parts of a long list are sorted in memory, kept on disk and merged."""
     remaining = iter(entries)
-    first = sorted(islice(remaining, _SORTED_AT_ONCE))
-    if len(first) < _SORTED_AT_ONCE:
+    first = sorted(islice(remaining, _SORT_CHUNK))
+    if len(first) < _SORT_CHUNK:
         return iter(first)
     parts = [_kept_on_disk(first)]
-    while part := sorted(islice(remaining, _SORTED_AT_ONCE)):
+    while part := sorted(islice(remaining, _SORT_CHUNK)):
         parts.append(_kept_on_disk(part))
     return heapq.merge(*parts)
 

@@ -1,6 +1,6 @@
 """Devices: which there are, in which precision they compute, and the way to one and back.
 
-Nothing here knows a model. Several devices of one machine are several `Lane`s side by side.
+Nothing here knows a model. Several devices of one machine are several `Replica`s side by side.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from clipcli.choices import Precision
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.records import Float32Array
 
 Rows = TypeVar("Rows", bound=npt.NDArray[Any])
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 _LEAST_GAIN = 1.1  # in images/s, for which a batch is made twice as large
 
@@ -95,7 +95,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
 
 
 def has_convolutions(tower: torch.nn.Module) -> bool:
-    """Whether it has further convolutions than the one that makes patches of a picture."""
+    """Whether it has further convolutions than the one that makes patches of an image."""
     return sum(isinstance(module, torch.nn.Conv2d) for module in tower.modules()) > 1
 
 
@@ -134,10 +134,10 @@ def is_out_of_memory(error: Exception) -> bool:
 # --- There and back ------------------------------------------------------------------------------
 
 
-class Lane:
+class Replica:
     """The way to one device and back: rows go in, unit-norm features come out.
 
-    Threads may share a lane: while one waits for its features, the next one gives the device work.
+    Threads may share a replica: while one waits for its features, the next one gives the device work.
 
     Args:
         device: where `encode` runs what it is given.
@@ -169,7 +169,7 @@ class Lane:
         return cast(Float32Array, fetched.numpy())
 
     def encode_in_groups(
-        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], at_once: int, width: int
+        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], group_size: int, width: int
     ) -> Float32Array:
         """Rows (N, ...), in groups -> (N, width) float32, unit norm.
 
@@ -181,27 +181,27 @@ class Lane:
         Raises:
             RuntimeError: what the device reports; running out of memory only if one row is too much.
         """
-        at_once = min(at_once, self.largest_group)
+        group_size = min(group_size, self.largest_group)
 
         def encoded(start: int) -> Float32Array:
-            group = rows[start : start + at_once]
-            missing = at_once - len(group) if self._threads else 0
+            group = rows[start : start + group_size]
+            missing = group_size - len(group) if self._threads else 0
             filled = np.concatenate([group, np.repeat(group[-1:], missing, axis=0)]) if missing else group
             return self.encode(cast(Rows, filled), encode)[: len(group)]
 
         side_by_side = self._threads.map if self._threads else map
         try:
-            features = list(side_by_side(encoded, range(0, len(rows), at_once)))
+            features = list(side_by_side(encoded, range(0, len(rows), group_size)))
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or at_once == 1:
+            if not is_out_of_memory(error) or group_size == 1:
                 raise
-            self._halve(at_once)
-            return self.encode_in_groups(rows, encode, at_once, width)
+            self._halve(group_size)
+            return self.encode_in_groups(rows, encode, group_size, width)
         return np.concatenate(features) if features else np.empty((0, width), dtype=np.float32)
 
-    def _halve(self, at_once: int) -> None:
+    def _halve(self, group_size: int) -> None:
         """A smaller group after the device ran out of memory, for the rest of the run."""
-        self.largest_group = min(self.largest_group, at_once // 2)
+        self.largest_group = min(self.largest_group, group_size // 2)
         message = f"out of memory on {self.device}; going on with batches of {self.largest_group}"
         warnings.warn(message, ClipcliWarning, stacklevel=2)
         if self.device.type == "cuda":

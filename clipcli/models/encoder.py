@@ -24,13 +24,12 @@ import numpy.typing as npt
 import torch
 from open_clip.transformer import TextTransformer, text_global_pool
 
-from clipcli import __version__
 from clipcli.cache import default_folder
+from clipcli.choices import Activation, Precision
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.models.build import build_model, build_tokenizer
 from clipcli.models.devices import (
-    Lane,
-    Precision,
+    Replica,
     fastest_batch_size,
     has_convolutions,
     resolve_devices,
@@ -39,9 +38,10 @@ from clipcli.models.devices import (
 from clipcli.models.nvjpeg import decode_jpegs
 from clipcli.models.optimize import int8
 from clipcli.models.optimize.cls_token import has_plain_attention, one_token, read_class_token_only
-from clipcli.models.optimize.fuse_batchnorm import fold_batch_norms
+from clipcli.models.optimize.fuse_batchnorm import fuse_batch_norms
 from clipcli.models.registry import ModelFiles
-from clipcli.records import Activation, Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.records import Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.version import __version__
 
 TokenArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -91,11 +91,11 @@ class OpenClipEncoder:
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())  # of both towers
         read_class_token_only(self.model.visual)
         if self.precision != "int8":  # which begins with the tower as it is, and folds by itself
-            self.model.visual = fold_batch_norms(self.model.visual, self.preprocess.size)
+            self.model.visual = fuse_batch_norms(self.model.visual, self.preprocess.size)
         self.model.to(dtype=_DTYPES[self.precision])
         self.tokenizer = build_tokenizer(files)
         self._int8_tower = self._load_int8(folder or default_folder()) if self.precision == "int8" else None
-        self.lane, self._users, self._dealing = Lane(self.device), 0, threading.Lock()
+        self.replica, self._users, self._dealing = Replica(self.device), 0, threading.Lock()
         self.copies = tuple(self._copy_on(device) for device in others)
         self._place()
 
@@ -144,7 +144,7 @@ class OpenClipEncoder:
     def batch_size(self) -> int:
         """Images a batch: groups for all cores; on a GPU as many as still make it faster, measured once."""
         if self.device.type == "cpu":
-            for_all = self._images_at_once * torch.get_num_threads()
+            for_all = self._image_group_size * torch.get_num_threads()
             return -(-_LEAST_BATCH // for_all) * for_all
         return fastest_batch_size(self._images_per_second, *_BATCHES)
 
@@ -185,8 +185,8 @@ class OpenClipEncoder:
         lengths = self._lengths(tokens)
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)
-            features[rows] = self.lane.encode_in_groups(
-                tokens[rows, :length], self._encode_tokens, self._texts_at_once, self.embed_dim
+            features[rows] = self.replica.encode_in_groups(
+                tokens[rows, :length], self._encode_tokens, self._text_group_size, self.embed_dim
             )
         return features
 
@@ -212,7 +212,7 @@ class OpenClipEncoder:
     def _copy_on(self, device: torch.device) -> OpenClipEncoder:
         """This encoder with a copy of its weights on another device."""
         other = copy.copy(self)
-        other.device, other.lane, other.copies = device, Lane(device), ()
+        other.device, other.replica, other.copies = device, Replica(device), ()
         other.model = copy.deepcopy(self.model)
         other._place()
         return other
@@ -238,9 +238,9 @@ class OpenClipEncoder:
                 one._users -= 1
 
     @cached_property
-    def _images_at_once(self) -> int:
+    def _image_group_size(self) -> int:
         """In a group on a CPU: as few as keep a core busy, because groups are filled up."""
-        return 1 if self._int8_tower else images_at_once(self.model.visual)
+        return 1 if self._int8_tower else image_group_size(self.model.visual)
 
     def _images_per_second(self, batch_size: int) -> float:
         """Encode so many black images at once, the first time for nothing."""
@@ -248,18 +248,18 @@ class OpenClipEncoder:
         seconds = []
         for _ in range(3):
             start = time.perf_counter()
-            self.lane.encode(pixels, self._encode_pixels)
+            self.replica.encode(pixels, self._encode_pixels)
             seconds.append(time.perf_counter() - start)
         return batch_size / min(seconds[1:])
 
     # --- Images -----------------------------------------------------------------------------
 
     def _encode_images(self, pixels: Uint8Array) -> Float32Array:
-        at_once = self._images_at_once if self.device.type == "cpu" else max(1, len(pixels))
-        return self.lane.encode_in_groups(pixels, self._encode_pixels, at_once, self.embed_dim)
+        group_size = self._image_group_size if self.device.type == "cpu" else max(1, len(pixels))
+        return self.replica.encode_in_groups(pixels, self._encode_pixels, group_size, self.embed_dim)
 
     def _encode_pixels(self, pixels: Uint8Array) -> torch.Tensor:
-        batch = self._normalized(self.lane.put(pixels).permute(0, 3, 1, 2))
+        batch = self._normalized(self.replica.put(pixels).permute(0, 3, 1, 2))
         if self._int8_tower is not None:
             return torch.from_numpy(self._int8_tower(batch.contiguous().numpy()))
         return cast(torch.Tensor, self.model.encode_image(batch))
@@ -315,7 +315,7 @@ class OpenClipEncoder:
         return causal_tower(self.model)
 
     @cached_property
-    def _texts_at_once(self) -> int:
+    def _text_group_size(self) -> int:
         """In a group: on a CPU as few as keep a core busy, because groups are filled up."""
         if self.device.type != "cpu":
             return 256
@@ -324,7 +324,7 @@ class OpenClipEncoder:
         return 8 if weights > _LARGE_TOWER else 16
 
     def _encode_tokens(self, tokens: TokenArray) -> torch.Tensor:
-        batch = self.lane.put(tokens)
+        batch = self.replica.put(tokens)
         if self._causal_tower is None:
             return cast(torch.Tensor, self.model.encode_text(batch))
         return encode_causal_texts(self._causal_tower, batch)
@@ -336,7 +336,7 @@ def pad_id(tokenizer: Any) -> int:
     return 0 if inner is None else int(inner.pad_token_id)
 
 
-def images_at_once(tower: torch.nn.Module) -> int:
+def image_group_size(tower: torch.nn.Module) -> int:
     """How many images an image tower needs at once to keep a core busy: a power of two.
 
     The products of a vision transformer have a row for each patch of each image, so that large images want

@@ -16,11 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipcli import __version__
 from clipcli.cache import FeatureCache
+from clipcli.choices import Activation
 from clipcli.errors import ModelError
 from clipcli.models.registry import CONFIG_NAME, ModelSpec
-from clipcli.records import Activation, Encoder, Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.records import Encoder, Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.version import __version__
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ModelFacts:
     in_flight: int = 1
 
 
-class RememberedEncoder:
+class LazyEncoder:
     """An `Encoder` whose model is built when the first image or text has to be encoded.
 
     Args:

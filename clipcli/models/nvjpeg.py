@@ -18,7 +18,7 @@ from clipcli.images.color import to_srgb
 from clipcli.images.decode import crop_offset, fitted_size, resampling_of
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
-_PIXELS_AT_ONCE = 2**27  # 0.4 GB as RGB
+_PIXELS_PER_CALL = 2**27  # 0.4 GB as RGB
 
 
 def decode_jpegs(
@@ -44,7 +44,7 @@ def _groups(jpegs: Sequence[Jpeg]) -> Iterator[list[Jpeg]]:
     """Runs of files that fit into memory together."""
     group: list[Jpeg] = []
     for jpeg in jpegs:
-        if group and sum(one.pixels for one in group) + jpeg.pixels > _PIXELS_AT_ONCE:
+        if group and sum(one.pixels for one in group) + jpeg.pixels > _PIXELS_PER_CALL:
             yield group
             group = []
         group.append(jpeg)
@@ -60,8 +60,8 @@ def _decoded(group: Sequence[Jpeg], preprocess: Preprocess, device: torch.device
         reason = f"TorchCodec cannot be loaded: {error}"
         raise UsageError(f"--gpu-decode: {reason}", "pip install 'clipcli[gpu-decode]'") from error
     try:
-        pictures = decode_jpeg([jpeg.data for jpeg in group], mode="RGB", device=device)
-        fitted = torch.stack([_fitted(picture, preprocess) for picture in pictures]).cpu().numpy()
+        images = decode_jpeg([jpeg.data for jpeg in group], mode="RGB", device=device)
+        fitted = torch.stack([_fitted(image, preprocess) for image in images]).cpu().numpy()
     except RuntimeError:  # damaged, not for nvJPEG, or more than the memory holds
         if len(group) == 1:
             return [None]
@@ -75,12 +75,12 @@ def _in_srgb(pixels: Uint8Array, jpeg: Jpeg) -> Uint8Array:
     return np.asarray(to_srgb(Image.fromarray(pixels), jpeg.profile, jpeg.mode))
 
 
-def _fitted(picture: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
+def _fitted(image: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
     """(3, H, W) uint8 -> resized and cropped or padded to (h, w, 3) uint8, as `decode.resize` does."""
     height, width = preprocess.size
-    fitted = fitted_size((picture.shape[2], picture.shape[1]), preprocess)
+    fitted = fitted_size((image.shape[2], image.shape[1]), preprocess)
     resized = F.interpolate(
-        picture[None].float(), fitted[::-1], mode=resampling_of(preprocess).name.lower(), antialias=True
+        image[None].float(), fitted[::-1], mode=resampling_of(preprocess).name.lower(), antialias=True
     )[0]
     resized = resized.round().clamp(0, 255).to(torch.uint8)
     if preprocess.resize_mode == "longest":

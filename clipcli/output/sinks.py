@@ -16,13 +16,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, TypeAlias
+from typing import IO, Any, ClassVar, TypeAlias
 
+from clipcli.choices import LayoutName
 from clipcli.errors import OutputError, UsageError
-from clipcli.images.decode import IMAGE_SUFFIXES
+from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.records import ImageFailure, Outcome
 
-LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
 Cell: TypeAlias = str | int | float | None
 Row: TypeAlias = list[Cell]
 

@@ -11,24 +11,24 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from clipcli.cache import FeatureCache, prompts_digest
+from clipcli.choices import Activation, Score
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.prompts.templates import PromptSet
-from clipcli.records import Activation, Encoder, Float32Array, ImagePredictions, Prediction
+from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 UNKNOWN = "unknown"
-TEXTS_AT_ONCE = 4096
+TEXTS_PER_CALL = 4096
 _LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
 
-Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -243,7 +243,9 @@ def _encode_classes(encoder: Encoder, prompts_of: Sequence[tuple[str, ...]]) -> 
     """Prompts of C classes -> (C, D); texts that several classes share are encoded once."""
     texts = list(dict.fromkeys(prompt for prompts in prompts_of for prompt in prompts))
     row = {text: index for index, text in enumerate(texts)}
-    chunks = [encoder.encode_texts(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+    chunks = [
+        encoder.encode_texts(texts[i : i + TEXTS_PER_CALL]) for i in range(0, len(texts), TEXTS_PER_CALL)
+    ]
     features = np.concatenate(chunks)  # (M, D)
     means = np.stack([features[[row[prompt] for prompt in prompts]].mean(axis=0) for prompts in prompts_of])
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)

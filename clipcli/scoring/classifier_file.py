@@ -11,10 +11,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from clipcli import __version__
+from clipcli.choices import Activation
 from clipcli.errors import OutputError, UsageError
-from clipcli.records import Activation, Float32Array
+from clipcli.records import Float32Array
 from clipcli.scoring.classifier import Classifier
+from clipcli.version import __version__
 
 _KIND = "clipcli class embeddings"
 

@@ -1,4 +1,4 @@
-"""Random views of pictures for training: a pure function of the picture and a generator."""
+"""Random views of images for training: a pure function of the image and a generator."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How views differ from the picture.
+    """How views differ from the image.
 
     Args:
         crop: the least part of the area that a view shows; 1 is the view of `classify`, always.
-        flip: mirror half of the views; wrong where captions say left and right, or pictures show text.
+        flip: mirror half of the views; wrong where captions say left and right, or images show text.
         jitter: brightness, contrast and saturation are each multiplied by 1 - jitter to 1 + jitter.
 
     Raises:
@@ -41,14 +41,14 @@ class Augmentation:
 
 
 def augmented(
-    picture: Image.Image, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
+    image: Image.Image, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
 ) -> Uint8Array:
-    """A random view of an RGB picture -> (H, W, 3) uint8 of `preprocess.size`."""
+    """A random view of an RGB image -> (H, W, 3) uint8 of `preprocess.size`."""
     if augmentation.crop < 1:
-        shown = _shown_size(picture.size, preprocess)
-        view = resize_part(picture, crop_box(picture.size, shown, augmentation.crop, generator), preprocess)
+        shown = _shown_size(image.size, preprocess)
+        view = resize_part(image, crop_box(image.size, shown, augmentation.crop, generator), preprocess)
     else:
-        view = resize(picture, preprocess)
+        view = resize(image, preprocess)
     if augmentation.flip and generator.random() < 0.5:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for enhancer in _ENHANCERS if augmentation.jitter else ():
@@ -57,7 +57,7 @@ def augmented(
 
 
 def _shown_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float]:
-    """(width, height) of what the model sees of a picture without augmentation, in the picture's pixels."""
+    """(width, height) of what the model sees of an image without augmentation, in the image's pixels."""
     if preprocess.resize_mode != "shortest":
         return size
     height, width = preprocess.size
@@ -68,7 +68,7 @@ def _shown_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
 def crop_box(
     size: tuple[int, int], shown: tuple[float, float], least: float, generator: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A random part (left, top, right, bottom) of a picture of `size`, all (width, height) in pixels.
+    """A random part (left, top, right, bottom) of an image of `size`, all (width, height) in pixels.
 
     Its area is `least` to 1 of that of `shown`, its proportions 3:4 to 4:3 times those of `shown`, cut to
     what fits: torchvision's `RandomResizedCrop`, with the size that the model sees as its base.

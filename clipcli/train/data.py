@@ -1,6 +1,6 @@
-"""Pictures to train on: which can be read, which are kept for validation, and random views of the others.
+"""Images to train on: which can be read, which are kept for validation, and random views of the others.
 
-All that is random here follows from the seed, the epoch and the picture's place alone.
+All that is random here follows from the seed, the epoch and the image's place alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import decode, decode_whole, read_file
-from clipcli.prefetch import map_ahead
+from clipcli.images.decode import decode, decode_whole
+from clipcli.inputs.item import read_file
+from clipcli.prefetch import prefetch_map
 from clipcli.records import ImageFailure, Preprocess, Uint8Array
 from clipcli.train.augment import Augmentation, augmented
 from clipcli.train.pairs import Caption, Pair, Pairs
@@ -48,7 +49,7 @@ class ReadReport(NamedTuple):
 
 
 class View(NamedTuple):
-    """One picture of a step (H, W, 3), its caption, and all captions that it has."""
+    """One image of a step (H, W, 3), its caption, and all captions that it has."""
 
     pixels: Uint8Array
     caption: Caption
@@ -92,7 +93,7 @@ def prepare(
         return _checked(pair, preprocess, readable)
 
     good, digests, failures = [], [], list(pairs.failures)
-    outcomes = map_ahead(check, pairs.pairs, workers, 4 * workers)
+    outcomes = prefetch_map(check, pairs.pairs, workers, 4 * workers)
     with closing(cast(Any, outcomes)):
         for done, (pair, outcome) in enumerate(zip(pairs.pairs, outcomes, strict=True), 1):
             if isinstance(outcome, ImageFailure):
@@ -108,7 +109,7 @@ def prepare(
 
 
 def _with_captions_of_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> list[Pair]:
-    """Copies of one picture each get the captions of all, so that none counts as wrong for another."""
+    """Copies of one image each get the captions of all, so that none counts as wrong for another."""
     captions: dict[str, dict[Caption, None]] = {}
     for pair, digest in zip(pairs, digests, strict=True):
         captions.setdefault(digest, {}).update(dict.fromkeys(pair.captions))
@@ -139,7 +140,7 @@ def _split(good: list[Pair], digests: list[str], failures: list[ImageFailure], v
         raise UsageError(
             f"{len(good)} of {len(good) + len(failures)} images can be read,"
             f" which leaves {len(sides[0])} to train on",
-            "Training compares pictures with each other: it wants at least 2.",
+            "Training compares images with each other: it wants at least 2.",
         )
     return Data(*sides, good, digests, failures)
 
@@ -147,16 +148,16 @@ def _split(good: list[Pair], digests: list[str], failures: list[ImageFailure], v
 def split(digests: Sequence[str], fraction: float) -> set[str]:
     """The digests of contents that are kept for validation: by rank of a hash, whatever order or seed.
 
-    Copies of one picture have one digest, and so are never on both sides.
+    Copies of one image have one digest, and so are never on both sides.
     """
     distinct = sorted(set(digests), key=lambda digest: hashlib.sha256(digest.encode()).digest())
     return set(distinct[: min(round(fraction * len(distinct)), MAX_VALIDATION)])
 
 
 def sizes(count: int, largest: int) -> list[int]:
-    """Cut so many pictures into as few parts as hold at most `largest` each, as equal as can be.
+    """Cut so many images into as few parts as hold at most `largest` each, as equal as can be.
 
-    A picture is never left by itself, where nothing would be compared and batch norm has no statistics:
+    An image is never left by itself, where nothing would be compared and batch norm has no statistics:
     parts of 2 may so become 3.
     """
     parts = max(1, min(-(-count // largest), count // 2))
@@ -165,20 +166,20 @@ def sizes(count: int, largest: int) -> list[int]:
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch shows its pictures."""
+    """The order in which an epoch shows its images."""
     return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(count)]
 
 
 def view_of(
     pair: Pair, preprocess: Preprocess, augmentation: Augmentation, entropy: tuple[int, int, int]
 ) -> View:
-    """A random caption and a random view of a picture.
+    """A random caption and a random view of an image.
 
     Args:
-        pair: the picture.
+        pair: the image.
         preprocess: the model's recipe.
         augmentation: how views differ.
-        entropy: seed, epoch and place of the picture; equal means an equal view.
+        entropy: seed, epoch and place of the image; equal means an equal view.
 
     Raises:
         ImageError: it is gone.
@@ -187,14 +188,14 @@ def view_of(
     generator = np.random.default_rng((seed, epoch, index + 1))  # with 0 it were that of `shuffled`
     caption = pair.captions[int(generator.integers(len(pair.captions)))]
     try:
-        picture = decode_whole(read_file(pair.image), preprocess)
+        image = decode_whole(read_file(pair.image), preprocess)
     except ImageError as error:
         raise _gone(pair.image, error) from None
-    return View(augmented(picture, preprocess, augmentation, generator), caption, pair)
+    return View(augmented(image, preprocess, augmentation, generator), caption, pair)
 
 
 def pixels_of(pair: Pair, preprocess: Preprocess) -> Uint8Array:
-    """A picture as `classify` sees it (H, W, 3).
+    """An image as `classify` sees it (H, W, 3).
 
     Raises:
         ImageError: it is gone.

@@ -12,10 +12,10 @@ import torch
 
 from clipcli.train.data import View, sizes
 from clipcli.train.losses import keys_of, keys_of_image, positives
-from clipcli.train.trainable import Towers
+from clipcli.train.trainable import Trainable
 
 
-def backward(towers: Towers, views: Sequence[View], batch_size: int, seed: Callable[[], None]) -> float:
+def backward(towers: Trainable, views: Sequence[View], batch_size: int, seed: Callable[[], None]) -> float:
     """Add the gradient of a step's loss to the weights'; returns the loss.
 
     A contrastive loss compares all pairs of a step: the mean of the losses of its batches would be another
@@ -55,8 +55,8 @@ def backward(towers: Towers, views: Sequence[View], batch_size: int, seed: Calla
     return float(loss.detach())
 
 
-def _features(towers: Towers, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, D) of pictures and of captions."""
+def _features(towers: Trainable, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, D) of images and of captions."""
     pixels = np.stack([view.pixels for view in views])
     return towers.image_features(pixels), towers.text_features([view.caption.text for view in views])
 

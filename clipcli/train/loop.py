@@ -1,10 +1,10 @@
-"""Contrastive training: pairs of pictures and captions in, a model in open_clip's local format out.
+"""Contrastive training: pairs of images and captions in, a model in open_clip's local format out.
 
-The models are open_clip's; here are the options and the loop. `dataset.py` says which pictures come when,
+The models are open_clip's; here are the options and the loop. `dataset.py` says which images come when,
 `towers.py` what is trained, `losses.py` and `gradients.py` where to, `optimizer.py` how fast,
-`validation.py` how good they are, and `checkpoints.py` what stays on the disk.
+`validation.py` how good they are, and `run_folder.py` what stays on the disk.
 
-The order of the data, the views of pictures and the dropout of a step follow from the seed and the step's
+The order of the data, the views of images and the dropout of a step follow from the seed and the step's
 number alone, so that a run which was killed goes on exactly as if it had not been.
 """
 
@@ -17,30 +17,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
 
+from clipcli.choices import Loss, TrainPrecision
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.devices import resolve_device, resolve_precision
 from clipcli.models.registry import ModelFiles
-from clipcli.prefetch import available_cores, map_ahead
+from clipcli.prefetch import available_cores, prefetch_map
 from clipcli.records import ImageFailure
-from clipcli.train import run_folder as checkpoints
+from clipcli.train import run_folder
 from clipcli.train.augment import Augmentation
 from clipcli.train.data import Data, ReadReport, View, prepare, shuffled, sizes, view_of
 from clipcli.train.grad_cache import backward
-from clipcli.train.losses import Loss
 from clipcli.train.optimizer import Average, adamw, clip_gradients, lr_at
 from clipcli.train.pairs import Pairs
-from clipcli.train.trainable import Towers, lock_towers, set_training
+from clipcli.train.trainable import Trainable, lock_towers, set_training
 from clipcli.train.validation import Metrics, validate
 
 LOG_COLUMNS = ("step", "epoch", "loss", "lr", "scale", "images/s")
 EPOCH_COLUMNS = ("step", "epoch", *Metrics._fields)
-
-Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class TrainOptions:
     """How to train.
 
     Args:
-        epochs: how often each picture is seen.
+        epochs: how often each image is seen.
         batch_size: pairs that are in memory at a time, at most; steps are cut to be equal in size.
         accumulate: batches a step; all pairs of a step are compared with each other, as one large batch.
         lr: the highest learning rate; None is 5e-4 from random weights, else 1e-5.
@@ -64,7 +62,7 @@ class TrainOptions:
             `clipcli.train.trainable.lock_towers`.
         val_fraction: part of the images that is kept for validation, at most
             `clipcli.train.data.MAX_VALIDATION` of them.
-        augmentation: how views differ from the picture.
+        augmentation: how views differ from the image.
         seed: of weights, data order, views and dropout; which images are kept for validation is always the
             same.
         checkpoint_every: steps between checkpoints; there is one after each epoch, too.
@@ -93,7 +91,7 @@ class TrainOptions:
     seed: int = 0
     checkpoint_every: int = 500
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: TrainPrecision = "auto"
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +107,7 @@ class TrainOptions:
             if not 0 <= getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise UsageError(f"--{option} must be at least 0 and below 1, not {getattr(self, name)}")
-        for name, known in (("loss", get_args(Loss)), ("precision", get_args(Precision))):
+        for name, known in (("loss", get_args(Loss)), ("precision", get_args(TrainPrecision))):
             if getattr(self, name) not in known:
                 raise UsageError(f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)}")
         if self.seed >= 2**31:
@@ -188,24 +186,24 @@ def train(
         OutputError: the folder cannot be written.
     """
     settings = _settings(files, options)
-    with checkpoints.held(folder):
-        checkpoints.agree(folder, settings)
-        known = checkpoints.readable(folder)
+    with run_folder.locked(folder):
+        run_folder.check_settings(folder, settings)
+        known = run_folder.readable(folder)
         workers = options.workers or available_cores()
         data = prepare(pairs, files.preprocess, options.val_fraction, workers, known, report, stop)
         if data is None:
             return Result(0, 0, 0, 0, None)
         run = _Run(data, files, options, folder)
-        checkpoints.claim(folder, {"pairs": data.identity, **settings})
-        checkpoints.keep_readable(folder, data.digests)
-        checkpoints.keep_failures(folder, data.failures)
+        run_folder.save_settings(folder, {"pairs": data.identity, **settings})
+        run_folder.keep_readable(folder, data.digests)
+        run_folder.keep_failures(folder, data.failures)
         run.restore()
         run.go(stop, report)
     return Result(run.step, run.steps, len(data.pairs), len(data.failures), run.best)
 
 
 def _settings(files: ModelFiles, options: TrainOptions) -> dict[str, Any]:
-    """All that decides the outcome but the pictures; a run goes on only with the same."""
+    """All that decides the outcome but the images; a run goes on only with the same."""
     free = ("device", "workers", "checkpoint_every", "precision")
     given = {name: value for name, value in asdict(options).items() if name not in free}
     given |= given.pop("augmentation")
@@ -225,7 +223,7 @@ class _Run:
         self.data, self.files, self.options, self.folder = data, files, options, folder
         self.workers = options.workers or available_cores()
         dtype = torch.bfloat16 if _precision(options) == "bf16" else torch.float32
-        self.towers = Towers(files, options.loss, options.seed, resolve_device(options.device), dtype)
+        self.towers = Trainable(files, options.loss, options.seed, resolve_device(options.device), dtype)
         lock_towers(self.towers.model, options.lock_image, options.lock_text, options.unlocked_layers)
         self.optimizer = adamw(self.towers.model, options.weight_decay)
         self.average = Average(self.towers.model, options.ema)
@@ -240,10 +238,10 @@ class _Run:
 
     def go(self, stop: Callable[[], bool], report: Report) -> None:
         """Make the steps that are left."""
-        look_ahead = 2 * self.options.batch_size + self.workers
-        views = map_ahead(self._view, self._order(self.step), self.workers, look_ahead)
+        prefetch = 2 * self.options.batch_size + self.workers
+        views = prefetch_map(self._view, self._order(self.step), self.workers, prefetch)
         if self.files.tokenizer is not None:
-            checkpoints.save_tokenizer(self.folder, self.towers.tokenizer.tokenizer)
+            run_folder.save_tokenizer(self.folder, self.towers.tokenizer.tokenizer)
         set_training(self.towers.model)
         stopping = stop()
         with contextlib.closing(cast(Any, views)):
@@ -259,7 +257,7 @@ class _Run:
                 self._save_model()
 
     def _order(self, first: int) -> Iterator[tuple[int, int]]:
-        """(epoch, index) of every picture from a step on; each picture once an epoch."""
+        """(epoch, index) of every image from a step on; each image once an epoch."""
         for step in range(first, self.steps):
             epoch, place = divmod(step, len(self.step_sizes))
             if place == 0 or step == first:
@@ -285,7 +283,7 @@ class _Run:
         self.step += 1
         speed = len(batch) / (time.perf_counter() - start)
         row = (self.step, epoch + 1, f"{loss:.8g}", f"{lr:.8g}", f"{self.towers.scale:.8g}", f"{speed:.1f}")
-        checkpoints.append_row(self.folder / checkpoints.LOG, row)
+        run_folder.append_row(self.folder / run_folder.LOG, row)
         report(StepReport(self.step, self.steps, epoch + 1, loss, speed))
 
     def _update(self, views: list[View]) -> float:
@@ -329,13 +327,13 @@ class _Run:
                 self.saved, self.best = True, metrics
         if metrics is not None:
             row = (self.step, epoch, *(f"{value:.8g}" for value in metrics))
-            checkpoints.append_row(self.folder / checkpoints.EPOCHS, row)
+            run_folder.append_row(self.folder / run_folder.EPOCHS, row)
         report(EpochReport(epoch, self.options.epochs, metrics))
         self._checkpoint()
 
     def _save_model(self) -> None:
         towers = self.towers
-        checkpoints.save_model(self.folder, towers.model, towers.model_cfg, towers.preprocess)
+        run_folder.save_model(self.folder, towers.model, towers.model_cfg, towers.preprocess)
 
     def _checkpoint(self) -> None:
         state = {
@@ -346,7 +344,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.mean,
         }
-        checkpoints.save_checkpoint(self.folder, state)
+        run_folder.save_checkpoint(self.folder, state)
 
     def restore(self) -> None:
         """Go back to the last checkpoint, if there is one, and cut the logs there.
@@ -354,9 +352,9 @@ class _Run:
         Raises:
             ModelError: the checkpoint is damaged.
         """
-        checkpoints.load_checkpoint(self.folder, self._take)
-        checkpoints.keep_rows(self.folder / checkpoints.LOG, LOG_COLUMNS, self.step)
-        checkpoints.keep_rows(self.folder / checkpoints.EPOCHS, EPOCH_COLUMNS, self.step)
+        run_folder.load_checkpoint(self.folder, self._take)
+        run_folder.keep_rows(self.folder / run_folder.LOG, LOG_COLUMNS, self.step)
+        run_folder.keep_rows(self.folder / run_folder.EPOCHS, EPOCH_COLUMNS, self.step)
 
     def _take(self, state: dict[str, Any]) -> None:
         self.towers.model.load_state_dict(state["model"])

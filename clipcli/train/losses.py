@@ -1,9 +1,9 @@
-"""Contrastive losses of one step, and which captions are right for which pictures."""
+"""Contrastive losses of one step, and which captions are right for which images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from clipcli.train.pairs import Caption, Pair
 
-Loss: TypeAlias = Literal["auto", "clip", "siglip"]
 Key: TypeAlias = tuple[str, str]
 """What a caption has in common with others: ("caption", its text) or ("concept", its concept)."""
 
@@ -59,7 +58,7 @@ def keys_of(caption: Caption) -> tuple[Key, ...]:
 
 
 def keys_of_image(pair: Pair) -> set[Key]:
-    """The keys of all captions of a picture."""
+    """The keys of all captions of an image."""
     return {key for caption in pair.captions for key in keys_of(caption)}
 
 

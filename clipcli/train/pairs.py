@@ -1,4 +1,4 @@
-"""Pictures with captions, to train on: a table, or a folder with a text beside each picture."""
+"""Images with captions, to train on: a table, or a folder with a text beside each image."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ Row: TypeAlias = tuple[str, dict[str, Any]]
 
 
 class Caption(NamedTuple):
-    """One caption of a picture; captions of one concept are positives of each other's pictures."""
+    """One caption of an image; captions of one concept are positives of each other's images."""
 
     text: str
     concept: str = ""
 
 
 class Pair(NamedTuple):
-    """One picture and all its captions, at least one."""
+    """One image and all its captions, at least one."""
 
     image: str
     captions: tuple[Caption, ...]
 
 
 class Pairs(NamedTuple):
-    """Pairs in the order of the file, one a picture, and the pictures that have no caption."""
+    """Pairs in the order of the file, one an image, and the images that have no caption."""
 
     pairs: tuple[Pair, ...]
     failures: tuple[ImageFailure, ...] = ()
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read pictures and captions.
+    """Read images and captions.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file with columns `image` and `caption`, and perhaps
@@ -70,7 +70,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _merged(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    """One pair a picture: captions of repeated rows together, each once."""
+    """One pair an image: captions of repeated rows together, each once."""
     captions: dict[str, dict[Caption, None]] = {}
     for pair in pairs:
         captions.setdefault(pair.image, {}).update(dict.fromkeys(pair.captions))
@@ -87,7 +87,7 @@ def _pairs_of(path: Path, rows: Iterable[Row]) -> Iterator[Pair]:
         image = _field(row, _IMAGE_COLUMNS, where)
         captions = _field(row, _CAPTION_COLUMNS, where)
         if not isinstance(image, str) or not image.strip():
-            raise UsageError(f"{where}: no image", "Give the path of a picture in the column `image`.")
+            raise UsageError(f"{where}: no image", "Give the path of an image in the column `image`.")
         concept = "" if row.get(_CONCEPT_COLUMN) is None else row[_CONCEPT_COLUMN]
         texts = _texts(captions if isinstance(captions, list) else [captions], where)
         kept = tuple(Caption(text, " ".join(str(concept).split())) for text in texts)
@@ -108,12 +108,12 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
     for caption in captions:
         text = " ".join(caption.split()) if isinstance(caption, str) else ""
         if not text:
-            raise UsageError(f"{where}: no caption", "Give each picture a text, or leave out its row.")
+            raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
         if _LONE_SURROGATE.search(text):
             raise UsageError(f"{where}: half a character in the caption {text!r}", "Save it as UTF-8.")
         texts.append(text)
     if not texts:
-        raise UsageError(f"{where}: no caption", "Give each picture a text, or leave out its row.")
+        raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
     return texts
 
 
@@ -184,13 +184,13 @@ def _read_folder(folder: Path) -> Pairs:
             failures.append(ImageFailure(image, "no caption: no .txt beside it, or an empty one"))
     if not pairs:
         raise UsageError(
-            f"no picture in {folder} has a caption", "Put NAME.txt beside NAME.jpg, one caption a line."
+            f"no image in {folder} has a caption", "Put NAME.txt beside NAME.jpg, one caption a line."
         )
     return Pairs(tuple(pairs), tuple(failures))
 
 
 def _texts_beside(image: Path) -> list[str]:
-    """The captions of a picture; none where there is no file."""
+    """The captions of an image; none where there is no file."""
     path = image.with_suffix(".txt")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []

@@ -27,9 +27,9 @@ from clipcli.records import ImageFailure, Preprocess
 WEIGHTS, CHECKPOINT, SETTINGS = "open_clip_model.safetensors", "checkpoint.pt", "train.json"
 LOG, EPOCHS = "log.csv", "epochs.csv"
 READABLE = "readable.txt"
-"""SHA-256 of each picture that could be decoded, one a line: a run that goes on need not try again."""
+"""SHA-256 of each image that could be decoded, one a line: a run that goes on need not try again."""
 FAILURES = "failures.csv"
-"""The pictures that were left out, and why."""
+"""The images that were left out, and why."""
 LOCK = "train.lock"
 
 _PARTIAL = ".partial"
@@ -39,7 +39,7 @@ _WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Make the folder, and keep other processes from training into it; leaves none behind that is empty.
 
     Raises:
@@ -76,7 +76,7 @@ def _refuse_others(folder: Path) -> None:
         raise UsageError(f"{folder} holds something else than a run of training", "Name another with -o.")
 
 
-def agree(folder: Path, settings: dict[str, Any]) -> None:
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """See that these settings are those of the run that the folder holds, if it holds one.
 
     Raises:
@@ -91,13 +91,13 @@ def agree(folder: Path, settings: dict[str, Any]) -> None:
     if other:
         raise UsageError(
             f"{folder} holds a run with other settings: {', '.join(other)}",
-            "Name another folder with -o, or use the same pictures and options to go on.",
+            "Name another folder with -o, or use the same images and options to go on.",
         )
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Keep all that decides the outcome; errors as in `agree`."""
-    agree(folder, settings)
+def save_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Keep all that decides the outcome; errors as in `check_settings`."""
+    check_settings(folder, settings)
     replace_file(folder / SETTINGS, lambda path: _write_json(path, settings))
 
 
@@ -114,7 +114,7 @@ def _settings_in(path: Path) -> dict[str, Any]:
 
 
 def readable(folder: Path) -> frozenset[str]:
-    """Digests of pictures that could be decoded before."""
+    """Digests of images that could be decoded before."""
     try:
         return frozenset((folder / READABLE).read_text(encoding="ascii").split())
     except (OSError, ValueError):
@@ -122,7 +122,7 @@ def readable(folder: Path) -> frozenset[str]:
 
 
 def keep_readable(folder: Path, digests: Collection[str]) -> None:
-    """Remember which pictures can be decoded.
+    """Remember which images can be decoded.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -133,7 +133,7 @@ def keep_readable(folder: Path, digests: Collection[str]) -> None:
 
 
 def keep_failures(folder: Path, failures: Sequence[ImageFailure]) -> None:
-    """Write down which pictures were left out, if any were.
+    """Write down which images were left out, if any were.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -141,7 +141,9 @@ def keep_failures(folder: Path, failures: Sequence[ImageFailure]) -> None:
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([ImageFailure._fields, *failures])
+            csv.writer(file, lineterminator="\n").writerows(
+                [("image", "reason"), *(failure[:2] for failure in failures)]
+            )
 
     if failures:
         replace_file(folder / FAILURES, write)

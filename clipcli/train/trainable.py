@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from clipcli.choices import Loss
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.build import build_model, build_random, build_tokenizer
 from clipcli.models.encoder import causal_tower, encode_causal_texts, pad_id
 from clipcli.models.registry import ModelFiles
 from clipcli.models.silence import quiet
 from clipcli.records import Uint8Array
-from clipcli.train.losses import Loss, contrastive_loss, sigmoid_loss
+from clipcli.train.losses import contrastive_loss, sigmoid_loss
 
 MAX_SCALE = 100.0
 """Of the learned temperature, in the softmax loss (CLIP paper, section 2.5)."""
@@ -24,7 +25,7 @@ MAX_SCALE = 100.0
 _SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0  # to begin with, as in the SigLIP paper, section 3.2
 
 
-class Towers:
+class Trainable:
     """An open_clip model in fp32, computing in `dtype`.
 
     Args:

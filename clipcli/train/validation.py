@@ -1,4 +1,4 @@
-"""How good a model in training is, on pictures that it is not trained on."""
+"""How good a model in training is, on images that it is not trained on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 
 from clipcli.errors import ModelError
-from clipcli.prefetch import map_ahead
+from clipcli.prefetch import prefetch_map
 from clipcli.records import Float32Array
 from clipcli.train.data import pixels_of
 from clipcli.train.losses import Key, keys_of, keys_of_image, positives
 from clipcli.train.pairs import Caption, Pair
-from clipcli.train.trainable import Towers, set_training
+from clipcli.train.trainable import Trainable, set_training
 
 
 class Metrics(NamedTuple):
@@ -37,12 +37,12 @@ class Metrics(NamedTuple):
 
     @property
     def merit(self) -> float:
-        """What the best epoch has most of: naming pictures and finding their captions, equally."""
+        """What the best epoch has most of: naming images and finding their captions, equally."""
         return self.acc1 + self.image_to_text_r1
 
 
-def validate(towers: Towers, pairs: Sequence[Pair], batch_size: int, workers: int) -> Metrics:
-    """Measure a model on pictures as `classify` sees them.
+def validate(towers: Trainable, pairs: Sequence[Pair], batch_size: int, workers: int) -> Metrics:
+    """Measure a model on images as `classify` sees them.
 
     Raises:
         ModelError: its features are no numbers.
@@ -68,10 +68,10 @@ def validate(towers: Towers, pairs: Sequence[Pair], batch_size: int, workers: in
 
 
 def _image_features(
-    towers: Towers, pairs: Sequence[Pair], batch_size: int, workers: int
+    towers: Trainable, pairs: Sequence[Pair], batch_size: int, workers: int
 ) -> Iterator[Float32Array]:
     """(N, D) of each batch, while the next is decoded."""
-    decoded = map_ahead(
+    decoded = prefetch_map(
         lambda pair: pixels_of(pair, towers.preprocess), pairs, workers, 2 * batch_size + workers
     )
     with closing(cast(Any, decoded)):
@@ -82,7 +82,7 @@ def _image_features(
 def validation_metrics(
     pairs: Sequence[Pair], captions: Sequence[Caption], images: Float32Array, texts: Float32Array
 ) -> Metrics:
-    """Of pictures with features (N, D), and their distinct captions with features (M, D).
+    """Of images with features (N, D), and their distinct captions with features (M, D).
 
     A class embedding is the mean of the class's captions, normalised again.
     """

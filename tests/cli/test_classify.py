@@ -289,7 +289,7 @@ def test_a_bug_is_named_as_one(run_cli: Cli, pictures: Path, monkeypatch: pytest
     def explode(*_: object, **__: object) -> None:
         raise ZeroDivisionError("for the test")
 
-    monkeypatch.setattr("clipcli.pipeline.map_ahead", explode)
+    monkeypatch.setattr("clipcli.pipeline.prefetch_map", explode)
     result = run_cli("classify", pictures, *LABELS, *NANO, "-o", pictures.parent / "out.csv")
     assert_refused(result, 1, "ZeroDivisionError", "CLIPCLI_DEBUG=1")
     assert not list(pictures.parent.glob("out.csv*"))

@@ -254,7 +254,7 @@ def test_a_long_folder_is_sorted_in_parts(count: int, monkeypatch: pytest.Monkey
     names = [f"{number * 7 % count}-ä\n,'x.png" for number in range(count)]
     touch(*(f"in/{name}" for name in names), "in/5-/y.png")
     whole = found("in")
-    monkeypatch.setattr("clipcli.inputs.walk._SORTED_AT_ONCE", 5)
+    monkeypatch.setattr("clipcli.inputs.walk._SORT_CHUNK", 5)
     assert found("in") == whole
     assert sorted(whole) == sorted([*(f"in/{name}" for name in names), "in/5-/y.png"])
 
@@ -268,14 +268,14 @@ def test_a_folder_of_very_many_files_needs_no_memory() -> None:
 from clipcli.inputs import walk as sources
 from clipcli.inputs.walk import Inputs
 before, last, count = peak_megabytes(), "", 0
-sources._SORTED_AT_ONCE //= 10
+sources._SORT_CHUNK //= 10
 for path in Inputs(("in",)):
     assert path > last
     last, count = path, count + 1
 print(count, peak_megabytes() - before)
 """
     script = script.replace(
-        "import resource", "import resource, clipcli.inputs.walk as s; s._SORTED_AT_ONCE //= 10"
+        "import resource", "import resource, clipcli.inputs.walk as s; s._SORT_CHUNK //= 10"
     )
     command = [sys.executable, "-c", PEAK_MEGABYTES + script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from open_clip.model import CLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
-from clipcli.models.encoder import causal_tower, encode_causal_texts, images_at_once
+from clipcli.models.encoder import causal_tower, encode_causal_texts, image_group_size
 from clipcli.models.optimize.cls_token import has_plain_attention, one_token, read_class_token_only
 
 VISION: dict[str, Any] = {
@@ -131,13 +131,13 @@ def test_towers_whose_padding_is_seen_are_not_cut(options: dict[str, Any]) -> No
 def test_fewer_images_at_once_the_more_tokens_each_has(side: int, patch: int, images: int) -> None:
     with torch.device("meta"):
         tower = VisionTransformer(side, patch, width=768, layers=2, heads=12, mlp_ratio=4)
-    assert images_at_once(tower) == images
+    assert image_group_size(tower) == images
 
 
 def test_images_at_once_of_other_towers() -> None:
-    assert images_at_once(nn.Linear(4, 4)) == 16
-    assert images_at_once(nn.Conv2d(512, 2048, 3)) == 4
+    assert image_group_size(nn.Linear(4, 4)) == 16
+    assert image_group_size(nn.Conv2d(512, 2048, 3)) == 4
     large = nn.Conv2d(512, 2048, 3)
     large.trunk = nn.Module()
     large.trunk.pos_embed = nn.Parameter(torch.zeros(1, 256, 8))
-    assert images_at_once(large) == 1
+    assert image_group_size(large) == 1

@@ -17,7 +17,13 @@ from running_threads import threads_end
 from clipcli import load_model
 from clipcli.cache import FeatureCache
 from clipcli.errors import ClipcliWarning, UsageError
-from clipcli.models.devices import Lane, fastest_batch_size, has_convolutions, resolve_device, resolve_devices
+from clipcli.models.devices import (
+    Replica,
+    fastest_batch_size,
+    has_convolutions,
+    resolve_device,
+    resolve_devices,
+)
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import locate, parse_model
 from clipcli.pipeline import EngineOptions, encode
@@ -157,8 +163,8 @@ def test_a_device_that_runs_out_of_memory_goes_on_with_less_and_the_other_as_bef
     with pytest.warns(ClipcliWarning, match="going on with batches of 8"):
         features = two.encode_images(pixels)
     np.testing.assert_allclose(features, nano.encode_images(pixels), rtol=0, atol=1e-6)
-    assert two.lane.largest_group == 8
-    assert other.lane.largest_group > 16
+    assert two.replica.largest_group == 8
+    assert other.replica.largest_group > 16
 
 
 def test_what_fails_on_one_device_ends_the_run(
@@ -251,8 +257,8 @@ def test_groups_are_encoded_side_by_side_in_a_thread_each() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        lane, rows = Lane(torch.device("cpu")), np.eye(4, dtype=np.float32)
-        features = lane.encode_in_groups(rows, encode, at_once=2, width=4)
+        replica, rows = Replica(torch.device("cpu")), np.eye(4, dtype=np.float32)
+        features = replica.encode_in_groups(rows, encode, group_size=2, width=4)
         with ThreadPoolExecutor(1) as another:
             assert another.submit(torch.get_num_threads).result() == 2
         assert torch.get_num_threads() == 2

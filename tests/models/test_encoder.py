@@ -30,13 +30,14 @@ from clipcli.errors import (
     WeightsDamagedError,
     WeightsUnavailableError,
 )
-from clipcli.images.decode import DecodeOptions, load_pixels
-from clipcli.models.devices import Lane, resolve_device, resolve_precision
+from clipcli.images.decode import DecodeOptions
+from clipcli.models.devices import Replica, resolve_device, resolve_precision
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ASSETS, is_cached, locate, parse_model
 from clipcli.prompts import templates as prompts
 from clipcli.prompts.class_lists import ClassSpec
 from clipcli.scoring.classifier import build_classifier
+from clipcli.stages import load_pixels
 
 EXACT = DecodeOptions(exact=True)
 TEMPLATES = {"imagenet7": SIMPLE_IMAGENET_TEMPLATES, "imagenet80": OPENAI_IMAGENET_TEMPLATES}
@@ -177,7 +178,7 @@ def test_features_do_not_depend_on_the_number_of_threads(
     try:
         for threads in (1, 3, 4):
             torch.set_num_threads(threads)
-            monkeypatch.setattr(encoder, "lane", Lane(encoder.device))
+            monkeypatch.setattr(encoder, "replica", Replica(encoder.device))
             np.testing.assert_array_equal(encoder.encode_images(pixels), expected)
     finally:
         torch.set_num_threads(before)

@@ -12,7 +12,7 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from clipcli.models.optimize.fuse_batchnorm import fold_batch_norms
+from clipcli.models.optimize.fuse_batchnorm import fuse_batch_norms
 
 TOWERS: dict[str, Callable[[], nn.Module]] = {
     "efficientnet": lambda: timm.create_model("efficientnet_lite0", num_classes=8),
@@ -44,7 +44,7 @@ def test_features_stay_and_batch_norms_go(name: str) -> None:
     torch.manual_seed(0)
     tower = lived(TOWERS[name]())
     before = norms(tower)
-    folded = fold_batch_norms(tower, (64, 64))
+    folded = fuse_batch_norms(tower, (64, 64))
     assert norms(tower) == before
     assert norms(folded) <= before // 2
     images = torch.randn(4, 3, 64, 64)
@@ -85,7 +85,7 @@ class _Between(_Twice):
 def test_what_does_not_only_feed_a_batch_norm_stays(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     tower = lived(build())
-    folded = fold_batch_norms(tower, (8, 8))
+    folded = fuse_batch_norms(tower, (8, 8))
     images = torch.randn(2, 3, 8, 8)
     with torch.inference_mode():
         assert torch.equal(tower(images), folded(images))
@@ -94,7 +94,7 @@ def test_what_does_not_only_feed_a_batch_norm_stays(build: Callable[[], nn.Modul
 
 def test_a_tower_without_batch_norms_is_the_same_object() -> None:
     tower = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    assert fold_batch_norms(tower, (8, 8)) is tower
+    assert fuse_batch_norms(tower, (8, 8)) is tower
 
 
 def test_the_bundled_model_is_folded_and_gives_open_clips_features(nano: Any) -> None:

@@ -19,10 +19,10 @@ pytest.importorskip("onnxruntime", reason="the extra clipcli[int8] is not instal
 from clipcli import load_model
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliWarning, ModelError, UsageError
-from clipcli.images.decode import load_pixels
 from clipcli.models.devices import resolve_precision
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.optimize import int8
+from clipcli.stages import load_pixels
 
 Cli = Callable[..., Result]
 PHOTOS = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".png", ".jpg", ".webp"))

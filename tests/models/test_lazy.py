@@ -16,7 +16,7 @@ import pytest
 from conftest import Result
 from fakes import FakeEncoder
 
-from clipcli.models.lazy import ModelFacts, RememberedEncoder
+from clipcli.models.lazy import LazyEncoder, ModelFacts
 from clipcli.models.registry import ASSETS
 
 Cli = Callable[..., Result]
@@ -112,7 +112,7 @@ def test_batches_in_flight_load_the_model_once() -> None:
         loads.append(fake)
         return fake
 
-    encoder = RememberedEncoder(ModelFacts(**known), load)
+    encoder = LazyEncoder(ModelFacts(**known), load)
     assert encoder.in_flight == 4
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(encoder.encode_images, [np.zeros((1, 8, 8, 3), dtype=np.uint8)] * 4))

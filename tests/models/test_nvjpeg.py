@@ -107,7 +107,7 @@ def test_colours_of_a_profile_become_srgb() -> None:
 def test_memory_bounds_how_many_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [encoded(soft(100, 100, seed), "JPEG", quality=95) for seed in range(5)]
     whole = by_torchcodec(files, RECIPES[0], "cpu")
-    monkeypatch.setattr(gpu_decode, "_PIXELS_AT_ONCE", 25_000)
+    monkeypatch.setattr(gpu_decode, "_PIXELS_PER_CALL", 25_000)
     groups = [len(group) for group in gpu_decode._groups([jpeg(data) for data in files])]
     assert groups == [2, 2, 1]
     np.testing.assert_array_equal(by_torchcodec(files, RECIPES[0], "cpu"), whole)

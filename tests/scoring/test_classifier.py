@@ -239,7 +239,7 @@ def test_a_prompt_of_several_classes_is_encoded_once() -> None:
 
 
 def test_many_prompts_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier_module, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(classifier_module, "TEXTS_PER_CALL", 2)
     parts = build_classifier(FakeEncoder(VECTORS), PROMPTS).class_embeddings
     root = math.sqrt(5)
     np.testing.assert_allclose(parts, [[1 / root, 2 / root], [-0.6, 0.8]], rtol=1e-6)

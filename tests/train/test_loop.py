@@ -39,7 +39,7 @@ from clipcli.train.data import ReadReport
 from clipcli.train.loop import EpochReport, StepReport, TrainOptions, train
 from clipcli.train.pairs import Caption, Pair, Pairs
 from clipcli.train.run_folder import CHECKPOINT, EPOCHS, LOCK, LOG, READABLE, WEIGHTS
-from clipcli.train.trainable import MAX_SCALE, Towers
+from clipcli.train.trainable import MAX_SCALE, Trainable
 
 OPTIONS = TrainOptions(epochs=3, batch_size=8, lr=1e-3, ema=0.9, device="cpu", precision="fp32", workers=2)
 PLAIN = replace(OPTIONS, ema=0, val_fraction=0, clip_grad=0, augmentation=Augmentation(1, False, 0))
@@ -237,12 +237,12 @@ def test_a_gradient_that_is_no_number_changes_nothing(
     pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The square root of 0 is 0, its slope is infinite."""
-    loss_of = Towers.loss
+    loss_of = Trainable.loss
 
-    def steep(towers: Towers, *features: torch.Tensor) -> torch.Tensor:
+    def steep(towers: Trainable, *features: torch.Tensor) -> torch.Tensor:
         return loss_of(towers, *features) + (features[0] * 0).sum().sqrt()
 
-    monkeypatch.setattr(Towers, "loss", steep)
+    monkeypatch.setattr(Trainable, "loss", steep)
     with pytest.raises(ModelError, match="the length of the gradient is nan in step 1"):
         train(pairs, config(tmp_path), PLAIN, tmp_path / "out")
     assert not (tmp_path / "out" / CHECKPOINT).exists()

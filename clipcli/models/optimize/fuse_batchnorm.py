@@ -14,7 +14,7 @@ _ROUNDING = 1e-4  # of outputs, in parts of the largest, that folding may change
 
 
 @torch.no_grad()
-def fold_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
+def fuse_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
     """The tower with each batch norm folded into the convolution whose output it takes.
 
     In evaluation a batch norm is a scale and a shift of each channel, which the convolution can do itself
@@ -26,7 +26,7 @@ def fold_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
         tower: an image tower in fp32, in evaluation mode; it is not changed.
         size: (H, W) of the images that it takes.
     """
-    if not any(map(_foldable, tower.modules())):
+    if not any(map(_fusable, tower.modules())):
         return tower
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     folded = copy.deepcopy(tower)
@@ -58,7 +58,7 @@ def _run(
             pairs.append((convolution, module))
 
     hooks = [m.register_forward_hook(note_output) for m in tower.modules() if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(note_input) for m in tower.modules() if _foldable(m)]
+    hooks += [m.register_forward_pre_hook(note_input) for m in tower.modules() if _fusable(m)]
     output = tower(image)
     for hook in hooks:
         hook.remove()
@@ -67,7 +67,7 @@ def _run(
     ]
 
 
-def _foldable(module: nn.Module) -> bool:
+def _fusable(module: nn.Module) -> bool:
     """Whether it is torch's own batch norm, or timm's with nothing but an activation after it."""
     if type(module) is nn.BatchNorm2d:
         return module.running_mean is not None

@@ -1,15 +1,15 @@
-"""The image tower in 8 bits, on ONNX Runtime: what `--precision int8` encodes pictures with.
+"""The image tower in 8 bits, on ONNX Runtime: what `--precision int8` encodes images with.
 
 The tower is exported once, its products with weights are replaced by integer ones, the result is compared
 with fp32 and kept in the cache folder. Why it is done so (figures in bench/RESULTS.md):
 
 - Activations are quantised by row, that is by token, with a scale of its own for each. One scale for a
-  whole tensor, as `onnxruntime.quantization.quantize_dynamic` has it, makes a picture's features depend on
+  whole tensor, as `onnxruntime.quantization.quantize_dynamic` has it, makes an image's features depend on
   the batch it is in, and one outlying token coarsens all others. By row is as fast.
 - Weights are quantised by output column to -64..64. CPUs without VNNI add two products in 16 bits, which
   overflow when weights take all 8 bits: that costs a cosine of 0.01, without a word. With 7 bits every
   CPU computes the same integers.
-- One picture a call, one call a thread: no slower than batches that share all threads.
+- One image a call, one call a thread: no slower than batches that share all threads.
 - Convolutions stay in fp32, so that networks made of them gain only what ONNX Runtime itself gains.
 """
 
@@ -33,7 +33,7 @@ from clipcli.models.silence import quiet
 from clipcli.records import Float32Array
 
 LEAST_COSINE = 0.98
-"""Towers that come out further from fp32 than this are refused."""
+"""Trainable that come out further from fp32 than this are refused."""
 
 _MAKE = 2  # raised when the recipe below changes
 _WEIGHT_MAX = 64
@@ -71,7 +71,7 @@ class Int8Tower:
     """An image tower, ready to run.
 
     Args:
-        data: an ONNX model that takes one picture, as `make` returns it.
+        data: an ONNX model that takes one image, as `make` returns it.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -83,11 +83,11 @@ class Int8Tower:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, batch: Float32Array) -> Float32Array:
-        """(N, 3, H, W) normalised pixels -> (N, D) features, each of its picture alone, in one thread."""
-        return np.concatenate([self._encode_one(picture) for picture in np.split(batch, len(batch))])
+        """(N, 3, H, W) normalised pixels -> (N, D) features, each of its image alone, in one thread."""
+        return np.concatenate([self._encode_one(image) for image in np.split(batch, len(batch))])
 
-    def _encode_one(self, picture: Float32Array) -> Float32Array:
-        return cast(Float32Array, self._session.run(None, {self._input: picture})[0])
+    def _encode_one(self, image: Float32Array) -> Float32Array:
+        return cast(Float32Array, self._session.run(None, {self._input: image})[0])
 
 
 def load(model: torch.nn.Module, size: tuple[int, int], fingerprint: str, folder: Path) -> Int8Tower:
@@ -95,7 +95,7 @@ def load(model: torch.nn.Module, size: tuple[int, int], fingerprint: str, folder
 
     Args:
         model: an open_clip model in fp32 on the CPU.
-        size: (height, width) of its pictures.
+        size: (height, width) of its images.
         fingerprint: identity of its weights and configuration.
         folder: the cache folder; towers lie in `int8` below it.
 
@@ -171,7 +171,7 @@ def _digest(data: bytes) -> str:
 
 
 def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
-    """Export, quantise and check; returns an ONNX model for one picture (1, 3, H, W) -> (1, D).
+    """Export, quantise and check; returns an ONNX model for one image (1, 3, H, W) -> (1, D).
 
     Raises:
         UsageError: the extra is not installed.
@@ -182,13 +182,13 @@ def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
     try:
         with quiet():
             data = _quantized(_exported(model, size))
-            pictures = _check_pictures(size)
-            found = Int8Tower(data)(pictures)
+            images = _check_images(size)
+            found = Int8Tower(data)(images)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"this model's image tower cannot run in int8: {reason}", _OTHERWISE) from error
     with torch.inference_mode():
-        expected = torch.cat([_encode(model, picture[None]) for picture in torch.from_numpy(pictures)])
+        expected = torch.cat([_encode(model, image[None]) for image in torch.from_numpy(images)])
     cosine = float(torch.nn.functional.cosine_similarity(torch.from_numpy(found), expected).mean())
     if not cosine >= LEAST_COSINE:
         raise ModelError(f"in int8 this model's features have a cosine of {cosine:.3f} to fp32", _OTHERWISE)
@@ -213,8 +213,8 @@ def _encode(model: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 def _exported(model: torch.nn.Module, size: tuple[int, int]) -> Any:
     """The tower as an `onnx_ir.Model`."""
-    picture = torch.zeros(1, 3, *size)
-    program = torch.onnx.export(_Tower(model).eval(), (picture,), dynamo=True, verbose=False)
+    image = torch.zeros(1, 3, *size)
+    program = torch.onnx.export(_Tower(model).eval(), (image,), dynamo=True, verbose=False)
     assert program is not None
     return program.model
 
@@ -277,7 +277,7 @@ def _constant(graph: Any, ir: Any, name: str, array: np.ndarray[Any, Any]) -> An
     return value
 
 
-def _check_pictures(size: tuple[int, int]) -> Float32Array:
+def _check_images(size: tuple[int, int]) -> Float32Array:
     """(8, 3, H, W): blotches of random colours, from coarse to fine, the same every time."""
     generator = torch.Generator().manual_seed(0)
     blotches = [torch.randn(1, 3, 2 + 3 * n, 2 + 3 * n, generator=generator) for n in range(8)]

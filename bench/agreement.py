@@ -8,6 +8,7 @@ from child import Job
 from clipcli import build_classifier
 from clipcli.errors import ClipcliError
 from clipcli.images.decode import DecodeOptions
+from clipcli.inputs.item import FileItem
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ModelFiles
 from clipcli.pipeline import EngineOptions, encode
@@ -16,7 +17,7 @@ from clipcli.pipeline import EngineOptions, encode
 def features(encoder: OpenClipEncoder, paths: list[str], exact: bool) -> np.ndarray:
     """(N, D) of pictures that all can be read."""
     options = EngineOptions(decoding=DecodeOptions(exact=exact))
-    return np.concatenate([batch.features for batch in encode(paths, encoder, options)])
+    return np.concatenate([batch.features for batch in encode(map(FileItem, paths), encoder, options)])
 
 
 def agreement(files: ModelFiles, job: Job) -> None:

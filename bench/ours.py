@@ -13,6 +13,7 @@ from child import AbsentError, Job, Run, serve
 from clipcli import __version__, build_classifier, load_model
 from clipcli.errors import ClipcliError
 from clipcli.images.decode import DecodeOptions
+from clipcli.inputs.item import FileItem
 from clipcli.pipeline import EngineOptions, classify
 
 
@@ -27,7 +28,7 @@ def clipcli(job: Job, precision: Any, exact: bool = False) -> tuple[Run, str]:
     options = EngineOptions(batch_size=job.batch, decoding=DecodeOptions(exact=exact))
 
     def run() -> list[int]:
-        outcomes = classify(job.paths, encoder, classifier, options=options)
+        outcomes = classify(map(FileItem, job.paths), encoder, classifier, options=options)
         return [int(outcome.scores.argmax()) for outcome in outcomes if hasattr(outcome, "scores")]
 
     return run, f"clipcli {__version__}, {encoder.precision}, torch {torch.__version__}"

@@ -39,7 +39,7 @@ from split import split
 from timing import in_turn
 
 import clipcli
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs.inputs import Inputs
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ModelFiles, locate, parse_model
 from clipcli.prompts import templates as prompts

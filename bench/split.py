@@ -14,7 +14,7 @@ from timing import in_turn
 
 from clipcli import build_classifier
 from clipcli.images.decode import DecodeOptions, ordinary_jpeg
-from clipcli.inputs.item import read_file
+from clipcli.inputs.item import FileItem, read_file
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ModelFiles
 from clipcli.output.sinks import Layout, open_sink
@@ -70,7 +70,9 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         "copy to the device": copy,
         "copy and encode, one device": encode,
         "score and write": lambda: write(classifier.predict(job.paths, features, Ranking())),
-        "all together": lambda: write(classify(job.paths, encoder, classifier, options=EngineOptions())),
+        "all together": lambda: write(
+            classify(map(FileItem, job.paths), encoder, classifier, options=EngineOptions())
+        ),
     }
     if encoder.device.type == "cpu":
         del steps["copy to the device"]
@@ -78,7 +80,7 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         on_gpu = EngineOptions(decoding=DecodeOptions(on_gpu=True))
         steps["read and decode on the GPU"] = decode_on_gpu
         steps["all together, decoded on the GPU"] = lambda: write(
-            classify(job.paths, encoder, classifier, options=on_gpu)
+            classify(map(FileItem, job.paths), encoder, classifier, options=on_gpu)
         )
     taken = in_turn(steps, repeats)
     devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
+from clipcli.choices import Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.output.sinks import LONG_COLUMNS, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts import templates as prompts
-from clipcli.records import Encoder, Outcome
+from clipcli.records import Encoder, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.scoring.classifier import build_classifier as _build_classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
@@ -104,39 +105,73 @@ def build_classifier(
 
 
 def classify(
-    images: str | PathLike[str] | Iterable[str | PathLike[str]],
+    images: ImageSources,
     encoder: Encoder,
     classifier: Classifier,
     *,
     top_k: int = 5,
+    score: Score = "auto",
+    min_score: float | None = None,
+    min_margin: float | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
-    **ranking: Any,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify files, folders and globs lazily, one outcome an image, in order.
+    """Classify images lazily, one outcome an image, in order.
 
     Args:
-        images: one or several files, folders or globs.
+        images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) uint8 or
+            (H, W); encoded images as bytes or file objects. A mapping gives them names, others that have
+            none are numbered from 0.
         encoder: from `load_model`.
         classifier: from `build_classifier` or `load_classifier`.
-        top_k: labels an image.
+        top_k: labels an image, best first.
+        score: what the score of a label is; `auto` is what the model was trained with.
+        min_score: an image whose best score is lower is labelled `unknown`.
+        min_margin: the same for the distance between the best and the second score.
         batch_size: images encoded together; None is what suits the device.
+        workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
-        cache: a `clipcli.cache.FeatureCache`, where features made before are found and new ones kept.
-        ranking: further fields of `clipcli.scoring.classifier.Ranking`: score, min_score, min_margin.
+        cache: where features computed before are found and new ones are kept.
+        stop: asked before each batch; True ends the run early.
 
     Returns:
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
 
     Raises:
-        UsageError: a path that does not exist.
+        UsageError: a path that does not exist, something that is no image, or a value out of its range.
         ModelMismatchError: the classifier was built with another model.
     """
-    paths = [images] if isinstance(images, str | PathLike) else list(images)
-    inputs = Inputs(tuple(fspath(path) for path in paths))
-    options = EngineOptions(batch_size=batch_size, decoding=decoding)
-    return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache)
+    ranking = Ranking(top_k, score, min_score, min_margin)
+    options = _engine_options(encoder, batch_size, workers, decoding)
+    return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
+
+
+def encode(
+    images: ImageSources,
+    encoder: Encoder,
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    decoding: DecodeOptions = DEFAULT,
+    cache: FeatureCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[ImageFeatures | ImageFailure]:
+    """Encode images lazily, one outcome an image, in order; arguments and errors as in `classify`.
+
+    Returns:
+        An iterator of `ImageFeatures`, whose `features` are (D,) float32 of unit norm, and `ImageFailure`.
+    """
+    options = _engine_options(encoder, batch_size, workers, decoding)
+    return pipeline.features(pipeline.encode(items_of(images), encoder, options, cache, stop))
+
+
+def _engine_options(
+    encoder: Encoder, batch_size: int | None, workers: int | None, decoding: DecodeOptions
+) -> EngineOptions:
+    return EngineOptions(batch_size, workers, decoding)
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:

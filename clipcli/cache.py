@@ -1,10 +1,13 @@
 """Features of images and classes that were computed before: one SQLite file, safe with several processes.
 
-An image is found by its path, size and modification time, and behind them by the digest of its
-content, so that a moved or touched file is found again. Vectors are keyed by the encoder too:
-another model, precision or kind of device never meets them.
+An image is found by its version (`Item.version`: a path with size and modification time, an ETag, ...) and,
+behind that, by the digest of its content, so that a moved or touched file is found again. Vectors are keyed
+by the encoder too: those of another model, precision or kind of device are never mixed up.
 
 Vectors are float32, as the encoder made them: a cached run writes the same bytes as a fresh one.
+
+The schema has a version. An older cache is migrated when it is opened; a newer one is left untouched, and
+the run goes on without it; a damaged one is put aside, and a new one is begun.
 """
 
 from __future__ import annotations
@@ -20,50 +23,45 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from clipcli.cache_schema import migrate, refuse_newer, switch_to_wal
 from clipcli.errors import ClipcliWarning
-from clipcli.records import Float32Array
+from clipcli.records import Float32Array, Version
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NAME = "features.sqlite"
 TOWERS = "int8"
 """The folder beside it where `int8.py` keeps the towers that it made."""
 
-_VERSION = 1
 _BUSY_SECONDS = 30  # another process may be writing
-_RACY_SECONDS = 2  # a file this new may change again without its modification time telling
 _CHECKSUM = 4
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest BLOB
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS features (
-    encoder TEXT, digest BLOB, vector BLOB, made INTEGER, PRIMARY KEY (encoder, digest)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS models (request TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
-"""
+_ORIENTATION = 0x0112  # in EXIF
+_PIXEL_INFO = ("icc_profile", "transparency")  # what a decoded image carries beside its pixels
 Result = TypeVar("Result")
-
-
-class FileKey(NamedTuple):
-    """What tells a file's version without reading it: absolute path, bytes, modification time."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What a cache holds: `features` counts vectors by encoder."""
+    """What a cache holds.
+
+    Args:
+        path: the file.
+        size: in bytes, with what SQLite keeps beside it.
+        files: images whose version is known.
+        features: how many vectors there are of each encoder.
+        models: the name of each encoder's model, where a run has told it.
+    """
 
     path: Path
     size: int
     files: int
     features: dict[str, int]
+    models: dict[str, str]
 
 
 def default_folder() -> Path:
@@ -76,18 +74,16 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipcli"
 
 
-def file_key(path: str) -> FileKey | None:
-    """The version of a file, or None where it cannot be looked at."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return FileKey(os.fsencode(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
-
-
-def digest_of(data: bytes) -> bytes:
-    """20 bytes that identify a content."""
-    return hashlib.blake2b(data, digest_size=20).digest()
+def content_digest(content: bytes | Image.Image) -> bytes:
+    """20 bytes that identify an encoded or a decoded image, with all that decides its pixels."""
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=20).digest()
+    palette = content.palette.tobytes() if content.palette else b""
+    orientation = content.getexif().get(_ORIENTATION)
+    described = (content.mode, content.size, orientation, palette, *map(content.info.get, _PIXEL_INFO))
+    digest = hashlib.blake2b(repr(described).encode(), digest_size=20, person=b"pixels")
+    digest.update(content.tobytes())
+    return digest.digest()
 
 
 def prompts_digest(prompts: Sequence[str]) -> bytes:
@@ -126,18 +122,18 @@ class FeatureCache:
 
     # --- Images and texts -------------------------------------------------------------------
 
-    def features_of_files(self, encoder: str, keys: Sequence[FileKey]) -> list[Float32Array | None]:
-        """The vector (D,) of each file, if this version of it was seen before; None as for `features`."""
+    def features_of_versions(self, encoder: str, versions: Sequence[Version]) -> list[Float32Array | None]:
+        """The vector (D,) of each version that was encoded before; None as for `features`."""
         # SQLite keeps the order of a CROSS JOIN: it must not begin with all features of the encoder.
         query = (
-            "SELECT path, size, mtime_ns, vector, digest FROM files CROSS JOIN features USING (digest)"
-            f" WHERE encoder = ? AND path IN ({','.join('?' * len(keys))})"
+            "SELECT name, version, vector, digest FROM files CROSS JOIN features USING (digest)"
+            f" WHERE encoder = ? AND name IN ({','.join('?' * len(versions))})"
         )
-        values = (encoder, *(key.path for key in keys))
+        values = (encoder, *(version.name for version in versions))
         nothing: list[Any] = []
         rows = self._guarded(lambda connection: connection.execute(query, values).fetchall(), nothing)
-        found = {FileKey(path, size, time): _unpacked(*kept) for path, size, time, *kept in rows}
-        return [found.get(key) for key in keys]
+        found = {Version(name, token): _unpacked(*kept) for name, token, *kept in rows}
+        return [found.get(version) for version in versions]
 
     def features(self, encoder: str, digest: bytes) -> Float32Array | None:
         """The vector (D,) of a content, or None; a damaged one counts as none."""
@@ -150,21 +146,21 @@ class FeatureCache:
         encoder: str,
         digests: Sequence[bytes],
         features: Float32Array,
-        files: Iterable[tuple[FileKey, bytes]] = (),
+        versions: Iterable[tuple[Version, bytes]] = (),
     ) -> None:
-        """Keep vectors (N, D) by content, and which file has which content, in one transaction."""
-        now = time.time()
+        """Keep vectors (N, D) by content, and which version has which content, in one transaction."""
+        now = int(time.time())
         vectors = [
-            (encoder, digest, _packed(vector, digest), int(now))
+            (encoder, digest, _packed(vector, digest), now)
             for digest, vector in zip(digests, features, strict=True)
         ]
-        settled = [(*key, digest) for key, digest in files if now - key.mtime_ns / 1e9 > _RACY_SECONDS]
+        files = [(*version, digest) for version, digest in versions]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", vectors)
-            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", settled)
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", files)
 
-        if vectors or settled:
+        if vectors or files:
             self._guarded(write, None)
 
     # --- Models -----------------------------------------------------------------------------
@@ -182,29 +178,37 @@ class FeatureCache:
             lambda connection: connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", row), None
         )
 
+    def name_encoder(self, encoder: str, model: str) -> None:
+        """Keep the name of the model behind an encoder's key, for `info`."""
+        row = (encoder, model)
+        self._guarded(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?)", row), None
+        )
+
     # --- Care -------------------------------------------------------------------------------
 
     def info(self) -> CacheInfo:
         """What the cache holds."""
 
-        def read(connection: sqlite3.Connection) -> tuple[int, dict[str, int]]:
+        def read(connection: sqlite3.Connection) -> tuple[int, dict[str, int], dict[str, str]]:
             (files,) = connection.execute("SELECT COUNT(*) FROM files").fetchone()
             query = "SELECT encoder, COUNT(*) FROM features GROUP BY encoder ORDER BY encoder"
-            return files, dict(connection.execute(query).fetchall())
+            features = dict(connection.execute(query).fetchall())
+            return files, features, dict(connection.execute("SELECT encoder, model FROM encoders").fetchall())
 
-        nothing: tuple[int, dict[str, int]] = (0, {})
-        files, features = self._guarded(read, nothing)
+        nothing: tuple[int, dict[str, int], dict[str, str]] = (0, {}, {})
+        files, features, models = self._guarded(read, nothing)
         size = sum(path.stat().st_size for path in self.path.parent.glob(f"{NAME}*"))
-        return CacheInfo(self.path, size, files, features)
+        return CacheInfo(self.path, size, files, features, models)
 
     def prune(self, days: float) -> int:
         """Forget vectors made more than `days` ago, and files that are gone; returns how many vectors."""
         limit = time.time() - days * 86400
 
         def remove(connection: sqlite3.Connection) -> int:
-            paths = connection.execute("SELECT path FROM files")
-            gone = [row for row in paths if not os.path.lexists(row[0])]
-            connection.executemany("DELETE FROM files WHERE path = ?", gone)
+            names = connection.execute("SELECT name FROM files")
+            gone = [row for row in names if _is_gone(row[0])]
+            connection.executemany("DELETE FROM files WHERE name = ?", gone)
             return connection.execute("DELETE FROM features WHERE made < ?", [limit]).rowcount
 
         return self._shrunk(remove)
@@ -213,8 +217,8 @@ class FeatureCache:
         """Forget everything; returns how many vectors that were."""
 
         def remove(connection: sqlite3.Connection) -> int:
-            connection.execute("DELETE FROM files")
-            connection.execute("DELETE FROM models")
+            for table in ("files", "models", "encoders"):
+                connection.execute(f"DELETE FROM {table}")
             return connection.execute("DELETE FROM features").rowcount
 
         return self._shrunk(remove)
@@ -229,13 +233,14 @@ class FeatureCache:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
-        _switch_to_wal(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        try:
+            refuse_newer(connection)
+            switch_to_wal(connection, _BUSY_SECONDS)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            migrate(connection)
+        except BaseException:
             connection.close()
-            raise sqlite3.DatabaseError(f"version {version}, this clipcli knows {_VERSION}")
-        connection.executescript(_SCHEMA)
+            raise
         return connection
 
     def _guarded(self, action: Callable[[sqlite3.Connection], Result], otherwise: Result) -> Result:
@@ -253,7 +258,7 @@ class FeatureCache:
         return otherwise
 
     def _stop(self, error: Exception) -> None:
-        """Locked, full or not writable: go on without."""
+        """Locked, full, not writable or of a newer clipcli: go on without."""
         self._connection = None
         _warn(f"the cache {self.path} cannot be used ({error}); going on without it")
 
@@ -273,17 +278,12 @@ class FeatureCache:
         _warn(f"the cache {self.path} was damaged ({error}); it is now {aside.name}, and a new one was begun")
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Wait, too, where SQLite does not: it refuses the switch at once while another process makes it."""
-    end = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
+# --- Details -------------------------------------------------------------------------------------
+
+
+def _is_gone(name: bytes) -> bool:
+    """Whether an image, or the archive that holds it, was a file of this machine and is no longer there."""
+    return os.path.isabs(name) and not os.path.lexists(name) and not os.path.lexists(name.partition(b"!/")[0])
 
 
 def _packed(vector: Float32Array, digest: bytes) -> bytes:

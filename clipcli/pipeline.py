@@ -1,7 +1,7 @@
 """The local engine: read and decode ahead in threads, encode in batches, score, keep the order.
 
-What was encoded is kept in the cache batch by batch, so that a run that was killed goes on, when it is
-run again, where it stopped.
+What was encoded is kept in the cache batch by batch, so that a run that was killed goes on where it stopped
+when it is run again.
 """
 
 from __future__ import annotations
@@ -9,19 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import NamedTuple
 
-import numpy as np
-
-from clipcli.cache import FeatureCache, FileKey, digest_of, file_key
+from clipcli.cache import FeatureCache, content_digest
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
-from clipcli.inputs.item import read_file
 from clipcli.prefetch import available_cores, in_chunks, prefetch_map
-from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
+from clipcli.records import (
+    BatchDecoder,
+    Encoder,
+    Float32Array,
+    ImageFailure,
+    ImageFeatures,
+    Item,
+    Outcome,
+    Uint8Array,
+    Version,
+)
 from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.stages import (
+    Decoded,
+    EncodedBatch,
+    Known,
+    Pending,
+    Undecoded,
+    Unread,
+    encode_batch,
+    failure_of,
+    score_batch,
+)
 
-_LOOKERS = 4  # threads that look inputs up in the cache, at most
+_LOOKUP_THREADS = 4  # that look items up in the cache, at most
 
 
 @dataclass(frozen=True)
@@ -30,8 +47,9 @@ class EngineOptions:
 
     Args:
         batch_size: images encoded together; None is what suits the device.
-        workers: threads that read and decode; None is one a core.
+        workers: threads that read and decode; None is one per core.
         decoding: how image files are read.
+        decoder: decodes ordinary JPEGs, a batch at a time, in place of the threads; None is none.
 
     Raises:
         UsageError: a value below 1.
@@ -40,6 +58,7 @@ class EngineOptions:
     batch_size: int | None = None
     workers: int | None = None
     decoding: DecodeOptions = DEFAULT
+    decoder: BatchDecoder | None = None
 
     def __post_init__(self) -> None:
         for option in ("batch_size", "workers"):
@@ -48,47 +67,8 @@ class EngineOptions:
                 raise UsageError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
 
 
-class EncodedBatch(NamedTuple):
-    """Some inputs in order: `images` with their features (N, D), and the failures at their places."""
-
-    outcomes: list[str | ImageFailure]
-    features: Float32Array
-
-    @property
-    def images(self) -> list[str]:
-        """The inputs that were encoded, in order."""
-        return [outcome for outcome in self.outcomes if isinstance(outcome, str)]
-
-
-class _Fetched(NamedTuple):
-    """One input on its way: a failure, a vector from the cache, a file for the GPU, or pixels to encode.
-
-    With none of these it is still to be read.
-    """
-
-    outcome: str | ImageFailure
-    vector: Float32Array | None = None
-    jpeg: Jpeg | None = None
-    pixels: Uint8Array | None = None
-    digest: bytes = b""
-    file: FileKey | None = None
-
-
-class _Store(NamedTuple):
-    """The cache, as one encoder with one way of decoding sees it."""
-
-    cache: FeatureCache
-    encoder: str
-
-    def by_file(self, files: Sequence[FileKey]) -> list[Float32Array | None]:
-        return self.cache.features_of_files(self.encoder, files)
-
-    def by_content(self, digest: bytes) -> Float32Array | None:
-        return self.cache.features(self.encoder, digest)
-
-
 def classify(
-    images: Iterable[str | ImageFailure],
+    items: Iterable[Item | ImageFailure],
     encoder: Encoder,
     classifier: Classifier,
     ranking: Ranking | None = None,
@@ -96,34 +76,32 @@ def classify(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify images lazily: one outcome an input, in input order, whatever failed.
+    """Classify images lazily: one outcome an item, in their order, whatever failed.
 
     Args:
-        images: paths, as `clipcli.inputs.walk.Inputs` yields them.
+        items: as `clipcli.inputs.inputs.Inputs` yields them.
         encoder: the model.
         classifier: class embeddings made by the same model.
         ranking: how many labels an image, which score, when to abstain.
-        options: batch size and threads.
-        cache: where features made before are found, and new ones kept, batch by batch.
+        options: batch size, threads and decoding.
+        cache: where features computed before are found, and new ones kept, batch by batch.
         stop: asked before each batch; True ends the run early.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
     classifier.check_encoder(encoder)
-    batches = encode(images, encoder, options or EngineOptions(), cache, stop)
-    return _predict(batches, classifier, ranking or Ranking())
+    batches = encode(items, encoder, options or EngineOptions(), cache, stop)
+    return _scored(batches, classifier, ranking or Ranking())
 
 
-def _predict(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:
+def _scored(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:
     for batch in batches:
-        predictions = iter(classifier.predict(batch.images, batch.features, ranking) if batch.images else ())
-        for outcome in batch.outcomes:
-            yield outcome if isinstance(outcome, ImageFailure) else next(predictions)
+        yield from score_batch(batch, classifier, ranking)
 
 
 def encode(
-    images: Iterable[str | ImageFailure],
+    items: Iterable[Item | ImageFailure],
     encoder: Encoder,
     options: EngineOptions,
     cache: FeatureCache | None = None,
@@ -131,108 +109,125 @@ def encode(
 ) -> Iterator[EncodedBatch]:
     """Encode images batch by batch, in order; meanwhile the next ones are read and decoded.
 
-    With a GPU or several, batches are encoded in threads of their own, while those before them are scored and
-    written. On a CPU that brings nothing: scoring and writing take the same cores.
+    With one or several GPUs, batches are encoded in threads of their own, while those before them are scored
+    and written. On a CPU that brings nothing: scoring and writing take the same cores.
     """
     batch_size, in_flight = options.batch_size or encoder.batch_size, encoder.in_flight
     workers = options.workers or available_cores()
-    store = None if cache is None else _Store(cache, encoder.cache_key + options.decoding.cache_suffix)
+    stages = _Stages(encoder, options, cache)
 
-    def look_up(images: list[str | ImageFailure]) -> list[_Fetched]:
-        return _looked_up(images, store)
-
-    def fetch(one: _Fetched) -> _Fetched:
-        return _fetch(one, encoder.preprocess, options, store)
-
-    def encoded(batch: list[_Fetched]) -> EncodedBatch:
-        batch = _decoded(batch, encoder, options.decoding)
-        vectors = _encode_batch(batch, encoder, store)
-        features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-        return EncodedBatch([one.outcome for one in batch], features)
-
-    def batches() -> Iterator[list[_Fetched]]:
+    def batches() -> Iterator[list[Pending]]:
         while not stop() and (batch := list(islice(fetched, batch_size))):
             yield batch
 
-    prefetch = (1 + in_flight) * batch_size + workers
-    lookers = min(workers, _LOOKERS)
-    chunk = max(1, batch_size // (2 * lookers))  # inputs that are looked up together
+    lookups = min(workers, _LOOKUP_THREADS)
+    chunk = max(1, batch_size // (2 * lookups))  # items that are looked up together
     looked_up = chain.from_iterable(
-        prefetch_map(look_up, in_chunks(images, chunk), lookers, prefetch=lookers)
+        prefetch_map(stages.look_up, in_chunks(items, chunk), lookups, prefetch=lookups)
     )
-    prefetch -= (lookers + 1) * chunk - 1  # of which so many are looked up and not yet begun
-    fetched = prefetch_map(fetch, looked_up, workers, prefetch, known=_found)
+    prefetch = (1 + in_flight) * batch_size + workers
+    prefetch -= (lookups + 1) * chunk - 1  # of which so many are looked up and not yet begun
+    fetched = prefetch_map(stages.fetch, looked_up, workers, prefetch, known=_nothing_to_read)
     if in_flight == 1:
-        yield from map(encoded, batches())
+        yield from map(stages.encode, batches())
     else:
-        yield from prefetch_map(encoded, batches(), workers=in_flight, prefetch=in_flight)
+        yield from prefetch_map(stages.encode, batches(), workers=in_flight, prefetch=in_flight)
 
 
-def _looked_up(images: Sequence[str | ImageFailure], store: _Store | None) -> list[_Fetched]:
-    """The images with what the cache has of these versions of them."""
-    if store is None:
-        return [_Fetched(image) for image in images]
-    files = [None if isinstance(image, ImageFailure) else file_key(image) for image in images]
-    vectors = iter(store.by_file([file for file in files if file]))
-    return [
-        _Fetched(image, next(vectors) if file else None, file=file)
-        for image, file in zip(images, files, strict=True)
-    ]
+def features(batches: Iterable[EncodedBatch]) -> Iterator[ImageFeatures | ImageFailure]:
+    """Batches one image at a time, in order."""
+    for batch in batches:
+        vectors = iter(batch.features)
+        for one in batch.outcomes:
+            if isinstance(one, ImageFailure):
+                yield one
+            else:
+                yield ImageFeatures(one.name, next(vectors), one.columns, one.truth)
 
 
-def _found(one: _Fetched) -> _Fetched | None:
-    """The input, if nothing is left to read."""
-    return None if one.vector is None and isinstance(one.outcome, str) else one
+def _nothing_to_read(one: Pending) -> Pending | None:
+    return None if isinstance(one, Unread) else one
 
 
-def _fetch(one: _Fetched, preprocess: Preprocess, options: EngineOptions, store: _Store | None) -> _Fetched:
-    """Read an image and look it up in the cache by its content, or else decode it."""
-    image = str(one.outcome)
-    try:
-        data = read_file(image)
-        digest = digest_of(data) if store else b""
-        vector = store.by_content(digest) if store else None
+class _Stages:
+    """The stages of one run: those of `clipcli.stages`, with a cache and a decoder of whole batches."""
+
+    def __init__(self, encoder: Encoder, options: EngineOptions, cache: FeatureCache | None) -> None:
+        self.encoder, self.preprocess = encoder, encoder.preprocess
+        self.decoding, self.decoder = options.decoding, options.decoder
+        self.cache, self.key = cache, encoder.cache_key + options.decoding.cache_suffix
+        if cache is not None:
+            cache.name_encoder(self.key, encoder.name)
+
+    def look_up(self, items: Sequence[Item | ImageFailure]) -> list[Pending]:
+        """The items, with what the cache has of their present versions."""
+        if self.cache is None:
+            return [one if isinstance(one, ImageFailure) else Unread(one) for one in items]
+        versions = [None if isinstance(one, ImageFailure) else one.version() for one in items]
+        vectors = self.cache.features_of_versions(self.key, [version for version in versions if version])
+        found = dict(zip([version for version in versions if version], vectors, strict=True))
+        return [_with_vector(one, version, found) for one, version in zip(items, versions, strict=True)]
+
+    def fetch(self, one: Pending) -> Pending:
+        """Read an item and look it up in the cache by its content, or else decode it."""
+        if not isinstance(one, Unread):
+            return one
+        try:
+            return self._read(one)
+        except ImageError as error:
+            return failure_of(one.item, error)
+
+    def _read(self, one: Unread) -> Known | Undecoded | Decoded:
+        content = one.item.read()
+        digest = content_digest(content) if self.cache else b""
+        vector = self.cache.features(self.key, digest) if self.cache else None
         if vector is not None:
-            return one._replace(vector=vector, digest=digest)
-        jpeg = ordinary_jpeg(data, options.decoding) if options.decoding.on_gpu else None
+            return Known(one.item, vector, one.version, digest)
+        jpeg = ordinary_jpeg(content, self.decoding) if self.decoder and isinstance(content, bytes) else None
         if jpeg is not None:
-            return one._replace(jpeg=jpeg, digest=digest)
-        pixels = decode(data, preprocess, options.decoding)
-        return one._replace(pixels=pixels, digest=digest)
-    except ImageError as error:
-        return _Fetched(ImageFailure(image, error.message))
+            return Undecoded(one.item, jpeg, one.version, digest)
+        return Decoded(one.item, decode(content, self.preprocess, self.decoding), one.version, digest)
+
+    def encode(self, batch: Sequence[Pending]) -> EncodedBatch:
+        """Features of a batch; new ones are kept in the cache."""
+        ready = self._decoded(batch)
+        encoded = encode_batch(ready, self.encoder)
+        if self.cache is not None:
+            self._keep(self.cache, ready, encoded.features)
+        return encoded
+
+    def _decoded(self, batch: Sequence[Pending]) -> list[Known | Decoded | ImageFailure]:
+        """The batch with the pixels of all its images: JPEGs decoded together, or here if that fails."""
+        jpegs = [one.jpeg for one in batch if isinstance(one, Undecoded)]
+        decoded = iter(self.decoder.decode(jpegs) if self.decoder and jpegs else ())
+        return [
+            self._with_pixels(one, next(decoded)) if isinstance(one, Undecoded) else one
+            for one in batch
+            if not isinstance(one, Unread)
+        ]
+
+    def _with_pixels(self, one: Undecoded, pixels: Uint8Array | None) -> Decoded | ImageFailure:
+        try:
+            if pixels is None:
+                pixels = decode(one.jpeg.data, self.preprocess, self.decoding)
+        except ImageError as error:
+            return failure_of(one.item, error)
+        return Decoded(one.item, pixels, one.version, one.digest)
+
+    def _keep(
+        self, cache: FeatureCache, batch: Sequence[Known | Decoded | ImageFailure], features: Float32Array
+    ) -> None:
+        """Store new vectors by their digests, and the digests of versions that were read."""
+        images = [one for one in batch if not isinstance(one, ImageFailure)]
+        new = [row for row, one in enumerate(images) if isinstance(one, Decoded)]
+        versions = [(one.version, one.digest) for one in images if one.version and one.digest]
+        cache.add(self.key, [images[row].digest for row in new], features[new], versions)
 
 
-def _decoded(batch: list[_Fetched], encoder: Encoder, decoding: DecodeOptions) -> list[_Fetched]:
-    """The batch with the pixels of all its images: JPEGs for the GPU decoded there, or here if it cannot."""
-    jpegs = [one.jpeg for one in batch if one.jpeg is not None]
-    if not jpegs:
-        return batch
-    decoded = iter(encoder.decode_jpegs(jpegs))
-    return [
-        one if one.jpeg is None else _with_pixels(one, one.jpeg, next(decoded), encoder, decoding)
-        for one in batch
-    ]
-
-
-def _with_pixels(
-    one: _Fetched, jpeg: Jpeg, pixels: Uint8Array | None, encoder: Encoder, decoding: DecodeOptions
-) -> _Fetched:
-    try:
-        if pixels is None:
-            pixels = decode(jpeg.data, encoder.preprocess, decoding)
-    except ImageError as error:
-        return _Fetched(ImageFailure(str(one.outcome), error.message))
-    return one._replace(jpeg=None, pixels=pixels)
-
-
-def _encode_batch(batch: Sequence[_Fetched], encoder: Encoder, store: _Store | None) -> list[Float32Array]:
-    """The vectors (D,) of a batch's images, in order; new ones are kept in the cache."""
-    pixels = [one.pixels for one in batch if one.pixels is not None]
-    made = encoder.encode_images(np.stack(pixels)) if pixels else np.empty((0, 0), dtype=np.float32)
-    if store is not None:
-        digests = [one.digest for one in batch if one.pixels is not None]
-        files = [(one.file, one.digest) for one in batch if one.file and one.digest]
-        store.cache.add(store.encoder, digests, made, files)
-    new = iter(made)
-    return [next(new) if one.vector is None else one.vector for one in batch if isinstance(one.outcome, str)]
+def _with_vector(
+    one: Item | ImageFailure, version: Version | None, found: dict[Version, Float32Array | None]
+) -> Pending:
+    if isinstance(one, ImageFailure):
+        return one
+    vector = found.get(version) if version else None
+    return Unread(one, version) if vector is None else Known(one, vector, version)

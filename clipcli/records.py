@@ -114,8 +114,24 @@ class ImageFailure(NamedTuple):
     truth: str | None = None
 
 
+class ImageFeatures(NamedTuple):
+    """The features (D,) of one image, of unit norm."""
+
+    image: str
+    features: Float32Array
+    columns: Columns = NO_COLUMNS
+    truth: str | None = None
+
+
 Outcome: TypeAlias = ImagePredictions | ImageFailure
 """Every input has exactly one."""
+
+
+class BatchDecoder(Protocol):
+    """Decodes JPEGs many at a time, on a GPU."""
+
+    def decode(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each to (H, W, 3) uint8 as the model wants it; None where that fails."""
 
 
 class Encoder(Protocol):

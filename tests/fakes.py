@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from clipcli.records import Activation, Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.inputs.item import FileItem
+from clipcli.records import Activation, Float32Array, ImageFailure, Item, Jpeg, Preprocess, Uint8Array
+
+
+def items(images: Iterable[str | ImageFailure]) -> list[Item | ImageFailure]:
+    """Paths as the items that `Inputs` makes of them."""
+    return [FileItem(image) if isinstance(image, str) else image for image in images]
+
+
+def names(found: Iterable[Item | ImageFailure]) -> list[str | ImageFailure]:
+    """What `Inputs` found, each item by its name."""
+    return [one if isinstance(one, ImageFailure) else one.name for one in found]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,16 +17,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Result
+from conftest import EXAMPLES, ROOT, Result
+from fakes import items
 
-from clipcli.cache import NAME, FeatureCache, digest_of, file_key, prompts_digest
+from clipcli import cache_schema
+from clipcli.cache import NAME, FeatureCache, content_digest, prompts_digest
 from clipcli.errors import ClipcliWarning
+from clipcli.inputs.item import FileItem
 from clipcli.pipeline import EngineOptions, encode
 from clipcli.prompts.templates import PromptSet
+from clipcli.records import Version
 from clipcli.scoring.classifier import build_classifier
 
 VECTORS = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-DIGESTS = [digest_of(bytes([number])) for number in range(3)]
+DIGESTS = [content_digest(bytes([number])) for number in range(3)]
+FILES = ROOT / "tests" / "files"
 LONG_AGO = 1_500_000_000
 
 
@@ -65,7 +71,7 @@ class Counting:
 
 
 def features_of(paths: list[str], encoder: Any, cache: FeatureCache | None) -> np.ndarray:
-    batches = list(encode(paths, encoder, EngineOptions(batch_size=5), cache))
+    batches = list(encode(items(paths), encoder, EngineOptions(batch_size=5), cache))
     return np.concatenate([batch.features for batch in batches])
 
 
@@ -87,30 +93,33 @@ def test_a_changed_file_is_another_file(cache: FeatureCache, tmp_path: Path) -> 
     path = tmp_path / "file"
     path.write_bytes(b"one")
     os.utime(path, (LONG_AGO, LONG_AGO))
-    key = file_key(str(path))
+    key = FileItem(str(path)).version()
     assert key is not None
     cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    another = key._replace(path=key.path + b"2")
+    another = key._replace(name=key.name + b"2")
     cache.add("encoder", DIGESTS[1:2], VECTORS[1:2], [(another, DIGESTS[1])])
-    unknown = [key._replace(path=b"/none"), key._replace(size=4), key._replace(mtime_ns=key.mtime_ns + 1)]
-    found = cache.features_of_files("encoder", [another, *unknown, key])
+    unknown = [
+        key._replace(name=b"/none"),
+        key._replace(token=f"1{key.token}"),
+        key._replace(token=f"{key.token}1"),
+    ]
+    found = cache.features_of_versions("encoder", [another, *unknown, key])
     assert found[1:4] == [None, None, None]
     np.testing.assert_array_equal(np.stack([found[0], found[4]]), VECTORS[[1, 0]])  # type: ignore[arg-type]
-    assert cache.features_of_files("encoder", []) == []
-    assert cache.features_of_files("another", [key]) == [None]
+    assert cache.features_of_versions("encoder", []) == []
+    assert cache.features_of_versions("another", [key]) == [None]
 
 
-def test_a_file_changed_just_now_is_not_trusted_by_its_time(cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_file_changed_just_now_is_not_trusted_by_its_time(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"one")
-    key = file_key(str(path))
-    assert key is not None
-    cache.add("encoder", DIGESTS[:1], VECTORS[:1], [(key, DIGESTS[0])])
-    assert cache.features_of_files("encoder", [key]) == [None]
+    assert FileItem(str(path)).version() is None
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    assert FileItem(str(path)).version() is not None
 
 
 def test_texts_and_images_have_different_digests() -> None:
-    assert prompts_digest(["a"]) != digest_of(b'["a"]')
+    assert prompts_digest(["a"]) != content_digest(b'["a"]')
     assert prompts_digest(["a", "b"]) != prompts_digest(["ab"])
 
 
@@ -118,7 +127,7 @@ def test_info_prune_and_clear(cache: FeatureCache, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.write_bytes(b"x")
     os.utime(gone, (LONG_AGO, LONG_AGO))
-    key = file_key(str(gone))
+    key = FileItem(str(gone)).version()
     assert key is not None
     cache.add("a", DIGESTS, VECTORS, [(key, DIGESTS[0])])
     cache.add("b", DIGESTS[:1], VECTORS[:1])
@@ -168,8 +177,8 @@ def test_a_picture_replaced_under_its_name_is_encoded_again(
 def test_a_broken_picture_is_no_feature(nano: Any, paths: list[str], cache: FeatureCache) -> None:
     Path(paths[3]).write_bytes(b"")
     for _ in range(2):
-        (batch,) = encode(paths, nano, EngineOptions(batch_size=100), cache)
-        assert len(batch.images) == len(batch.features) == 11
+        (batch,) = encode(items(paths), nano, EngineOptions(batch_size=100), cache)
+        assert len(batch.items) == len(batch.features) == 11
     assert sum(cache.info().features.values()) == 11
 
 
@@ -188,7 +197,7 @@ def test_classes_are_built_once(nano: Any, cache: FeatureCache) -> None:
 # --- Faults --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated", "header", "newer"])
+@pytest.mark.parametrize("damage", ["text", "truncated", "header"])
 def test_a_damaged_cache_is_put_aside_and_begun_anew(
     nano: Any, paths: list[str], tmp_path: Path, damage: str
 ) -> None:
@@ -201,12 +210,8 @@ def test_a_damaged_cache_is_put_aside_and_begun_anew(
         file.write_bytes(b"not a database at all " * 100)
     elif damage == "truncated":
         file.write_bytes(file.read_bytes()[:5000])
-    elif damage == "header":
-        file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
     else:
-        connection = sqlite3.connect(file)
-        connection.execute("PRAGMA user_version = 99")
-        connection.close()
+        file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
     with pytest.warns(ClipcliWarning, match="was damaged .* a new one was begun"):
         cache = FeatureCache(folder)
         np.testing.assert_array_equal(features_of(paths, nano, cache), expected)
@@ -216,6 +221,102 @@ def test_a_damaged_cache_is_put_aside_and_begun_anew(
     features_of(paths, counting, cache)
     assert counting.images <= 12
     cache.close()
+
+
+def test_a_newer_cache_is_refused_and_left_as_it_is(nano: Any, paths: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    FeatureCache(folder).close()
+    connection = sqlite3.connect(folder / NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.execute("CREATE TABLE invented_later (fact TEXT)")
+    connection.close()
+    before = (folder / NAME).read_bytes()
+    with pytest.warns(ClipcliWarning, match="newer clipcli: schema 99"):
+        cache = FeatureCache(folder)
+    features_of(paths, nano, cache)
+    assert cache.info().features == {}
+    cache.close()
+    assert (folder / NAME).read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == [NAME]
+
+
+# --- Caches of earlier versions ------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_cache(tmp_path: Path) -> Path:
+    """The folder of a cache that clipcli 0.1.0 wrote, of four examples that lay in /photos."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    shutil.copy(FILES / "features-0.1.0.sqlite", folder / NAME)
+    return folder
+
+
+OLD_ENCODER = "8aa8b37b205d220f-fp32-cpu-pixels2"
+OLD_VERSION = Version(b"/photos/cat-1.jpg", "7855-1767323045678901234")
+
+
+def test_a_cache_of_0_1_0_keeps_its_vectors(old_cache: Path) -> None:
+    digest = content_digest((EXAMPLES / "cat-1.jpg").read_bytes())
+    for _ in range(2):  # migrated once, found again as it is now
+        with contextlib.closing(FeatureCache(old_cache)) as cache:
+            (vector,) = cache.features_of_versions(OLD_ENCODER, [OLD_VERSION])
+            assert vector is not None
+            assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+            np.testing.assert_array_equal(vector, cache.features(OLD_ENCODER, digest))
+            assert cache.features_of_versions(OLD_ENCODER, [OLD_VERSION._replace(token="7855-1")]) == [None]
+            info = cache.info()
+            assert info.files == 4
+            assert set(info.features.values()) == {4}
+            assert set(info.models.values()) == {"nano"}
+            assert len(info.models) == len(info.features) == 2
+    assert [path.name for path in old_cache.iterdir()] == [NAME]
+
+
+def test_a_run_on_a_cache_of_0_1_0_encodes_nothing(nano: Any, old_cache: Path) -> None:
+    images = items(str(EXAMPLES / name) for name in ("book-1.png", "cat-1.jpg", "sun-1.png"))
+    if nano.cache_key + "-pixels2" != OLD_ENCODER:
+        pytest.skip("the bundled model is another one by now")
+    counting = Counting(nano)
+    with contextlib.closing(FeatureCache(old_cache)) as cache:
+        kept = list(encode(images, counting, EngineOptions(), cache))
+    assert counting.images == 0
+    (fresh,) = encode(images, nano, EngineOptions())
+    np.testing.assert_allclose(kept[0].features, fresh.features, atol=2e-6)  # another CPU may have made them
+
+
+def test_a_migration_that_fails_changes_nothing(old_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TABLE files")
+        raise sqlite3.OperationalError("the disk is full")
+
+    monkeypatch.setattr(cache_schema, "_MIGRATIONS", (*cache_schema._MIGRATIONS, broken))
+    with pytest.warns(ClipcliWarning, match="the disk is full"):
+        FeatureCache(old_cache)
+    monkeypatch.undo()
+    with contextlib.closing(FeatureCache(old_cache)) as cache:
+        assert cache.info().files == 4
+
+
+def test_several_processes_migrate_a_cache_once(old_cache: Path) -> None:
+    script = "import sys; from pathlib import Path; from clipcli.cache import FeatureCache\n"
+    script += "print(FeatureCache(Path(sys.argv[1])).info().files)"
+    command = [sys.executable, "-W", "error", "-c", script, str(old_cache)]
+    opened = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate(timeout=60)[0] for process in opened] == ["4\n"] * 4
+
+
+def test_prune_forgets_files_that_are_gone_and_leaves_what_is_no_file(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    archive = tmp_path / "scans.zip"
+    archive.touch()
+    names = ["/gone.png", "/gone.zip!/a.png", f"{archive}!/a.png", "s3://bucket/a.png", f"{archive}"]
+    cache.add("a", DIGESTS, VECTORS, [(Version(name.encode(), "1"), DIGESTS[0]) for name in names])
+    cache.prune(days=1)
+    versions = [Version(name.encode(), "1") for name in names]
+    kept = [vector is not None for vector in cache.features_of_versions("a", versions)]
+    assert kept == [False, False, True, True, True]
 
 
 def test_a_flipped_bit_in_a_vector_is_noticed(nano: Any, paths: list[str], tmp_path: Path) -> None:
@@ -257,7 +358,7 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     def write(encoder: str) -> None:
         cache = FeatureCache(tmp_path / "cache")
         for number in range(100):
-            cache.add(encoder, [digest_of(f"{number}".encode())], VECTORS[:1])
+            cache.add(encoder, [content_digest(f"{number}".encode())], VECTORS[:1])
         cache.close()
 
     threads = [threading.Thread(target=write, args=(f"encoder {number}",)) for number in range(3)]
@@ -296,10 +397,10 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from clipcli.cache import FeatureCache, digest_of
+from clipcli.cache import FeatureCache, content_digest
 cache = FeatureCache(Path(sys.argv[1]))
 for number in range(150):
-    digests = [digest_of(b"shared %d" % number), digest_of(f"{sys.argv[2]} {number}".encode())]
+    digests = [content_digest(b"shared %d" % number), content_digest(f"{sys.argv[2]} {number}".encode())]
     cache.add("encoder", digests, np.full((2, 8), number, np.float32))
     assert cache.features("encoder", digests[0])[0] == number
 cache.close()
@@ -312,7 +413,7 @@ def test_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     cache = FeatureCache(tmp_path / "cache")
     assert cache.info().features == {"encoder": 150 + 3 * 150}
-    vector = cache.features("encoder", digest_of(b"2 149"))
+    vector = cache.features("encoder", content_digest(b"2 149"))
     assert vector is not None
     assert (vector == 149).all()
     cache.close()
@@ -393,8 +494,8 @@ def test_the_commands(run_cli: Callable[..., Result], pictures: Path, own_cache:
     run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--precision", "fp32", "--device", "cpu")
     shown = run_cli("cache", "info").out
     assert str(own_cache) in shown
-    assert "-fp32-cpu: 2 features" in shown, "classes"
-    assert "-fp32-cpu-pixels2: 12 features" in shown, "pictures"
+    assert "nano (fp32, cpu): 2 classes" in shown
+    assert "nano (fp32, cpu): 12 images" in shown
     assert "0 features forgotten" in run_cli("cache", "prune").err
     assert "14 features forgotten" in run_cli("cache", "clear").err
     run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--no-cache")

@@ -11,15 +11,18 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from fakes import items
 from PIL import Image, ImageOps
 
 from clipcli.cache import FeatureCache
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.images.decode import DecodeOptions
-from clipcli.pipeline import EncodedBatch, EngineOptions, classify, encode
+from clipcli.inputs.item import FileItem
+from clipcli.pipeline import EngineOptions, classify, encode
 from clipcli.prompts.templates import PromptSet
 from clipcli.records import ImageFailure, ImagePredictions
 from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
+from clipcli.stages import EncodedBatch
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def test_every_input_has_one_outcome_in_its_place(
         ImageFailure("folder", "locked"),
         *good[6:],
     ]
-    outcomes = list(classify(listed, nano, classifier, options=EngineOptions(batch_size=batch_size)))
+    outcomes = list(classify(items(listed), nano, classifier, options=EngineOptions(batch_size=batch_size)))
     assert [outcome.image for outcome in outcomes] == [
         item if isinstance(item, str) else item.image for item in listed
     ]
@@ -50,10 +53,12 @@ def test_every_input_has_one_outcome_in_its_place(
 
 def test_features_belong_to_their_images(nano: Any, pictures: Path) -> None:
     paths = [str(path) for path in sorted(pictures.iterdir())]
-    alone = {path: next(encode([path], nano, EngineOptions(batch_size=1))).features[0] for path in paths}
+    alone = {
+        path: next(encode(items([path]), nano, EngineOptions(batch_size=1))).features[0] for path in paths
+    }
     with_failures = [item for path in paths for item in ("missing.png", path)]
-    for batch in encode(with_failures, nano, EngineOptions(batch_size=5)):
-        for image, feature in zip(batch.images, batch.features, strict=True):
+    for batch in encode(items(with_failures), nano, EngineOptions(batch_size=5)):
+        for image, feature in zip([item.name for item in batch.items], batch.features, strict=True):
             np.testing.assert_allclose(feature, alone[image], atol=1e-6)
 
 
@@ -65,11 +70,13 @@ def test_cached_features_belong_to_their_images(nano: Any, pictures: Path, tmp_p
     first, later = [str(path) for path in paths[::2]], [str(path) for path in paths]
     cache = FeatureCache(tmp_path / "cache")
     options = EngineOptions(batch_size=5)
-    list(encode(first, nano, options, cache))
-    fresh = {image: feature for batch in encode(later, nano, options) for image, feature in _pairs(batch)}
+    list(encode(items(first), nano, options, cache))
+    fresh = {
+        image: feature for batch in encode(items(later), nano, options) for image, feature in _pairs(batch)
+    }
     with_failures = ["missing.png", ImageFailure("folder", "locked"), *later, "missing.png"]
     for _ in range(2):  # half of them cached, then all
-        batches = list(encode(with_failures, nano, options, cache))
+        batches = list(encode(items(with_failures), nano, options, cache))
         found = {image: feature for batch in batches for image, feature in _pairs(batch)}
         assert list(found) == later
         for image, feature in found.items():
@@ -78,7 +85,7 @@ def test_cached_features_belong_to_their_images(nano: Any, pictures: Path, tmp_p
 
 
 def _pairs(batch: EncodedBatch) -> list[tuple[str, np.ndarray]]:
-    return list(zip(batch.images, batch.features, strict=True))
+    return list(zip([item.name for item in batch.items], batch.features, strict=True))
 
 
 def test_an_unending_input_is_read_only_as_far_as_needed(
@@ -91,7 +98,7 @@ def test_an_unending_input_is_read_only_as_far_as_needed(
         nonlocal taken
         while True:
             taken += 1
-            yield path
+            yield FileItem(path)
 
     outcomes = classify(endless(), nano, classifier, options=EngineOptions(batch_size=4, workers=2))
     for _ in range(10):
@@ -108,7 +115,7 @@ def test_class_embeddings_of_another_model_are_refused(nano: Any, classifier: Cl
 
 def test_the_ranking_is_applied(nano: Any, classifier: Classifier, pictures: Path) -> None:
     path = str(next(pictures.iterdir()))
-    (outcome,) = classify([path], nano, classifier, Ranking(top_k=1, score="cosine"))
+    (outcome,) = classify(items([path]), nano, classifier, Ranking(top_k=1, score="cosine"))
     assert isinstance(outcome, ImagePredictions)
     (prediction,) = outcome.predictions
     assert prediction.score == prediction.cosine
@@ -140,7 +147,7 @@ def large_photos(tmp_path: Path) -> list[str]:
 
 
 def features_of(paths: list[str], encoder: Any, exact: bool, cache: FeatureCache | None = None) -> np.ndarray:
-    batches = encode(paths, encoder, EngineOptions(decoding=DecodeOptions(exact=exact)), cache)
+    batches = encode(items(paths), encoder, EngineOptions(decoding=DecodeOptions(exact=exact)), cache)
     return np.concatenate([batch.features for batch in batches])
 
 
@@ -183,6 +190,8 @@ def test_the_cache_does_not_lift_the_limit_of_pixels(
 ) -> None:
     cache = FeatureCache(tmp_path / "cache")
     features_of(large_photos, nano, False, cache)
-    (batch,) = encode(large_photos, nano, EngineOptions(decoding=DecodeOptions(max_pixels=600_000)), cache)
+    (batch,) = encode(
+        items(large_photos), nano, EngineOptions(decoding=DecodeOptions(max_pixels=600_000)), cache
+    )
     assert [isinstance(outcome, ImageFailure) for outcome in batch.outcomes] == [False, False, True, False]
     cache.close()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipcli import load_model
-from clipcli.images.decode import resize
+from clipcli.images.resize import resize
 from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE, SINGLE
 from training.catalogue import EmojiNames, Picture

@@ -20,7 +20,7 @@ def info(cache: options.Cache = None) -> None:
         facts = store.info()
     typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} files known")
     for encoder, count in facts.features.items():
-        typer.echo(f"{encoder}: {count} features")
+        typer.echo(_described(encoder, facts.models.get(encoder), count))
     towers = [path.stat().st_size for path in _towers(facts.path).glob("*.onnx")]
     if towers:
         typer.echo(f"{len(towers)} int8 model{'s' * (len(towers) > 1)}, {sum(towers) / 1e6:.1f} MB")
@@ -42,6 +42,14 @@ def clear(cache: options.Cache = None) -> None:
     with options.opened_cache(cache) as store:
         console.note(f"{store.clear()} features forgotten")
         shutil.rmtree(_towers(store.path), ignore_errors=True)
+
+
+def _described(encoder: str, model: str | None, count: int) -> str:
+    """What an encoder's key says: FINGERPRINT-PRECISION-DEVICE and, for images, how they were decoded."""
+    fingerprint, precision, device, *decoding = encoder.split("-")
+    details = [precision, device, *(part for part in decoding if not part.startswith("pixels"))]
+    what = ("image" if count == 1 else "images") if decoding else ("class" if count == 1 else "classes")
+    return f"{model or f'model {fingerprint}'} ({', '.join(details)}): {count} {what}"
 
 
 def _towers(features: Path) -> Path:

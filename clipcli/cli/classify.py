@@ -16,10 +16,10 @@ from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.inputs.walk import Inputs
+    from clipcli.inputs.inputs import Inputs
     from clipcli.output.sinks import Layout, Sink
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import ImageFailure, Outcome
+    from clipcli.records import ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
 
 _IMAGES, _SCORES, _OUTPUT, _ENGINE = "Images", "Scores", "Output", "Engine"
@@ -180,7 +180,7 @@ def classify(
     """
     from clipcli import pipeline
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
-    from clipcli.inputs.walk import Inputs
+    from clipcli.inputs.inputs import Inputs
     from clipcli.output.sinks import Layout
     from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
@@ -242,7 +242,7 @@ def _sink(layout: Layout, output: Path | None, format_name: str | None, excel: b
     return open_sink(layout, None if output is None or str(output) == "-" else output, format_name, excel)
 
 
-def _at_least_one(found: Inputs) -> Iterator[str | ImageFailure]:
+def _at_least_one(found: Inputs) -> Iterator[Item | ImageFailure]:
     """The images, after making sure that there is one."""
     images = iter(found)
     first = next(images, None)

@@ -25,6 +25,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from clipcli.choices import Truncated
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.color import to_rgb, to_srgb
+from clipcli.images.resize import EXTREME_ASPECT, resize
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 MAX_PIXELS = 2**28
@@ -42,7 +43,6 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXTREME_ASPECT = 16  # beyond, resizing the whole image first would cost gigabytes
 _FORMATS = (  # TGA last: it has no mark of its own
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB"),
     *("AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PCX", "ICO", "TGA"),
@@ -106,11 +106,13 @@ class DecodeOptions:
 DEFAULT = DecodeOptions()
 
 
-def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Uint8Array:
+def decode(
+    content: bytes | Image.Image, preprocess: Preprocess, options: DecodeOptions = DEFAULT
+) -> Uint8Array:
     """Decode an encoded image as the model wants it.
 
     Args:
-        data: the file's content, which decides the format.
+        content: a file's content, which decides the format; or an image that is decoded already.
         preprocess: the model's recipe.
         options: limits, and how exact.
 
@@ -120,6 +122,16 @@ def decode(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT
     Raises:
         ImageError: it is truncated, damaged, too large or not an image.
     """
+    if isinstance(content, bytes):
+        return _decode_bytes(content, preprocess, options)
+    with _as_image_errors():
+        _check_size([content.size], options.max_pixels)
+        profile = content.info.get("icc_profile")
+        resized = resize(to_rgb(_upright(content), profile), preprocess)
+        return np.asarray(to_srgb(resized, profile, content.mode))
+
+
+def _decode_bytes(data: bytes, preprocess: Preprocess, options: DecodeOptions) -> Uint8Array:
     with _as_image_errors(data):
         image = _open(data, options.max_pixels)
         profile, mode, size = image.info.get("icc_profile"), image.mode, image.size
@@ -163,7 +175,7 @@ def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
     usual_colours = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
     if image.format != "JPEG" or not usual_colours or _component_names(image) == b"RGB":
         return None
-    if max(image.size) > _EXTREME_ASPECT * min(image.size):
+    if max(image.size) > EXTREME_ASPECT * min(image.size):
         return None
     return Jpeg(data, math.prod(image.size), image.mode, image.info.get("icc_profile"))
 
@@ -174,9 +186,9 @@ def _component_names(image: Image.Image) -> bytes:
 
 
 @contextlib.contextmanager
-def _as_image_errors(data: bytes) -> Iterator[None]:
-    """Whatever goes wrong with this image becomes an `ImageError` with its reason."""
-    if not data:
+def _as_image_errors(data: bytes | None = None) -> Iterator[None]:
+    """Whatever goes wrong with an image, or with the file of this content, becomes an `ImageError`."""
+    if data == b"":
         raise ImageError("empty file")
     try:
         yield
@@ -185,7 +197,7 @@ def _as_image_errors(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"too large: {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(_unidentified_reason(data)) from None
+        raise ImageError(_unidentified_reason(data or b"")) from None
     except MemoryError:
         raise ImageError("not enough memory to decode it") from None
     except Exception as error:  # Pillow's plug-ins raise whatever a damaged file makes them raise
@@ -237,14 +249,17 @@ def _formats() -> list[str]:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=_formats())
-    sizes = [image.size, *(_icon_sizes(data) if image.format == "ICO" else ())]
+    _check_size([image.size, *(_icon_sizes(data) if image.format == "ICO" else ())], max_pixels)
+    return image
+
+
+def _check_size(sizes: list[tuple[int, int]], max_pixels: int) -> None:
     width, height = max(sizes, key=math.prod)
     if width * height > max_pixels:
         raise ImageError(
             f"too large: {width}x{height} is {width * height / 1e6:.0f} megapixels,"
             f" the limit is {max_pixels / 1e6:.0f}"
         )
-    return image
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
@@ -329,83 +344,3 @@ def _unidentified_reason(data: bytes) -> str:
         if head.startswith(mark.lower()) or (head.startswith(b"<?xml") and mark in head):
             return reason
     return "not an image file, or a format that is not supported"
-
-
-# --- Size ----------------------------------------------------------------------------------------
-
-
-def resize(image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None) -> Image.Image:
-    """Resize and crop or pad an RGB image to `preprocess.size`, as `open_clip.transform` does.
-
-    Where `image` is a reduced copy of the image, `size` is (width, height) of the image itself.
-    """
-    target = preprocess.size[1], preprocess.size[0]
-    fitted = fitted_size(size or image.size, preprocess)
-    resampling = resampling_of(preprocess)
-    if preprocess.resize_mode == "shortest" and max(image.size) > _EXTREME_ASPECT * min(image.size):
-        return image.resize(target, resampling, box=_crop_box(image.size, fitted, target))
-    resized = image.resize(fitted, resampling)
-    if preprocess.resize_mode == "longest":
-        return _pad(resized, target, preprocess.fill_color)
-    left, top = crop_offset(fitted, target)
-    return resized.crop((left, top, left + target[0], top + target[1]))
-
-
-def resize_part(
-    image: Image.Image, box: tuple[float, float, float, float], preprocess: Preprocess
-) -> Image.Image:
-    """Bring the part `box` (left, top, right, bottom) of an RGB image to `preprocess.size`, for training.
-
-    As torchvision's `RandomResizedCrop` the part is stretched to the size; a model that sees whole
-    images on a canvas (`longest`) gets the part on a canvas, in its proportions.
-    """
-    if preprocess.resize_mode == "longest":
-        left, top, right, bottom = map(round, box)
-        return resize(image.crop((left, top, max(right, left + 1), max(bottom, top + 1))), preprocess)
-    target = preprocess.size[1], preprocess.size[0]
-    return image.resize(target, resampling_of(preprocess), box=box)
-
-
-def resampling_of(preprocess: Preprocess) -> Image.Resampling:
-    """open_clip's choice: bicubic, or bilinear, which `shortest` ignores where the target is not square."""
-    square = preprocess.size[0] == preprocess.size[1]
-    if preprocess.interpolation == "bilinear" and (square or preprocess.resize_mode != "shortest"):
-        return Image.Resampling.BILINEAR
-    return Image.Resampling.BICUBIC
-
-
-def fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
-    """(width, height) before cropping or padding; rounding as torchvision and open_clip do."""
-    height, width = preprocess.size
-    if preprocess.resize_mode == "squash":
-        return width, height
-    if preprocess.resize_mode == "longest":
-        ratio = max(size[1] / height, size[0] / width)
-        return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
-    if height == width:
-        short, long = sorted(size)
-        fitted = (width, int(width * long / short))
-        return fitted if size[0] <= size[1] else (fitted[1], fitted[0])
-    ratio = min(size[1] / height, size[0] / width)
-    return round(size[0] / ratio), round(size[1] / ratio)
-
-
-def crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
-    """(left, top) of a centred crop; rounding as torchvision does."""
-    return round((size[0] - crop[0]) / 2.0), round((size[1] - crop[1]) / 2.0)
-
-
-def _crop_box(
-    size: tuple[int, int], fitted: tuple[int, int], crop: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """The part of the source that the centre crop shows: (left, top, right, bottom)."""
-    left, top = crop_offset(fitted, crop)
-    across, down = size[0] / fitted[0], size[1] / fitted[1]
-    return left * across, top * down, (left + crop[0]) * across, (top + crop[1]) * down
-
-
-def _pad(image: Image.Image, target: tuple[int, int], fill_color: int) -> Image.Image:
-    """Centre the image on a canvas of one colour."""
-    canvas = Image.new("RGB", target, (fill_color,) * 3)
-    canvas.paste(image, ((target[0] - image.width) // 2, (target[1] - image.height) // 2))
-    return canvas

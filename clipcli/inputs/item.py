@@ -1,57 +1,54 @@
-"""What one outcome is about: a file, encoded bytes, or pixels in memory, all read in the same way."""
+"""The kinds of `Item`: a file, encoded bytes, or pixels in memory, all read in the same way."""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from clipcli.errors import ImageError
-from clipcli.records import Columns, Item, Version
+from clipcli.records import Columns, Version
 
 if TYPE_CHECKING:
     from PIL import Image
-
-__all__ = ["BytesItem", "FileItem", "ImageSource", "Item", "PixelsItem", "read_file"]
 
 MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
 
-class _Readable(Protocol):
-    """A file object opened for reading bytes."""
-
-    def read(self) -> bytes: ...
-
-
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any] | _Readable"
-"""What Python programs may classify: a path, an encoded image as bytes or in a file object, a Pillow image,
-or an array of pixels (H, W, 3) RGB or (H, W) grey, uint8."""
+_RACY_SECONDS = 2  # as coarse as modification times are on some file systems
 
 
 @dataclass(frozen=True, slots=True)
 class FileItem:
-    """An image file, by its path."""
+    """An image file, by its path; `path` says where it lies if it is called otherwise."""
 
     name: str
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
+    path: str | None = None
 
     def version(self) -> Version | None:
-        """Absolute path, size and modification time, or None where the file cannot be looked at."""
+        """Absolute path, size and modification time.
+
+        None where the file cannot be looked at, or was changed so lately that it may change again without
+        its modification time telling.
+        """
+        path = self.name if self.path is None else self.path
         try:
-            status = os.stat(self.name)
+            status = os.stat(path)
         except (OSError, ValueError):
             return None
-        return Version(os.fsencode(os.path.abspath(self.name)), f"{status.st_size}-{status.st_mtime_ns}")
+        if time.time() - status.st_mtime_ns / 1e9 < _RACY_SECONDS:
+            return None
+        return Version(os.fsencode(os.path.abspath(path)), f"{status.st_size}-{status.st_mtime_ns}")
 
     def read(self) -> bytes:
         """The file's content; errors as in `read_file`."""
-        return read_file(self.name)
+        return read_file(self.name if self.path is None else self.path)
 
 
 @dataclass(frozen=True, slots=True)

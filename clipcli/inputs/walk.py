@@ -1,4 +1,4 @@
-"""Find the images: files, folders, globs, list files and standard input, in a stable order.
+"""Files, folders and globs to the paths of images, in a stable order.
 
 Folders are walked one at a time, names sorted within each, so that two runs see the same order. The
 names of a folder of a million files are sorted in parts, on disk: memory stays flat.
@@ -6,16 +6,12 @@ names of a folder of a million files are sorted in parts, on disk: memory stays 
 
 from __future__ import annotations
 
-import codecs
-import difflib
 import glob
 import heapq
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -25,73 +21,21 @@ from pathspec import GitIgnoreSpec
 
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
+from clipcli.inputs.lists import read_list
 from clipcli.records import ImageFailure
 
 _LITTER = {"__MACOSX"}
-_CHUNK = 1 << 16
-_LONGEST_NAME = 1 << 20  # paths are shorter on every system
 _SORT_CHUNK = 100_000
 
 Wanted: TypeAlias = Callable[[str, bool], bool]
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the user named.
-
-    Args:
-        paths: files, folders and globs, in order; `-` is a list on standard input.
-        from_file: a file or pipe that lists paths, newline- or NUL-separated; `-` is standard input.
-        include: globs, as in .gitignore, of which files in folders must match one.
-        exclude: globs of files and folders to leave out.
-
-    Raises:
-        UsageError: nothing is named, a path does not exist, or a glob matches nothing or is malformed.
-    """
-
-    paths: tuple[str, ...] = ()
-    from_file: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.paths and self.from_file is None:
-            raise UsageError("no images given", "Name files, folders or globs, or use --from-file LIST.")
-        _filter(self.include, self.exclude)
-        if self.from_file not in (None, "-"):
-            _check_list(str(self.from_file))
-        for path in self.paths:
-            if path != "-" and not os.path.lexists(path) and _matches_nothing(path):
-                raise UsageError(*_missing(path))
-
-    @property
-    def reads_stdin(self) -> bool:
-        """Standard input, like any pipe, can be read only once."""
-        piped = self.from_file is not None and not os.path.isfile(self.from_file)
-        return piped or "-" in (self.from_file, *self.paths)
-
-    def __iter__(self) -> Iterator[str | ImageFailure]:
-        """Every image path in order; a folder that cannot be listed is an `ImageFailure`."""
-        wanted = _filter(self.include, self.exclude)
-        for path in self.paths:
-            if path == "-":
-                yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
-            elif os.path.lexists(path) or not glob.has_magic(path):  # gone since: still a row
-                yield from _images_of(path, wanted)
-            else:
-                yield from _expand(path, wanted)
-        if self.from_file == "-":
-            yield from _read_list(cast(BufferedReader, sys.stdin.buffer))
-        elif self.from_file is not None:
-            with Path(self.from_file).open("rb") as file:
-                yield from _read_list(file)
+def matches_nothing(pattern: str) -> bool:
+    """Whether a path that is no file is no glob either, or a glob without a match."""
+    return not glob.has_magic(pattern) or next(expand(pattern, lambda *_: True), None) is None
 
 
-def _matches_nothing(pattern: str) -> bool:
-    return not glob.has_magic(pattern) or next(_expand(pattern, lambda *_: True), None) is None
-
-
-def _expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+def expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
     """Files that match and images in folders that do; with `**`, images at any depth.
 
     `glob` follows `**` into circles of links, so the folders below it are walked here.
@@ -99,7 +43,7 @@ def _expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
     parts = Path(pattern).parts
     if "**" not in parts:
         for match in sorted(glob.iglob(pattern)):
-            yield from _images_of(match, wanted)
+            yield from images_of(match, wanted)
         return
     cut = parts.index("**")
     below = _globs(["/" + "/".join(parts[cut:])], pattern)
@@ -112,30 +56,12 @@ def _expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
             yield from _walk(folder, both)
 
 
-def _images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+def images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+    """The wanted images of a folder, at any depth; a file as it is."""
     yield from _walk(path, wanted) if os.path.isdir(path) else (path,)
 
 
-def _check_list(path: str) -> None:
-    if not os.path.exists(path) or os.path.isdir(path):
-        raise UsageError(f"no such list file: {path}")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"list file cannot be read: {path}")
-
-
-def _missing(path: str) -> tuple[str, str]:
-    if glob.has_magic(path):
-        return f"nothing matches {path}", ""
-    parent, name = os.path.split(path.rstrip("/"))
-    try:
-        near = difflib.get_close_matches(name, os.listdir(parent or "."), 1)
-    except (OSError, ValueError):
-        near = []
-    hint = f"Did you mean {os.path.join(parent, near[0])}?" if near else ""
-    return f"no such file or folder: {path}", hint
-
-
-def _filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
+def path_filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
     included, excluded = _globs(include, "--include"), _globs(exclude, "--exclude")
 
@@ -219,7 +145,7 @@ def _kept_on_disk(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
 
 def _read_back(file: BufferedReader) -> Iterator[tuple[str, str]]:
     with file:
-        for record in _read_list(file):
+        for record in read_list(file):
             kind, _, name = record.partition("/")
             yield name, kind
 
@@ -233,37 +159,3 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "file" if dangling or entry.is_file() else "other"
     except OSError:
         return "file"
-
-
-def _read_list(stream: BufferedReader) -> Iterator[str]:
-    """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines."""
-    head = _beginning(stream)
-    separator = b"\0" if b"\0" in head else b"\n"
-    head = head.removeprefix(codecs.BOM_UTF8)
-    rest = b""
-    while head:
-        *complete, rest = (rest + head).split(separator)
-        if len(rest) > _LONGEST_NAME:
-            raise UsageError(
-                f"not a list of images: a name of more than {_LONGEST_NAME} bytes",
-                "Separate names by newlines or NUL.",
-            )
-        yield from _decoded(complete, separator)
-        head = stream.read1(_CHUNK)
-    yield from _decoded([rest], separator)
-
-
-def _beginning(stream: BufferedReader) -> bytes:
-    """What has arrived, but as much as tells the separator: a pipe may deliver any part at a time."""
-    head = b""
-    while chunk := stream.read1(_CHUNK):
-        head += chunk
-        if b"\0" in head or b"\n" in head or len(head) > _LONGEST_NAME:
-            break
-    return head
-
-
-def _decoded(names: list[bytes], separator: bytes) -> Iterator[str]:
-    if separator == b"\n":
-        names = [name.rstrip(b"\r") for name in names if name.strip()]
-    yield from map(os.fsdecode, filter(None, names))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipcli.errors import UsageError
 from clipcli.images.color import to_srgb
-from clipcli.images.decode import crop_offset, fitted_size, resampling_of
+from clipcli.images.resize import crop_offset, fitted_size, resampling_of
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 _PIXELS_PER_CALL = 2**27  # 0.4 GB as RGB

@@ -225,6 +225,8 @@ def build_classifier(
 def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None) -> Float32Array:
     """(C, D), from the cache where a class was built before from the same prompts."""
     digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
+    if cache:
+        cache.name_encoder(encoder.cache_key, encoder.name)
     found = {digest: cache.features(encoder.cache_key, digest) if cache else None for digest in digests}
     missing = {
         digest: prompts

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from clipcli.errors import UsageError
-from clipcli.images.decode import resize, resize_part
+from clipcli.images.resize import resize, resize_part
 from clipcli.records import Preprocess, Uint8Array
 
 _LONGEST_RATIO = 4 / 3

@@ -172,13 +172,15 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 
 def _read_folder(folder: Path) -> Pairs:
-    from clipcli.inputs.walk import Inputs
+    from clipcli.inputs.inputs import Inputs
 
     pairs, failures = [], []
-    for image in Inputs((str(folder),)):
-        if isinstance(image, ImageFailure):
-            failures.append(image)
-        elif texts := _texts_beside(Path(image)):
+    for found in Inputs((str(folder),)):
+        if isinstance(found, ImageFailure):
+            failures.append(found)
+            continue
+        image = found.name
+        if texts := _texts_beside(Path(image)):
             pairs.append(Pair(image, tuple(map(Caption, texts))))
         else:
             failures.append(ImageFailure(image, "no caption: no .txt beside it, or an empty one"))

@@ -18,7 +18,7 @@ from conftest import Result
 from picture_files import encoded, noise
 from PIL import Image
 
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs.inputs import Inputs
 
 Cli = Callable[..., Result]
 ARGUMENTS = (

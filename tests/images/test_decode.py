@@ -21,7 +21,8 @@ from picture_files import BLUE, GREEN, RED, as_stored, encoded, noise
 from PIL import Image, features
 
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import DecodeOptions, _Budget, decode, rely_on_max_pixels, resize
+from clipcli.images.decode import DecodeOptions, _Budget, decode, rely_on_max_pixels
+from clipcli.images.resize import resize
 from clipcli.inputs.item import MAX_BYTES
 from clipcli.records import Preprocess
 from clipcli.stages import load_pixels

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from conftest import PEAK_MEGABYTES
+from fakes import names
 
 from clipcli.errors import UsageError
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs.inputs import Inputs
 from clipcli.records import ImageFailure
 
 Unprivileged = Callable[[], AbstractContextManager[None]]
@@ -36,7 +37,7 @@ def touch(*names: str) -> None:
 
 
 def found(*paths: str, **options: tuple[str, ...]) -> list[str | ImageFailure]:
-    return list(Inputs(paths, **options))  # type: ignore[arg-type]
+    return names(Inputs(paths, **options))  # type: ignore[arg-type]
 
 
 # --- Folders -------------------------------------------------------------------------------------
@@ -265,13 +266,13 @@ def test_a_folder_of_very_many_files_needs_no_memory() -> None:
     for number in range(60_000):
         os.mknod(f"in/{number * 7919 % 60_000:0240}.png")
     script = """
-from clipcli.inputs import walk as sources
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs import walk
+from clipcli.inputs.inputs import Inputs
 before, last, count = peak_megabytes(), "", 0
-sources._SORT_CHUNK //= 10
-for path in Inputs(("in",)):
-    assert path > last
-    last, count = path, count + 1
+walk._SORT_CHUNK //= 10
+for item in Inputs(("in",)):
+    assert item.name > last
+    last, count = item.name, count + 1
 print(count, peak_megabytes() - before)
 """
     script = script.replace(
@@ -313,10 +314,10 @@ def test_pipes_in_a_folder_are_skipped_but_kept_when_named() -> None:
 def test_a_folder_that_vanishes_is_a_failure_and_the_walk_goes_on() -> None:
     touch("in/a/1.png", "in/b/2.png", "in/c/3.png")
     walk = iter(Inputs(("in",)))
-    assert next(walk) == "in/a/1.png"
+    assert names([next(walk)]) == ["in/a/1.png"]
     Path("in/b/2.png").unlink()
     Path("in/b").rmdir()
-    failure, last = walk
+    failure, last = names(walk)
     assert failure == ImageFailure("in/b", "folder cannot be read: No such file or directory")
     assert last == "in/c/3.png"
 
@@ -332,7 +333,7 @@ def test_a_file_that_vanishes_keeps_its_row() -> None:
     touch("a.png")
     inputs = Inputs(("a.png",))
     Path("a.png").unlink()
-    assert list(inputs) == ["a.png"]
+    assert names(inputs) == ["a.png"]
 
 
 # --- What is not there ---------------------------------------------------------------------------
@@ -368,7 +369,7 @@ def test_a_missing_path_suggests_a_near_name(path: str, hint: str) -> None:
 
 def listed(content: bytes) -> list[str | ImageFailure]:
     Path("list").write_bytes(content)
-    return list(Inputs(from_file="list"))
+    return names(Inputs(from_file="list"))
 
 
 @pytest.mark.parametrize(
@@ -416,13 +417,13 @@ def test_a_file_without_names_is_not_read_to_its_end(tmp_path: Path) -> None:
     film.write_bytes(b"x" * 2**21)
     os.truncate(film, 2**33)
     with pytest.raises(UsageError, match="not a list of images: a name of more than 1048576 bytes"):
-        list(Inputs(from_file=str(film)))
+        names(Inputs(from_file=str(film)))
 
 
 def test_paths_come_before_the_list() -> None:
     touch("z.png")
     Path("list").write_text("a.png\n")
-    assert list(Inputs(("z.png",), from_file="list")) == ["z.png", "a.png"]
+    assert names(Inputs(("z.png",), from_file="list")) == ["z.png", "a.png"]
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "x" * 300])
@@ -477,20 +478,20 @@ class _Stepwise(io.FileIO):
 @pytest.mark.parametrize("inputs", [{"paths": ("-",)}, {"from_file": "-"}])
 def test_paths_come_from_standard_input(inputs: dict[str, str], piped: Callable[..., None]) -> None:
     piped(b"a.png\nb", b".png\nc.png")
-    assert list(Inputs(**inputs)) == ["a.png", "b.png", "c.png"]  # type: ignore[arg-type]
+    assert names(Inputs(**inputs)) == ["a.png", "b.png", "c.png"]  # type: ignore[arg-type]
 
 
 def test_nul_is_noticed_though_the_first_part_holds_none(piped: Callable[..., None]) -> None:
     piped(b"a", b".png", b"\0b\n", b"c.png\0")
-    assert list(Inputs(("-",))) == ["a.png", "b\nc.png"]
+    assert names(Inputs(("-",))) == ["a.png", "b\nc.png"]
 
 
 def test_the_first_path_is_there_before_the_pipe_ends(piped: Callable[..., None]) -> None:
     piped(b"a.png\n", b"b.png\n")
     paths = iter(Inputs(("-",)))
-    assert next(paths) == "a.png"
+    assert names([next(paths)]) == ["a.png"]
     assert sys.stdin.buffer.raw.parts == [b"b.png\n"]  # type: ignore[attr-defined]
-    assert list(paths) == ["b.png"]
+    assert names(paths) == ["b.png"]
 
 
 def test_a_file_named_like_standard_input_is_not_taken_for_it() -> None:
@@ -505,7 +506,7 @@ def test_a_pipe_as_list_file_is_read_and_known_to_be_read_once() -> None:
     assert inputs.reads_stdin
     writer = threading.Thread(target=Path("pipe").write_bytes, args=(b"a.png\nb.png\n",))
     writer.start()
-    assert list(inputs) == ["a.png", "b.png"]
+    assert names(inputs) == ["a.png", "b.png"]
     writer.join()
 
 

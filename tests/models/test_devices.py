@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import FakeEncoder
+from fakes import FakeEncoder, items
 from running_threads import threads_end
 
 from clipcli import load_model
@@ -106,7 +106,7 @@ def test_pixels_come_in_the_layout_that_convolutions_like(
 def features_of(
     paths: list[str | ImageFailure], encoder: Any, **options: Any
 ) -> tuple[list[Any], Float32Array]:
-    batches = list(encode(paths, encoder, EngineOptions(**options)))
+    batches = list(encode(items(paths), encoder, EngineOptions(**options)))
     outcomes = [outcome for batch in batches for outcome in batch.outcomes]
     return outcomes, np.concatenate([batch.features for batch in batches])
 
@@ -213,7 +213,7 @@ def endless(pictures: Path) -> tuple[Iterator[str], list[str]]:
 def test_the_next_batch_is_encoded_while_one_is_written(endless: tuple[Iterator[str], list[str]]) -> None:
     paths, taken = endless
     encoder = Gate(in_flight=2)
-    batches = encode(paths, encoder, EngineOptions(batch_size=2, workers=2))
+    batches = encode(items(paths), encoder, EngineOptions(batch_size=2, workers=2))
     encoder.may_end.release()
     next(batches)  # and while the caller has it:
     assert all(encoder.begun.acquire(timeout=60) for _ in range(3))
@@ -232,13 +232,13 @@ def test_a_stop_finishes_what_is_in_flight_and_keeps_it(
     encoder = FakeEncoder(in_flight=3)
     cache = FeatureCache(tmp_path / "cache")
     stopped = False
-    batches = encode(paths, encoder, EngineOptions(batch_size=2), cache, lambda: stopped)
+    batches = encode(items(paths), encoder, EngineOptions(batch_size=2), cache, lambda: stopped)
     first = next(batches)
     stopped = True
     rest = list(batches)
     assert len(rest) == 3
     assert cache.info().features == {f"{encoder.cache_key}{EngineOptions().decoding.cache_suffix}": 8}
-    images = [image for batch in (first, *rest) for image in batch.images]
+    images = [item.name for batch in (first, *rest) for item in batch.items]
     assert images == sorted(images)
     cache.close()
 

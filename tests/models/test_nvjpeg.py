@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from colour_profiles import PROFILE
+from fakes import items
 from picture_files import encoded, noise
 from PIL import Image
 
@@ -232,7 +233,7 @@ def folder(tmp_path: Path) -> list[str]:
 
 
 def run(paths: list[str], encoder: Any, decoding: DecodeOptions, cache: FeatureCache | None = None) -> Any:
-    batches = list(encode(paths, encoder, EngineOptions(batch_size=4, decoding=decoding), cache))
+    batches = list(encode(items(paths), encoder, EngineOptions(batch_size=4, decoding=decoding), cache))
     outcomes = [outcome for batch in batches for outcome in batch.outcomes]
     return outcomes, np.concatenate([batch.features for batch in batches])
 

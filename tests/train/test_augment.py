@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import DecodeOptions, decode, decode_whole, resize
+from clipcli.images.decode import DecodeOptions, decode, decode_whole
+from clipcli.images.resize import resize
 from clipcli.records import Preprocess
 from clipcli.train.augment import Augmentation, augmented, crop_box
 

@@ -9,12 +9,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from fakes import names
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from clipcli.errors import UsageError
-from clipcli.inputs.walk import Inputs
+from clipcli.inputs.inputs import Inputs
 
 
 class Pipe(io.RawIOBase):
@@ -39,7 +40,7 @@ def listed(content: bytes, cuts: list[int]) -> list[str]:
     pieces = [content[start:end] for start, end in zip([0, *places], [*places, len(content)], strict=True)]
     stdin = mock.Mock(buffer=io.BufferedReader(Pipe([piece for piece in pieces if piece])))
     with mock.patch("sys.stdin", stdin):
-        return list(Inputs(from_file="-"))  # type: ignore[arg-type]
+        return names(Inputs(from_file="-"))  # type: ignore[arg-type]
 
 
 CUTS = st.lists(st.integers(0, 60), max_size=10)
@@ -51,13 +52,16 @@ BYTES = st.lists(
 ).map(b"".join)
 
 
-def names(without: bytes) -> SearchStrategy[list[bytes]]:
+def byte_names(without: bytes) -> SearchStrategy[list[bytes]]:
     name = BYTES.map(lambda text: bytes(byte for byte in text if byte not in without))
     return st.lists(name.filter(bool), min_size=2, max_size=6)
 
 
 @given(
-    paths=names(without=b"\0\n\r"), newline=st.sampled_from([b"\n", b"\r\n"]), mark=st.booleans(), cuts=CUTS
+    paths=byte_names(without=b"\0\n\r"),
+    newline=st.sampled_from([b"\n", b"\r\n"]),
+    mark=st.booleans(),
+    cuts=CUTS,
 )
 def test_names_by_line(paths: list[bytes], newline: bytes, mark: bool, cuts: list[int]) -> None:
     paths = [b"x" + path for path in paths]  # neither blank nor a byte-order mark
@@ -66,7 +70,7 @@ def test_names_by_line(paths: list[bytes], newline: bytes, mark: bool, cuts: lis
     assert listed(content + newline, cuts) == [os.fsdecode(path) for path in paths]
 
 
-@given(paths=names(without=b"\0"), cuts=CUTS)
+@given(paths=byte_names(without=b"\0"), cuts=CUTS)
 def test_names_by_nul(paths: list[bytes], cuts: list[int]) -> None:
     first = paths[0].replace(b"\n", b"")  # until a NUL has come, a line end parts names
     paths = [b"x" + first, *paths[1:]]
@@ -108,22 +112,22 @@ INSIDE = GLOBS.filter(lambda glob: ".." not in glob)
 def test_any_globs_choose_some_in_order_or_are_refused(
     folder: Path, include: list[str], exclude: list[str]
 ) -> None:
-    everything = list(Inputs((str(folder),)))
+    everything = names(Inputs((str(folder),)))
     try:
-        chosen = list(Inputs((str(folder),), include=tuple(include), exclude=tuple(exclude)))
+        chosen = names(Inputs((str(folder),), include=tuple(include), exclude=tuple(exclude)))
     except UsageError as error:
         assert error.message.startswith(("--include: not a glob: ", "--exclude: not a glob: "))
         return
     assert chosen == [path for path in everything if path in chosen]
     if not include:
-        kept = list(Inputs((str(folder),), include=("*",), exclude=tuple(exclude)))
+        kept = names(Inputs((str(folder),), include=("*",), exclude=tuple(exclude)))
         assert kept == chosen
 
 
 @given(pattern=INSIDE)
 def test_any_input_names_something_or_is_refused(folder: Path, pattern: str) -> None:
     try:
-        found = list(Inputs((f"{folder}/{pattern}",)))
+        found = names(Inputs((f"{folder}/{pattern}",)))
     except UsageError as error:
         assert str(folder) in error.message
         return

@@ -1,0 +1,81 @@
+"""The tables of the feature cache, and how an older cache becomes a present one."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Version 1, of clipcli 0.1.0, which may have been killed while it made its tables."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS files"
+        " (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest BLOB) WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS features"
+        " (encoder TEXT, digest BLOB, vector BLOB, made INTEGER, PRIMARY KEY (encoder, digest)) WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS models (request TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID"
+    )
+
+
+def _key_by_version(connection: sqlite3.Connection) -> None:
+    """Version 2: images by name and version token, be they files or not; encoders have names."""
+    connection.execute("ALTER TABLE files RENAME TO files_before")
+    connection.execute("CREATE TABLE files (name BLOB PRIMARY KEY, version TEXT, digest BLOB) WITHOUT ROWID")
+    connection.execute("INSERT INTO files SELECT path, size || '-' || mtime_ns, digest FROM files_before")
+    connection.execute("DROP TABLE files_before")
+    connection.execute("CREATE TABLE encoders (encoder TEXT PRIMARY KEY, model TEXT) WITHOUT ROWID")
+    connection.execute(
+        "INSERT OR IGNORE INTO encoders SELECT encoder, json_extract(facts, '$.name')"
+        " FROM (SELECT DISTINCT encoder FROM features) JOIN models"
+        " ON json_valid(facts) AND instr(encoder, json_extract(facts, '$.cache_key')) = 1"
+    )
+
+
+_MIGRATIONS = (_begin, _key_by_version)
+"""The step to each version of the schema from the one before; a new cache takes them all."""
+
+
+def refuse_newer(connection: sqlite3.Connection) -> None:
+    """Leave a cache alone whose schema this package does not know.
+
+    Raises:
+        sqlite3.OperationalError: it was written by a newer clipcli.
+    """
+    version = _schema_version(connection)
+    if version > len(_MIGRATIONS):
+        raise sqlite3.OperationalError(
+            f"it was written by a newer clipcli: schema {version}, this one knows {len(_MIGRATIONS)}"
+        )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older or new cache to the present schema, all steps or none; one process at a time."""
+    if _schema_version(connection) == len(_MIGRATIONS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for step in _MIGRATIONS[_schema_version(connection) :]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def switch_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
+    """Wait, too, where SQLite does not: it refuses the switch at once while another process makes it."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,59 @@
+"""Lists of paths: one a line, or separated by NUL, in a file or a pipe."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator
+from io import BufferedReader
+
+from clipcli.errors import UsageError
+
+_CHUNK = 1 << 16
+_LONGEST_NAME = 1 << 20  # paths are shorter on every system
+
+
+def check_list(path: str) -> None:
+    """Refuse a list that cannot be read.
+
+    Raises:
+        UsageError: it does not exist, is a folder, or may not be read.
+    """
+    if not os.path.exists(path) or os.path.isdir(path):
+        raise UsageError(f"no such list file: {path}")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"list file cannot be read: {path}")
+
+
+def read_list(stream: BufferedReader) -> Iterator[str]:
+    """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines."""
+    head = _head(stream)
+    separator = b"\0" if b"\0" in head else b"\n"
+    head = head.removeprefix(codecs.BOM_UTF8)
+    rest = b""
+    while head:
+        *complete, rest = (rest + head).split(separator)
+        if len(rest) > _LONGEST_NAME:
+            raise UsageError(
+                f"not a list of images: a name of more than {_LONGEST_NAME} bytes",
+                "Separate names by newlines or NUL.",
+            )
+        yield from _decoded(complete, separator)
+        head = stream.read1(_CHUNK)
+    yield from _decoded([rest], separator)
+
+
+def _head(stream: BufferedReader) -> bytes:
+    """What has arrived, but as much as tells the separator: a pipe may deliver any part at a time."""
+    head = b""
+    while chunk := stream.read1(_CHUNK):
+        head += chunk
+        if b"\0" in head or b"\n" in head or len(head) > _LONGEST_NAME:
+            break
+    return head
+
+
+def _decoded(names: list[bytes], separator: bytes) -> Iterator[str]:
+    if separator == b"\n":
+        names = [name.rstrip(b"\r") for name in names if name.strip()]
+    yield from map(os.fsdecode, filter(None, names))

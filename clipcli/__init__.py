@@ -13,33 +13,67 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.version import __version__
 
-__all__ = [
-    "DecodeOptions",
-    "__version__",
-    "build_classifier",
-    "classify",
-    "load_classifier",
-    "load_model",
-    "save_classifier",
-    "to_frame",
-]
-
 if TYPE_CHECKING:
-    from clipcli.api import (
-        DecodeOptions,
-        build_classifier,
-        classify,
-        load_classifier,
-        load_model,
-        save_classifier,
-        to_frame,
-    )
+    from clipcli.api import build_classifier as build_classifier
+    from clipcli.api import classify as classify
+    from clipcli.api import encode as encode
+    from clipcli.api import load_classifier as load_classifier
+    from clipcli.api import load_model as load_model
+    from clipcli.api import save_classifier as save_classifier
+    from clipcli.api import to_frame as to_frame
+    from clipcli.cache import FeatureCache as FeatureCache
+    from clipcli.errors import ClipcliError as ClipcliError
+    from clipcli.errors import ClipcliWarning as ClipcliWarning
+    from clipcli.errors import ImageError as ImageError
+    from clipcli.errors import ModelError as ModelError
+    from clipcli.errors import ModelMismatchError as ModelMismatchError
+    from clipcli.errors import OutputError as OutputError
+    from clipcli.errors import PromptError as PromptError
+    from clipcli.errors import UnknownModelError as UnknownModelError
+    from clipcli.errors import UsageError as UsageError
+    from clipcli.errors import WeightsDamagedError as WeightsDamagedError
+    from clipcli.errors import WeightsUnavailableError as WeightsUnavailableError
+    from clipcli.images.decode import DecodeOptions as DecodeOptions
+    from clipcli.records import Encoder as Encoder
+    from clipcli.records import ImageFailure as ImageFailure
+    from clipcli.records import ImageFeatures as ImageFeatures
+    from clipcli.records import ImagePredictions as ImagePredictions
+    from clipcli.records import Item as Item
+    from clipcli.records import Outcome as Outcome
+    from clipcli.records import Prediction as Prediction
+    from clipcli.scoring.classifier import Classifier as Classifier
+
+_MODULES = {
+    "clipcli.api": (
+        *("build_classifier", "classify", "encode", "load_classifier", "load_model", "save_classifier"),
+        "to_frame",
+    ),
+    "clipcli.cache": ("FeatureCache",),
+    "clipcli.errors": (
+        *("ClipcliError", "ClipcliWarning", "ImageError", "ModelError", "ModelMismatchError", "OutputError"),
+        *("PromptError", "UnknownModelError", "UsageError", "WeightsDamagedError", "WeightsUnavailableError"),
+    ),
+    "clipcli.images.decode": ("DecodeOptions",),
+    "clipcli.records": (
+        *("Encoder", "ImageFailure", "ImageFeatures", "ImagePredictions", "Item", "Outcome", "Prediction"),
+    ),
+    "clipcli.scoring.classifier": ("Classifier",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Import the API on first use: `import clipcli` alone stays fast."""
-    if name in __all__:
-        from clipcli import api
+    """Import a public name on first use: `import clipcli` alone stays fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'clipcli' has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'clipcli' has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, imported yet or not."""
+    return sorted({*globals(), *_HOME})

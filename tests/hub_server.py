@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" * 6 + "c0ff"
+OLDER_COMMIT = "decade" * 6 + "deca"
+REVISIONS = {"main": COMMIT, "v1": OLDER_COMMIT}  # with the same files
 LARGE = 100_000  # bytes from which a file lies on the CDN
 
 
@@ -152,27 +154,30 @@ class _HubHandler(_Handler):
         elif api and route == "tree":
             self._json([_entry(name, content) for name, content in files.items()])
         elif route == "resolve":
-            self._resolve(repository, "/".join(part for part in rest[1:] if part))
+            self._resolve(repository, rest[0], "/".join(part for part in rest[1:] if part))
         else:
             self._answer(404)
 
     def _json(self, value: object) -> None:
         self._answer(200, json.dumps(value).encode(), Content_Type="application/json")
 
-    def _resolve(self, repository: str, name: str) -> None:
+    def _resolve(self, repository: str, revision: str, name: str) -> None:
         content = self.hub.repositories[repository].get(name)
-        if content is None or name in self.hub.faults.missing:
-            self._answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+        commit = REVISIONS.get(revision, revision)
+        if commit not in REVISIONS.values():
+            self._answer(404, X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
+        elif content is None or name in self.hub.faults.missing:
+            self._answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
         elif repository in self.hub.gated:
             self._answer(401, X_Error_Code="GatedRepo", X_Error_Message="Access to it is restricted.")
         elif len(content) < LARGE:
-            self._answer(200, content, ETag=f'"{_git_sha1(content)}"', X_Repo_Commit=COMMIT)
+            self._answer(200, content, ETag=f'"{_git_sha1(content)}"', X_Repo_Commit=commit)
         else:
             self._answer(
                 302,
                 b"Found",
-                Location=f"{self.hub.cdn}/{sha256(content)}",
-                X_Repo_Commit=COMMIT,
+                Location=f"{self.hub.cdn}/{sha256(content)}/{name}",
+                X_Repo_Commit=commit,
                 X_Linked_Size=len(content),
                 X_Linked_ETag=f'"{sha256(content)}"',
             )
@@ -180,13 +185,15 @@ class _HubHandler(_Handler):
 
 class _CdnHandler(_Handler):
     def _respond(self, path: str) -> None:
-        content = self.hub.blobs[path.strip("/")]
+        digest, _, name = path.strip("/").partition("/")
+        content = self.hub.blobs[digest]
         if self.hub.faults.altered:
             content = bytes(len(content))
         wanted = self.headers.get("Range")
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Content-Disposition", f'inline; filename="{name}";')
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()

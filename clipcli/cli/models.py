@@ -80,7 +80,7 @@ def info(
 
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
-    """Download a model, so that it works offline; a broken download goes on where it stopped."""
+    """Download a model, so that it works offline."""
     from clipcli.models.hub import forget_damaged
     from clipcli.models.registry import locate
 

@@ -1,4 +1,9 @@
-"""Files of the Hugging Face hub: found in its cache, downloaded where they are missing, resumed, verified."""
+"""Files of the Hugging Face hub: found in its cache, downloaded where they are missing, verified.
+
+A repository is named as `organisation/name`, or as `organisation/name@revision` with a branch, a
+tag or a commit. The hub's own client does the transfer; it tries again where a connection breaks
+off, but a new run starts a file from its beginning.
+"""
 
 from __future__ import annotations
 
@@ -85,53 +90,41 @@ def cached(repository: str, name: str) -> Path | None:
     """Where the cache has a file, or None; never asks the network."""
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(repository, name)
+    repo_id, revision = _split(repository)
+    path = try_to_load_from_cache(repo_id, name, revision=revision)
     return Path(path) if isinstance(path, str) else None
 
 
 def _download(repository: str, name: str) -> Path:
-    """Download a file into the hub's cache; one that broke off goes on where it stopped.
-
-    The hub's own client starts over in every run. Here what has come of a large file waits beside
-    the blobs; when it is complete, the client files it as it does its own.
-    """
+    """Download a file into the hub's cache, and compare it with the digest that the hub announces."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    url = hf_hub_url(repository, name)
-    metadata = get_hf_file_metadata(url)  # not retried: a hub that cannot be reached shows at once
-    if metadata.size and SHA256.fullmatch(metadata.etag or ""):
-        _download_blob(repository, name, url, str(metadata.etag), metadata.size)
-    return Path(hf_hub_download(repository, name))
+    repo_id, revision = _split(repository)
+    # Asked first because the download itself tries for minutes to reach a hub that does not answer.
+    metadata = get_hf_file_metadata(hf_hub_url(repo_id, name, revision=revision))
+    for _ in range(2):  # the first time the client may find a damaged file in its cache, and keep it
+        path = Path(hf_hub_download(repo_id, name, revision=revision))
+        if not _is_damaged(path, metadata.etag):
+            return path
+        _remove(path)
+    raise OSError(f"{name} did not arrive as the hub has it")
 
 
-def _download_blob(repository: str, name: str, url: str, sha256: str, size: int) -> None:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import http_get, repo_folder_name
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
+def _split(repository: str) -> tuple[str, str | None]:
+    repo_id, _, revision = repository.partition("@")
+    return repo_id, revision or None
 
-    cache, folder = Path(constants.HF_HUB_CACHE), repo_folder_name(repo_id=repository, repo_type="model")
-    blob, lock = cache / folder / "blobs" / sha256, cache / ".locks" / folder / f"{sha256}.lock"
-    partial = blob.with_name(f"{sha256}.incomplete")
-    for path in (blob, lock):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
-        if blob.exists() and sha256_of(blob) == sha256:
-            return
-        with partial.open("ab") as file:
-            if file.tell() > size:
-                file.truncate(0)
-            http_get(
-                url,
-                file,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),
-                expected_size=size,
-                displayed_filename=name,
-            )
-        if sha256_of(partial) != sha256:
-            partial.unlink()
-            raise OSError(f"{name} did not arrive as the hub has it")
-        partial.replace(blob)
+
+def _is_damaged(path: Path, expected: str | None) -> bool:
+    """Whether a file differs from its SHA-256; small files on the hub have none, and pass."""
+    return bool(expected and SHA256.fullmatch(expected)) and sha256_of(path) != expected
+
+
+def _remove(path: Path) -> None:
+    """Remove a file from the hub's cache: the link, and what it links to."""
+    blob = path.parent / path.readlink() if path.is_symlink() else path
+    for part in {path, blob, blob.resolve()}:
+        part.unlink(missing_ok=True)
 
 
 def forget_damaged(weights: Path) -> bool:
@@ -140,12 +133,9 @@ def forget_damaged(weights: Path) -> bool:
     Returns:
         Whether they were removed; `locate` then downloads them again.
     """
-    expected = digest_in_cache(weights)
-    if expected is None or sha256_of(weights) == expected:
+    if not _is_damaged(weights, digest_in_cache(weights)):
         return False
-    blob = weights.parent / weights.readlink()
-    for path in {weights, blob, blob.resolve()}:
-        path.unlink(missing_ok=True)
+    _remove(weights)
     return True
 
 
@@ -177,29 +167,34 @@ def _unavailable(model: str, reason: str, what: str = "weights") -> WeightsUnava
 
 def _download_failure(model: str, error: Exception, what: str = "weights") -> WeightsUnavailableError:
     """What went wrong with a download, in one line, and what to do."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        reason, hint = "the repository is gated", "Accept its licence on the hub and set HF_TOKEN."
+    elif isinstance(error, RepositoryNotFoundError):
+        reason = "the hub has no such repository, or it is private"
+        hint = "Check the name; for a private repository set HF_TOKEN."
+    elif isinstance(error, RevisionNotFoundError):
+        reason = "the repository has no such revision"
+        hint = "Write a branch, a tag or a commit's full hash after the @."
+    else:
+        return _unavailable(model, _reason(error), what)
+    return WeightsUnavailableError(f"no {what} for {model}: {reason}", hint)
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed; by the error's name where the client's versions use different libraries."""
     name, text = type(error).__name__, str(error)
-    if name == "GatedRepoError":
-        return WeightsUnavailableError(
-            f"no {what} for {model}: the repository is gated",
-            "Accept its licence on the hub and set HF_TOKEN.",
-        )
-    if name in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        return WeightsUnavailableError(
-            f"no {what} for {model}: the hub has no such repository, or it is private",
-            "Check the name; for a private repository set HF_TOKEN.",
-        )
     status = getattr(getattr(error, "response", None), "status_code", None)
     if name == "OfflineModeIsEnabled":
-        reason = _OFFLINE
-    elif name in ("ReadError", "RemoteProtocolError", "ChunkedEncodingError") or "Consistency" in text:
-        reason = "the download broke off; the next one goes on where it stopped"
-    elif status is not None:
-        reason = f"the hub answered with status {status}"
-    elif any(part in name for part in ("Connect", "Timeout", "Network", "LocalEntry", "IncompleteSnapshot")):
-        reason = "it is not in the cache, and the hub cannot be reached"
-    else:
-        reason = f"the download failed: {text.splitlines()[0] if text else name}"
-    return _unavailable(model, reason, what)
+        return _OFFLINE
+    if name in ("ReadError", "RemoteProtocolError", "ChunkedEncodingError") or "Consistency" in text:
+        return "the download broke off"
+    if status is not None:
+        return f"the hub answered with status {status}"
+    if any(part in name for part in ("Connect", "Timeout", "Network", "LocalEntry", "IncompleteSnapshot")):
+        return "it is not in the cache, and the hub cannot be reached"
+    return f"the download failed: {text.splitlines()[0] if text else name}"
 
 
 def sha256_of(path: Path) -> str:

@@ -25,9 +25,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import Result, build_random, save_tokenizer
-from hub_server import COMMIT, Hub, sha256
+from hub_server import COMMIT, OLDER_COMMIT, Hub, sha256
 from PIL import Image, ImageDraw
 
+from clipcli.errors import WeightsUnavailableError
+from clipcli.models.hub import cached, find_file
 from clipcli.models.registry import ASSETS
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -168,10 +170,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_here(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run the command line in this process, with the cache and the hub of a machine."""
+def use_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[Machine], None]:
+    """Give this process the cache and the hub of a machine."""
 
-    def run(machine: Machine, *arguments: object) -> Result:
+    def use(machine: Machine) -> None:
         endpoint = machine.environment["HF_ENDPOINT"]
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(machine.cache))
         monkeypatch.setattr(
@@ -179,6 +181,16 @@ def run_here(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) ->
             endpoint + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+
+    return use
+
+
+@pytest.fixture
+def run_here(run_cli: Callable[..., Result], use_here: Callable[[Machine], None]) -> Callable[..., Result]:
+    """Run the command line in this process, with the cache and the hub of a machine."""
+
+    def run(machine: Machine, *arguments: object) -> Result:
+        use_here(machine)
         return run_cli(*arguments)
 
     return run
@@ -309,31 +321,31 @@ def test_classifying_with_non_commercial_weights_prints_their_licence_once(
 # --- Downloads that break off --------------------------------------------------------------------
 
 
-def test_a_broken_download_is_told_and_the_next_one_resumes_it(machine: Machine, hub: Hub) -> None:
+def test_a_broken_download_is_told_and_leaves_nothing_behind(machine: Machine, hub: Hub) -> None:
     hub.faults.cut = 15 * MEBIBYTE
     code, out, err = machine.run("models", "pull", f"hf-hub:{LARGE}")
     assert (code, out) == (1, "")
     message, hint = err.splitlines()
-    assert message.startswith(f"error: no weights for hf-hub:{LARGE}: the download broke off")
+    assert message == f"error: no weights for hf-hub:{LARGE}: the download broke off"
     assert f"clipcli models pull hf-hub:{LARGE}" in hint
     assert not machine.weights(LARGE).exists()
     digest = sha256(hub.repositories[LARGE][WEIGHTS])
     assert not (machine.repository(LARGE) / "blobs" / digest).exists()
+    assert not list(machine.cache.rglob("*.incomplete"))
 
     hub.reset()
     code, _, err = machine.run("models", "pull", f"hf-hub:{LARGE}")
     assert code == 0, err
-    assert hub.ranges() == [f"bytes={10 * MEBIBYTE}-"]  # the client writes 10 MiB at a time
+    assert hub.ranges() == [""]
     assert machine.weights(LARGE).resolve().name == digest
     assert machine.weights(LARGE).read_bytes() == hub.repositories[LARGE][WEIGHTS]
-    assert not list(machine.cache.rglob("*.incomplete"))
 
 
 def test_a_download_that_breaks_off_once_goes_on_by_itself(machine: Machine, hub: Hub) -> None:
     hub.faults.cut, hub.faults.cuts = 15 * MEBIBYTE, 1
     code, _, err = machine.run("models", "pull", f"hf-hub:{LARGE}")
     assert code == 0, err
-    assert hub.ranges() == ["", f"bytes={10 * MEBIBYTE}-"]
+    assert hub.ranges() == ["", f"bytes={10 * MEBIBYTE}-"]  # the client writes 10 MiB at a time
     assert err.splitlines() == [f"hf-hub:{LARGE} is ready, 25 MB in {machine.weights(LARGE)}"]
     assert machine.weights(LARGE).read_bytes() == hub.repositories[LARGE][WEIGHTS]
 
@@ -369,6 +381,28 @@ def test_a_tokenizer_that_came_in_part_is_completed(machine: Machine, hub: Hub) 
     hub.reset()
     assert machine.run("models", "pull", f"hf-hub:{SIGLIP}").code == 0
     assert (snapshot / "tokenizer.json").exists()
+
+
+# --- Revisions -----------------------------------------------------------------------------------
+
+
+def test_a_file_comes_from_the_revision_that_is_named(
+    machine: Machine, use_here: Callable[[Machine], None]
+) -> None:
+    use_here(machine)
+    path = find_file("a model", f"{TINY}@v1", (WEIGHTS,), offline=False)
+    assert path.parent.name == OLDER_COMMIT
+    assert cached(f"{TINY}@v1", WEIGHTS) == cached(f"{TINY}@{OLDER_COMMIT}", WEIGHTS) == path
+    assert cached(TINY, WEIGHTS) is None
+    assert find_file("a model", TINY, (WEIGHTS,), offline=False).parent.name == COMMIT
+
+
+def test_an_unknown_revision_is_told(machine: Machine, use_here: Callable[[Machine], None]) -> None:
+    use_here(machine)
+    with pytest.raises(WeightsUnavailableError) as caught:
+        find_file("a model", f"{TINY}@v2", (WEIGHTS,), offline=False)
+    assert caught.value.message == "no weights for a model: the repository has no such revision"
+    assert "after the @" in caught.value.hint
 
 
 # --- A hub that cannot help ----------------------------------------------------------------------

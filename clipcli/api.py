@@ -13,7 +13,7 @@ from clipcli import pipeline
 from clipcli.cache import FeatureCache
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.walk import Inputs
-from clipcli.output.sinks import LONG_COLUMNS, long_rows
+from clipcli.output.rows import LONG_COLUMNS, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts import templates as prompts

@@ -17,7 +17,9 @@ from clipcli.images.decode import DecodeOptions, ordinary_jpeg
 from clipcli.inputs.item import FileItem, read_file
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.registry import ModelFiles
-from clipcli.output.sinks import Layout, open_sink
+from clipcli.output.consumers import RowWriter, consume
+from clipcli.output.rows import Layout
+from clipcli.output.sinks import open_sink
 from clipcli.pipeline import EngineOptions, classify
 from clipcli.prefetch import available_cores, prefetch_map
 from clipcli.records import Outcome
@@ -61,9 +63,7 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
             encoder.encode_images(batch)
 
     def write(outcomes: Iterable[Outcome]) -> None:
-        with open_sink(layout, out) as sink:
-            for outcome in outcomes:
-                sink.write(outcome)
+        consume(outcomes, [RowWriter(layout, open_sink(layout.columns, out))])
 
     steps = {
         f"decode, {workers} threads": decode,

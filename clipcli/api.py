@@ -14,7 +14,7 @@ from clipcli.cache import FeatureCache
 from clipcli.choices import Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
-from clipcli.output.sinks import LONG_COLUMNS, long_rows
+from clipcli.output.rows import LONG_COLUMNS, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts import templates as prompts

@@ -23,7 +23,7 @@ PACKAGE = TESTS.parent / "clipcli"
 LAYERS = [
     {"errors", "choices", "version"},
     {"records", "prefetch", "files"},
-    {"cache"},
+    {"cache", "cache_schema"},
     {"inputs", "images", "prompts"},
     {"models", "scoring"},
     {"output", "train"},

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console
+from clipcli.cli import tables
 
 app = typer.Typer(help="List and show the shipped class lists.", no_args_is_help=True)
 
@@ -17,7 +17,7 @@ def list_lists() -> None:
     from clipcli.prompts.class_lists import list_class_lists, load_classes
 
     rows = [[name, str(len(load_classes(name))), text] for name, text in list_class_lists().items()]
-    console.print_table(["name", "classes", "description"], rows)
+    tables.print_table(["name", "classes", "description"], rows)
 
 
 @app.command("show")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, progress, tables
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
-from clipcli.errors import UsageError
+from clipcli.errors import OutputError, UsageError
+from clipcli.output.consumers import Consumer, RowWriter, consume
 
 if TYPE_CHECKING:
     from clipcli.inputs.inputs import Inputs
-    from clipcli.output.sinks import Layout, Sink
+    from clipcli.output.rows import Layout
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
@@ -92,19 +93,22 @@ def classify(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write .csv, .tsv, .jsonl, .parquet or .xlsx; - is stdout.",
+            help="Write .csv, .tsv, .jsonl, .parquet or .xlsx; - is stdout; repeat for several.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
     format_name: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="FORMAT", help="Format, whatever the suffix.", rich_help_panel=_OUTPUT
+            "--format",
+            metavar="FORMAT",
+            help="Format, whatever the suffix of the one -o.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     layout: Annotated[
@@ -181,7 +185,7 @@ def classify(
     from clipcli import pipeline
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
     from clipcli.inputs.inputs import Inputs
-    from clipcli.output.sinks import Layout
+    from clipcli.output.rows import Layout
     from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
     rely_on_max_pixels()
@@ -191,29 +195,29 @@ def classify(
     engine = pipeline.EngineOptions(batch_size, workers, decoding)
     found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
-    shows_table = table if table is not None else output is None and not format_name and sys.stdout.isatty()
-    sink = None
-    if output is not None or format_name or not shows_table:
-        sink = _sink(Layout(layout, top_k, named.classnames), output, format_name, excel)
+    shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
+    writers: list[RowWriter] = []
+    if output or format_name or not shows_table:
+        writers = _writers(Layout(layout, top_k, named.classnames), output or [Path("-")], format_name, excel)
     images = _at_least_one(found)
 
     if isinstance(named, Classifier):
         model = model or named.provenance.get("model")
     spec = options.model_spec(model, pretrained)
-    shown = console.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
+    shown = tables.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
     total = None if found.reads_stdin else lambda: sum(1 for _ in found)
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         with options.loading(spec, quiet):
             encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        with console.working("encoding prompts", not quiet):
+        with progress.working("encoding prompts", not quiet):
             classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
         with StopOnSignal() as stop:
             outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
-            with console.progress(outcomes, total, quiet) as tracked:
-                summary = _write(tracked, sink, shown, stop)
+            with progress.tracked(outcomes, total, quiet) as tracked:
+                summary = _write(tracked, writers, shown, stop)
     if shown is not None:
         shown.print()
-    summary.print(str(sink.path) if sink is not None and sink.path else "", quiet)
+    summary.print(", ".join(str(writer.sink.path) for writer in writers if writer.sink.path), quiet)
     if summary.failed and not allow_failures:
         raise typer.Exit(options.FINISHED_WITH_FAILURES)
 
@@ -236,10 +240,13 @@ def _named_classes(
     return load_classifier(class_embeddings)
 
 
-def _sink(layout: Layout, output: Path | None, format_name: str | None, excel: bool) -> Sink:
-    from clipcli.output.sinks import open_sink
+def _writers(
+    layout: Layout, outputs: Sequence[Path], format_name: str | None, excel: bool
+) -> list[RowWriter]:
+    from clipcli.output.sinks import open_sinks
 
-    return open_sink(layout, None if output is None or str(output) == "-" else output, format_name, excel)
+    paths = [None if str(path) == "-" else path for path in outputs]
+    return [RowWriter(layout, sink) for sink in open_sinks(layout.columns, paths, format_name, excel)]
 
 
 def _at_least_one(found: Inputs) -> Iterator[Item | ImageFailure]:
@@ -256,24 +263,32 @@ def _at_least_one(found: Inputs) -> Iterator[Item | ImageFailure]:
 
 def _write(
     outcomes: Iterable[Outcome],
-    sink: Sink | None,
-    table: console.PredictionTable | None,
+    writers: Sequence[RowWriter],
+    table: tables.PredictionTable | None,
     stop: StopOnSignal,
-) -> console.Summary:
+) -> progress.Summary:
     """Write every outcome as it comes."""
-    summary = console.Summary()
+    summary = progress.Summary()
+    consumers: list[Consumer] = [*writers, summary] if table is None else [*writers, table, summary]
     try:
-        with sink or contextlib.nullcontext():
-            for outcome in outcomes:
-                if sink is not None:
-                    sink.write(outcome)
-                if table is not None:
-                    table.add(outcome)
-                summary.add(outcome)
-            stop.check()
+        consume(_until_stopped(outcomes, stop), consumers)
     except (Interrupted, KeyboardInterrupt) as error:
-        kept = f" are in {sink.partial}" if sink is not None and sink.partial and sink.images else ""
+        where = f" are in {kept}" if (kept := _kept(writers)) else ""
         why = str(error) or "interrupted"
-        console.note(f"{why}: {summary.images} images{kept}; run it again to go on")
+        console.note(f"{why}: {summary.images} images{where}; run it again to go on")
         raise typer.Exit(error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED) from None
+    except BrokenPipeError:
+        if not (kept := _kept(writers)):
+            raise  # whoever read the output has seen enough
+        message = "the program that reads the output has ended before the run"
+        raise OutputError(message, f"{summary.images} images are in {kept}.") from None
     return summary
+
+
+def _kept(writers: Sequence[RowWriter]) -> str:
+    return " and ".join(str(writer.sink.kept) for writer in writers if writer.sink.kept)
+
+
+def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[Outcome]:
+    yield from outcomes
+    stop.check()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, tables
 
 app = typer.Typer(help="List, describe and download models.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ def list_models(
 
     rows = models.list_models(pattern)
     columns = ["model", "params (M)", "ImageNet top-1 (%)", "licence", "cached", "note"]
-    console.print_table(
+    tables.print_table(
         columns,
         [
             [

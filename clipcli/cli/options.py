@@ -167,10 +167,10 @@ def lazy_encoder(
 
 def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:
     """Says on a terminal that a model is being loaded; while it is downloaded, the download says so."""
-    from clipcli.cli import console
+    from clipcli.cli import progress
     from clipcli.models.registry import is_cached
 
-    return console.working(f"loading {spec.name}", not quiet and is_cached(spec))
+    return progress.working(f"loading {spec.name}", not quiet and is_cached(spec))
 
 
 def prepare_hub(spec: ModelSpec, offline: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, progress
 from clipcli.errors import UsageError
 
 
@@ -62,7 +62,7 @@ def prompts(
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         with options.loading(spec, quiet):
             encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        with console.working("encoding prompts", not quiet):
+        with progress.working("encoding prompts", not quiet):
             classifier = build_classifier(encoder, prompt_set, store)
     save_classifier(classifier, output)
     if not quiet:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console
+from clipcli.cli import tables
 
 app = typer.Typer(help="List and show the shipped template sets.", no_args_is_help=True)
 
@@ -17,7 +17,7 @@ def list_sets() -> None:
     from clipcli.prompts.templates import list_template_sets, load_templates
 
     rows = [[name, str(len(load_templates([name]))), text] for name, text in list_template_sets().items()]
-    console.print_table(["name", "templates", "description"], rows)
+    tables.print_table(["name", "templates", "description"], rows)
 
 
 @app.command("show")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, progress
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
@@ -191,8 +191,8 @@ def train(
         precision=precision,
         workers=workers,
     )
-    with StopOnSignal() as stop, console.TrainingProgress(quiet) as progress:
-        result = train_(given, files, settings, output, stop, progress)
+    with StopOnSignal() as stop, progress.TrainingProgress(quiet) as shown:
+        result = train_(given, files, settings, output, stop, shown)
     if result.steps:
         _tell(result, output, quiet)
     if not result.finished:
@@ -227,5 +227,5 @@ def _tell(result: Result, output: Path, quiet: bool) -> None:
     if quiet:
         return
     if result.best is not None:
-        console.note(f"best: {console.metrics(result.best)}, of images not trained on")
+        console.note(f"best: {progress.metrics(result.best)}, of images not trained on")
     console.note(f"{result.images} images; the model is in {output}: clipcli classify --model {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from typing import Any, get_args
 import numpy as np
 
 from clipcli.choices import Activation
-from clipcli.errors import OutputError, UsageError
+from clipcli.errors import UsageError
+from clipcli.files import check_place, replacing
 from clipcli.records import Float32Array
 from clipcli.scoring.classifier import Classifier
 from clipcli.version import __version__
@@ -34,15 +34,8 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     from safetensors import SafetensorError
 
     check_output(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path, errors=(SafetensorError, UnicodeError)) as partial:
         _WRITERS[path.suffix.lower()](classifier, partial)
-        partial.replace(path)
-    except (OSError, SafetensorError, UnicodeError) as error:
-        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def check_output(path: Path) -> None:
@@ -50,21 +43,13 @@ def check_output(path: Path) -> None:
 
     Raises:
         UsageError: a suffix that is not supported, a folder that does not exist, or a folder's name.
-        OutputError: the place cannot be looked at.
+        OutputError: the file is read-only, or the place cannot be looked at.
     """
     if path.suffix.lower() not in _WRITERS:
         raise UsageError(
             f"cannot write class embeddings as {path.name}", f"Use one of {', '.join(_WRITERS)}."
         )
-    try:
-        if not path.parent.is_dir():
-            raise UsageError(
-                f"no such folder: {path.parent}", "Create it first, or name another file with -o."
-            )
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder", "Name a file with -o FILE.")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+    check_place(path)
 
 
 def load_classifier(path: Path) -> Classifier:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from clipcli.errors import ModelError, OutputError, UsageError
+from clipcli.files import PARTIAL, replacing, sync_file
 from clipcli.models.registry import CONFIG_NAME
 from clipcli.records import ImageFailure, Preprocess
 
@@ -31,9 +31,6 @@ READABLE = "readable.txt"
 FAILURES = "failures.csv"
 """The images that were left out, and why."""
 LOCK = "train.lock"
-
-_PARTIAL = ".partial"
-_WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 
 # --- Whose folder it is --------------------------------------------------------------------------
 
@@ -72,7 +69,7 @@ def _refuse_others(folder: Path) -> None:
     """See that the folder is empty or that of a run."""
     if (folder / SETTINGS).exists():
         return
-    if any(found.name != LOCK and found.suffix != _PARTIAL for found in folder.iterdir()):
+    if any(found.name != LOCK and found.suffix != PARTIAL for found in folder.iterdir()):
         raise UsageError(f"{folder} holds something else than a run of training", "Name another with -o.")
 
 
@@ -187,7 +184,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """
     for log in (folder / LOG, folder / EPOCHS):
         if log.exists():
-            _sync(log)
+            sync_file(log)
     replace_file(folder / CHECKPOINT, lambda path: torch.save(state, path))
 
 
@@ -249,35 +246,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(path.name + _PARTIAL)
-    try:
+    with replacing(path, errors=(RuntimeError, SafetensorError), sync=True) as partial:
         write(partial)
-        _sync(partial)
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except _WRITE_ERRORS as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write {path}: {reason}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the folder itself reach the disk, with the name of what was replaced."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems cannot, and need not
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

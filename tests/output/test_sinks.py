@@ -18,9 +18,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from clipcli.choices import LayoutName
 from clipcli.errors import OutputError, UsageError
-from clipcli.output import sinks
-from clipcli.output.sinks import Layout, LayoutName, open_sink
+from clipcli.output import sinks, xlsx
+from clipcli.output.consumers import RowWriter, consume
+from clipcli.output.rows import Layout
+from clipcli.output.sinks import open_sink
 from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
 
 FORMATS = ["csv", "tsv", "jsonl", "parquet", "xlsx"]
@@ -66,10 +69,12 @@ TABLES: dict[LayoutName, list[list[Any]]] = {
 
 
 def write(path: Path, outcomes: list[Outcome], layout: Layout | None = None, **options: Any) -> Path:
-    with open_sink(layout or Layout("long", 2, LABELS), path, **options) as sink:
-        for outcome in outcomes:
-            sink.write(outcome)
+    consume(outcomes, [row_writer(layout or Layout("long", 2, LABELS), path, **options)])
     return path
+
+
+def row_writer(layout: Layout, path: Path | None, *arguments: Any, **options: Any) -> RowWriter:
+    return RowWriter(layout, open_sink(layout.columns, path, *arguments, **options))
 
 
 def read(path: Path, file_format: str) -> list[list[Any]]:
@@ -308,7 +313,7 @@ def test_xlsx_stores_formulas_as_text_and_numbers_as_numbers(tmp_path: Path) -> 
 
 
 def test_a_full_sheet_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "_XLSX_MAX_ROWS", 3)
+    monkeypatch.setattr(xlsx, "_MAX_ROWS", 3)
     path = write(tmp_path / "out.xlsx", [*OUTCOMES, OUTCOMES[1]])
     columns, *rows = TABLES["long"]
     sheets = openpyxl.load_workbook(path).worksheets
@@ -318,15 +323,15 @@ def test_a_full_sheet_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_more_columns_than_a_sheet_has_are_refused(tmp_path: Path) -> None:
     classnames = tuple(map(str, range(16_383)))
-    open_sink(Layout("matrix", 1, classnames[1:]), tmp_path / "out.xlsx")
+    row_writer(Layout("matrix", 1, classnames[1:]), tmp_path / "out.xlsx")
     with pytest.raises(UsageError, match="16385 columns"):
-        open_sink(Layout("matrix", 1, classnames), tmp_path / "out.xlsx")
+        row_writer(Layout("matrix", 1, classnames), tmp_path / "out.xlsx")
 
 
 @pytest.mark.parametrize("text", ["x" * 32_768, "\N{GRINNING FACE}" * 16_384])
 def test_what_is_too_long_for_a_cell_is_refused_not_cut(text: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a text of 32768 characters is more than an XLSX cell holds"):
-        open_sink(Layout("long", 1, (text,)), tmp_path / "out.xlsx")
+        row_writer(Layout("long", 1, (text,)), tmp_path / "out.xlsx")
     with pytest.raises(OutputError, match="more than an XLSX cell holds"):
         write(tmp_path / "out.xlsx", [ImageFailure(text, "no such file")])
     whole = text[:-1]
@@ -341,8 +346,8 @@ def test_what_is_too_long_for_a_cell_is_refused_not_cut(text: str, tmp_path: Pat
 def test_the_file_appears_when_it_is_complete(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / f"out.{file_format}"
     path.write_text("before")
-    with open_sink(Layout("long", 2, LABELS), path) as sink:
-        sink.write(OUTCOMES[0])
+    with row_writer(Layout("long", 2, LABELS), path) as rows:
+        rows.add(OUTCOMES[0])
         assert path.read_text() == "before"
         assert (tmp_path / f"out.{file_format}.partial").is_file()
     assert len(read(path, file_format)) == 3
@@ -354,10 +359,10 @@ def test_the_file_appears_when_it_is_complete(file_format: str, tmp_path: Path) 
 def test_an_interrupted_run_leaves_its_rows_as_partial(file_format: str, error: Any, tmp_path: Path) -> None:
     path = tmp_path / f"out.{file_format}"
     path.write_text("before")
-    sink = open_sink(Layout("long", 2, LABELS), path)
-    with pytest.raises(error if isinstance(error, type) else type(error)), sink:
-        sink.write(OUTCOMES[0])
-        sink.write(OUTCOMES[1])
+    rows = row_writer(Layout("long", 2, LABELS), path)
+    with pytest.raises(error if isinstance(error, type) else type(error)), rows:
+        rows.add(OUTCOMES[0])
+        rows.add(OUTCOMES[1])
         raise error
     assert path.read_text() == "before"
     assert read(tmp_path / f"out.{file_format}.partial", file_format) == TABLES["long"][:4]
@@ -367,7 +372,7 @@ def test_an_interrupted_run_leaves_its_rows_as_partial(file_format: str, error: 
 def test_a_run_that_fails_before_its_first_row_leaves_nothing(file_format: str, tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        open_sink(Layout("long", 2, LABELS), tmp_path / f"o.{file_format}"),
+        row_writer(Layout("long", 2, LABELS), tmp_path / f"o.{file_format}"),
     ):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -420,8 +425,11 @@ def test_a_read_only_file_is_not_replaced(
 
 def test_a_target_that_becomes_a_folder_keeps_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    with pytest.raises(OutputError, match="cannot write"), open_sink(Layout("long", 2, LABELS), path) as sink:
-        sink.write(OUTCOMES[1])
+    with (
+        pytest.raises(OutputError, match="cannot write"),
+        row_writer(Layout("long", 2, LABELS), path) as rows,
+    ):
+        rows.add(OUTCOMES[1])
         path.mkdir()
     assert len(read(tmp_path / "out.csv.partial", "csv")) == 2
 
@@ -456,8 +464,8 @@ def test_a_link_stays_a_link(exists: bool, tmp_path: Path) -> None:
 
 
 def test_standard_output_gets_csv_and_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
-    with open_sink(Layout("wide", 1, LABELS), None) as sink:
-        sink.write(OUTCOMES[1])
+    with row_writer(Layout("wide", 1, LABELS), None) as rows:
+        rows.add(OUTCOMES[1])
     print("afterwards", flush=True)  # noqa: T201
     assert capfd.readouterr().out == (
         "image,label,score,error\nin/b.jpg,,,damaged image: truncated\nafterwards\n"
@@ -469,15 +477,15 @@ def test_a_reader_that_goes_away_is_no_output_error(monkeypatch: pytest.MonkeyPa
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        with pytest.raises(BrokenPipeError), open_sink(Layout("long", 2, LABELS), None) as sink:
+        with pytest.raises(BrokenPipeError), row_writer(Layout("long", 2, LABELS), None) as rows:
             for outcome in OUTCOMES * 5_000:
-                sink.write(outcome)
+                rows.add(outcome)
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "xlsx"])
 def test_binary_formats_need_a_file(file_format: str) -> None:
     with pytest.raises(UsageError, match="cannot go to standard output"):
-        open_sink(Layout("long", 2, LABELS), None, file_format)
+        row_writer(Layout("long", 2, LABELS), None, file_format)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +514,7 @@ def test_outputs_that_cannot_be_are_refused_at_once(
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=message):
-        open_sink(Layout("long", 2, LABELS), tmp_path / name, format_name)
+        row_writer(Layout("long", 2, LABELS), tmp_path / name, format_name)
 
 
 def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
@@ -517,4 +525,4 @@ def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.png", "photos.JPG"])
 def test_an_output_named_like_an_image_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is named like an image"):
-        open_sink(Layout("long", 2, LABELS), tmp_path / name, "csv")
+        row_writer(Layout("long", 2, LABELS), tmp_path / name, "csv")

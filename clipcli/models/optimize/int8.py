@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
-import os
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +27,8 @@ import numpy as np
 import torch
 
 from clipcli.cache import TOWERS
-from clipcli.errors import ClipcliWarning, ModelError, UsageError
+from clipcli.errors import ClipcliError, ClipcliWarning, ModelError, UsageError
+from clipcli.files import replacing
 from clipcli.models.silence import quiet
 from clipcli.records import Float32Array
 
@@ -150,15 +150,11 @@ def _kept(folder: Path, name: str) -> bytes | None:
 
 def _keep(folder: Path, name: str, data: bytes) -> None:
     path = folder / f"{name}-{_digest(data)}.onnx"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path, shared=True) as partial:
             partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, ClipcliError) as error:
         message = f"the int8 model cannot be kept in {folder} ({error}); the next run will make it again"
         warnings.warn(message, ClipcliWarning, stacklevel=3)
 

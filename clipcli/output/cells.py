@@ -1,0 +1,31 @@
+"""Cells of a row, and what becomes of them where a format has no such type."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TypeAlias
+
+from clipcli.records import Value
+
+Row: TypeAlias = list[Value]
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_text(cell: Value) -> Value:
+    """Dates and times as ISO 8601, `true` and `false`; what every format holds stays as it is."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return cell.isoformat() if isinstance(cell, date) else cell  # a datetime is a date too
+
+
+def neutralised(cell: Value) -> Value:
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+
+
+def readable(cell: Value) -> Value:
+    """A file name that is not UTF-8, with its odd bytes written as \\xNN."""
+    if isinstance(cell, str):
+        return cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return cell

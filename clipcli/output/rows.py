@@ -1,0 +1,124 @@
+"""Layouts: the columns of a table of predictions, and the rows that each image has in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from clipcli.choices import LayoutName
+from clipcli.errors import UsageError
+from clipcli.output.cells import Row
+from clipcli.records import ImageFailure, Outcome
+
+LONG_COLUMNS: dict[str, type] = {
+    "image": str,
+    "rank": np.int32,
+    "label": str,
+    "score": float,
+    "cosine": float,
+    "error": str,
+}
+_NONE: Mapping[str, type] = MappingProxyType({})
+
+
+class Layout:
+    """Columns with the types of their cells, and the rows of one outcome.
+
+    Args:
+        name: `long` (a row a label), `wide` (a row an image) or `matrix` (a row an image, a column a class).
+        top_k: labels an image.
+        classnames: all classes, in order.
+        carried: columns of the user's table, and their types: str, int, float, bool, datetime or date. They
+            follow our own; one that is named like another of the columns gets `input_` in front.
+
+    Raises:
+        UsageError: a class is named like one of the fixed columns of `matrix`.
+    """
+
+    def __init__(
+        self, name: LayoutName, top_k: int, classnames: Sequence[str], carried: Mapping[str, type] = _NONE
+    ) -> None:
+        self.classnames = tuple(classnames)
+        self.top_k = min(top_k, len(classnames))
+        self.carried = tuple(carried)
+        own: dict[str, type]
+        self._own_rows: Callable[[Outcome], Iterator[Row]]
+        if name == "long":
+            own, self._own_rows = LONG_COLUMNS, long_rows
+        elif name == "wide":
+            own, self._own_rows = self._wide_columns(), self._wide_rows
+        else:
+            own, self._own_rows = self._matrix_columns(), self._matrix_rows
+        names = carried_names(self.carried, own)
+        self.columns = own | dict(zip(names, carried.values(), strict=True))
+
+    def rows(self, outcome: Outcome) -> Iterator[Row]:
+        """The rows of one image, each with the image's cells of the user's table."""
+        rows = self._own_rows(outcome)
+        if not self.carried:
+            return rows
+        cells = [outcome.columns.get(name) for name in self.carried]
+        return (row + cells for row in rows)
+
+    def _wide_columns(self) -> dict[str, type]:
+        columns: dict[str, type] = {"image": str}
+        for suffix in ["", *(f"_{rank}" for rank in range(2, self.top_k + 1))]:
+            columns |= {f"label{suffix}": str, f"score{suffix}": float}
+        return columns | {"error": str}
+
+    def _wide_rows(self, outcome: Outcome) -> Iterator[Row]:
+        cells: Row = []
+        if not isinstance(outcome, ImageFailure):
+            for prediction in outcome.predictions:
+                cells += prediction.label, rounded(prediction.score)
+        blanks: Row = [None] * (2 * self.top_k - len(cells))
+        yield [outcome.image, *cells, *blanks, _error(outcome)]
+
+    def _matrix_columns(self) -> dict[str, type]:
+        taken = {"image", "error"} & set(self.classnames)
+        if taken:
+            raise UsageError(
+                f"layout matrix: a class cannot be named {min(taken)!r}, as that column is",
+                "Choose the layout wide or long.",
+            )
+        return {"image": str, **dict.fromkeys(self.classnames, float), "error": str}
+
+    def _matrix_rows(self, outcome: Outcome) -> Iterator[Row]:
+        if isinstance(outcome, ImageFailure):
+            yield [outcome.image, *[None] * len(self.classnames), outcome.reason]
+        else:
+            yield [outcome.image, *map(rounded, outcome.scores.tolist()), None]
+
+
+def long_rows(outcome: Outcome) -> Iterator[Row]:
+    """A row a label: the cells of `LONG_COLUMNS`."""
+    if isinstance(outcome, ImageFailure):
+        yield [outcome.image, None, None, None, None, outcome.reason]
+        return
+    for image, rank, label, score, cosine in outcome.predictions:
+        yield [image, rank, label, rounded(score), rounded(cosine), None]
+
+
+def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
+    """What columns of the user's table are called beside ours: `input_` sets apart what has one name."""
+    taken = {*own, *carried}
+    names = []
+    for column in carried:
+        name = column
+        if column in own:
+            while name in taken:
+                name = f"input_{name}"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def _error(outcome: Outcome) -> str | None:
+    return outcome.reason if isinstance(outcome, ImageFailure) else None
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: what float32 holds for certain."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,107 @@
+"""An Excel workbook, row by row, within the limits of its sheets and cells."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from clipcli.errors import OutputError, UsageError
+from clipcli.output.cells import Row, as_text, readable
+from clipcli.records import Value
+
+_MAX_ROWS = 1_048_576
+_MAX_COLUMNS = 16_384
+_MAX_TEXT = 32_767
+_EXACT_INTEGERS = range(1 - 10**15, 10**15)  # a number has 15 digits
+_FIRST_YEAR = 1900
+
+
+class Workbook:
+    """Streams rows to disk; past 1,048,576 rows it goes on in a further sheet.
+
+    Args:
+        columns: their names, which head every sheet.
+
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        import openpyxl
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+        self._text_cell, self._illegal = WriteOnlyCell, ILLEGAL_CHARACTERS_RE
+        self.columns = list(columns)
+        self.workbook = openpyxl.Workbook(write_only=True)
+        self._new_sheet()
+
+    def _new_sheet(self) -> None:
+        self.sheet = self.workbook.create_sheet(f"predictions {len(self.workbook.sheetnames) + 1}")
+        self.sheet.freeze_panes = "B2"
+        self.sheet.append([self._cell(name) for name in self.columns])
+        self.written = 1
+
+    def append(self, row: Row) -> None:
+        """Add a row.
+
+        Raises:
+            OutputError: a text is longer than a cell holds.
+        """
+        if self.written == _MAX_ROWS:
+            self._new_sheet()
+        self.sheet.append([self._cell(value) for value in row])
+        self.written += 1
+
+    def _cell(self, value: Value) -> Any:
+        """Texts are stored as texts, so that none is run as a formula."""
+        value = _fitting(value)
+        if not isinstance(value, str):
+            return value
+        check_text(value)
+        cell = self._text_cell(self.sheet, self._illegal.sub("\ufffd", str(readable(value))))
+        cell.data_type = "s"
+        return cell
+
+    def packed(self) -> memoryview:
+        """The whole file: small beside the sheets, and a full disk leaves no half-closed archive."""
+        packed = io.BytesIO()
+        self.workbook.save(packed)
+        return packed.getbuffer()
+
+
+def _fitting(value: Value) -> Value:
+    """As a text what Excel cannot hold: long integers, times with a zone, and days before 1900."""
+    if isinstance(value, date):
+        zoned = isinstance(value, datetime) and value.tzinfo is not None
+        return as_text(value) if zoned or value.year < _FIRST_YEAR else value
+    return str(value) if type(value) is int and value not in _EXACT_INTEGERS else value
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """Refuse columns that no sheet can have.
+
+    Raises:
+        UsageError: there are more than a sheet has.
+        OutputError: a name is longer than a cell holds.
+    """
+    if len(columns) > _MAX_COLUMNS:
+        raise UsageError(
+            f"{len(columns)} columns are more than a sheet has", "Use .csv or .parquet, or the layout long."
+        )
+    for name in columns:
+        check_text(name)
+
+
+def check_text(text: str) -> None:
+    """Refuse what openpyxl would cut without a word.
+
+    Raises:
+        OutputError: the text is longer than a cell holds.
+    """
+    length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if length > _MAX_TEXT:
+        raise OutputError(
+            f"a text of {length} characters is more than an XLSX cell holds: {text[:40]}…",
+            "Use .csv or .parquet.",
+        )

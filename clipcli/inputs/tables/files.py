@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
 from clipcli.inputs.tables.parquet import parquet_columns, parquet_rows
 from clipcli.inputs.tables.rows import MAX_COLUMNS, Row, common_type, told, type_of, unique, with_header
 from clipcli.inputs.tables.text import csv_records, jsonl_rows
-from clipcli.inputs.tables.workbook import xlsx_records
+from clipcli.inputs.tables.workbook import Sheet
 
 TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
 """How a table is stored. `csv` is separated by commas, semicolons or tabs, as its header is."""
@@ -68,9 +69,13 @@ class TableFile:
         if self.table_format == "jsonl":
             return [], jsonl_rows(self.path, self.name)
         if self.table_format == "xlsx":
-            return with_header(xlsx_records(self.path, self.name), self.name, "row")
+            return with_header(self._sheet.records(), self.name, "row")
         delimiter = "\t" if self.table_format == "tsv" else None
         return with_header(csv_records(self.path, self.name, delimiter), self.name, "line")
+
+    @cached_property
+    def _sheet(self) -> Sheet:
+        return Sheet(self.path, self.name)
 
     def _columns_of_rows(self) -> dict[str, type]:
         header, rows = self._header_and_rows()

@@ -11,7 +11,7 @@ from clipcli.errors import UsageError
 from clipcli.inputs.tables.rows import Row, unique
 
 _BATCH_ROWS = 1024
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
 
 
 @contextmanager

@@ -95,10 +95,8 @@ def _first_lines(head: bytes) -> list[str]:
     """The first lines that are not empty; the last of the head only where it is the first, too."""
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = head[: len(head) & ~1].decode("utf-16", "ignore") if wide else os.fsdecode(head)
-    *complete, rest = text.removeprefix("\ufeff").splitlines() or [""]
-    if not complete or text.endswith(("\n", "\r")):
-        complete.append(rest)
-    return [line for line in complete if line.strip()][:_EXAMINED_LINES]
+    *complete, rest = re.split("\r\n|\n|\r", text.removeprefix("\ufeff"))
+    return [line for line in complete or [rest] if line.strip()][:_EXAMINED_LINES]
 
 
 def _exists(line: str, folder: str) -> bool:

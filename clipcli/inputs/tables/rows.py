@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, cast
 
 from clipcli.errors import UsageError
 from clipcli.records import Value
@@ -39,7 +41,14 @@ def told(name: str) -> Iterator[None]:
         raise UsageError(f"{name}: {error.strerror or error}") from None
 
 
-# --- Types ---
+def temporary_file(owner: object) -> IO[bytes]:
+    """A file that lies on disk as long as its owner lives, and can be opened again by its name."""
+    file = tempfile.NamedTemporaryFile(prefix="clipcli-")  # noqa: SIM115 (closed with its owner)
+    weakref.finalize(owner, file.close)
+    return cast(IO[bytes], file)
+
+
+# --- Types ---------------------------------------------------------------------------------------
 
 
 def unique(header: Sequence[str], name: str) -> Sequence[str]:
@@ -98,7 +107,7 @@ def as_text(value: Any) -> str:
     return LONE_SURROGATE.sub("\ufffd", str(value))
 
 
-# --- Headers ---
+# --- Headers -------------------------------------------------------------------------------------
 
 
 class Record(NamedTuple):
@@ -142,8 +151,6 @@ def _row(place: str, header: list[str], width: int, cells: list[Any]) -> Row:
     """Missing cells are None. Cells too many are a problem, since all of them may have been moved."""
     named = len(header)
     if len(cells) > width or any(cell not in ("", None) for cell in cells[named:]):
-        problem = (
-            f"{len(cells)} cells, but the header has {named} (a cell with a separator in it wants quotes)"
-        )
-        return Row(place, {}, problem)
+        counts = f"not {named} columns but {len(cells)} cells"
+        return Row(place, {}, f"{counts}: a text that holds the separator wants quotes around it")
     return Row(place, dict(zip(header, cells + [None] * (named - len(cells)), strict=False)))

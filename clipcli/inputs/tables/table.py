@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -16,10 +15,11 @@ from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
-from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, told
+from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, temporary_file, told
 from clipcli.records import Columns, ImageFailure
 
 _HEAD_BYTES = 1 << 16
+_NESTED = (bytes, dict, list)
 _URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
@@ -61,6 +61,7 @@ class Table:
         self.image_column = _image_column(found, image_column, self.name)
         self.columns: dict[str, type] = _kept(found, self.image_column, keep, self.name)
         """The columns that travel, in order, with the types of their cells."""
+        self._check_paths()
 
     def _opened(
         self, source: str | os.PathLike[str] | BinaryIO, head: bytes, name: str
@@ -76,12 +77,21 @@ class Table:
                 return path, "", self._spooled(stream, head, path)
 
     def _spooled(self, stream: BinaryIO, head: bytes, name: str) -> str:
-        self._spool = tempfile.NamedTemporaryFile(prefix="clipcli-")  # noqa: SIM115 (deleted with the table)
         with told(name):
-            self._spool.write(head)
-            shutil.copyfileobj(stream, self._spool)
-            self._spool.flush()
-        return self._spool.name
+            spool = temporary_file(self)
+            spool.write(head)
+            shutil.copyfileobj(stream, spool)
+            spool.flush()
+        return spool.name
+
+    def _check_paths(self) -> None:
+        """Datasets with images inside are no tables of paths: told by the first row, not by each."""
+        first = next(self._file.rows({self.image_column}), None)
+        if first is not None and isinstance(first.cells.get(self.image_column), _NESTED):
+            raise UsageError(
+                f"{self.name}: the column {self.image_column!r} holds no paths but images or nested values",
+                "Name a column of paths with --image-column, or write the images to files first.",
+            )
 
     def __iter__(self) -> Iterator[FileItem | ImageFailure]:
         """Every row: an image, or why there is none."""
@@ -94,6 +104,8 @@ class Table:
             return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(self.columns))
         columns = {name: as_type(row.cells.get(name), kind) for name, kind in self.columns.items()}
         cell = row.cells.get(self.image_column)
+        if isinstance(cell, _NESTED):
+            return ImageFailure(place, f"no path but a nested value in {row.place}", columns)
         text = cell if isinstance(cell, str) else as_type(cell, str)
         if not isinstance(text, str) or not text.strip():
             return ImageFailure(place, f"no image named in {row.place}", columns)

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, time
 from typing import IO, Any
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables.rows import Record
+from clipcli.inputs.tables.rows import Record, temporary_file
 
 _MAX_ROWS = 1_048_576
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 _BOMB_BYTES, _BOMB_RATIO = 1 << 26, 100
 
 
-def xlsx_records(path: str, name: str) -> Iterator[Record]:
-    """Rows of the first sheet that are not empty; formulas give the values that Excel saved.
+class Sheet:
+    """Rows of a workbook's first sheet that are not empty; formulas give the values that Excel saved.
+
+    Reading a workbook takes long, so it is read once, into a temporary file.
+
+    Args:
+        path: the workbook.
+        name: what errors call it.
 
     Raises:
         UsageError: it is no workbook, or unpacks to far more than its size.
     """
+
+    def __init__(self, path: str, name: str) -> None:
+        self._copy = temporary_file(self)
+        for record in _records(path, name):
+            pickle.dump(record, self._copy, pickle.HIGHEST_PROTOCOL)
+        self._copy.flush()
+
+    def records(self) -> Iterator[Record]:
+        """Each row with its number in the sheet."""
+        with open(self._copy.name, "rb") as copy:
+            while copy.peek(1):
+                yield Record(*pickle.load(copy))
+
+
+def _records(path: str, name: str) -> Iterator[tuple[int, list[Any]]]:
     from openpyxl import load_workbook
 
     with open(path, "rb") as file:
@@ -32,7 +54,7 @@ def xlsx_records(path: str, name: str) -> Iterator[Record]:
             for number, row in enumerate(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True), 1):
                 cells = [_excel_value(cell) for cell in row]
                 if any(cell is not None for cell in cells):
-                    yield Record(number, cells)
+                    yield number, cells
         except (UsageError, OSError):
             raise
         except Exception as error:  # what openpyxl raises at damaged files is not confined

@@ -46,7 +46,9 @@ class TableFile:
                 else self._columns_of_rows()
             )
         if not columns:
-            raise UsageError(f"{self.name} holds no table: no column has a name")
+            first = next(self.rows(), None)
+            problem = f"{self.name}, {first.place}: {first.problem}" if first else f"{self.name} is empty"
+            raise UsageError(problem, "A table wants rows, and columns with names.")
         return columns
 
     def rows(self, names: Collection[str] | None = None) -> Iterator[Row]:

@@ -47,7 +47,7 @@ def looks_like_table(head: bytes, image_column: str | None = None) -> TableForma
     if head.startswith(b"PAR1") and _CONTROL.match(head[4:5]):
         return "parquet"
     lines = _first_lines(head)
-    if not lines or _exists(lines[0], ""):
+    if not lines or (image_column is None and _exists(lines[0], "")):
         return None
     if lines[0].startswith("{") and (_is_json_object(lines[0]) or image_column is not None):
         return "jsonl"
@@ -68,14 +68,11 @@ def check_plain_list(head: bytes, name: str) -> None:
         UsageError: it begins as a table, a script, UTF-16 text or a binary file does.
     """
     start = head[:_EXAMINED_BYTES]
-    entries = re.split(rb"[\0\n]", start)
-    if any(
-        _exists(os.fsdecode(entry.rstrip(b"\r")), os.path.dirname(name))
-        for entry in entries[:_EXAMINED_LINES]
-    ):
-        return
     if _is_utf16(start):
         raise UsageError(f"{name} is UTF-16 text, not a list of images", "Save it as UTF-8.")
+    entries = re.split(rb"[\0\n]", start)[:_EXAMINED_LINES]
+    if any(_exists(os.fsdecode(entry.rstrip(b"\r")), os.path.dirname(name)) for entry in entries):
+        return
     if _CONTROL.search(start):
         raise _no_list(f"{name} holds bytes that no path has")
     if start.startswith(b"#!"):
@@ -104,11 +101,12 @@ def _exists(line: str, folder: str) -> bool:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """With a byte-order mark, or every other byte is NUL, as in Latin letters."""
+    """With a byte-order mark, or every other byte is NUL, as in Latin letters, and a dot is among them."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
     pairs = start[: len(start) & ~1][:64]
-    return len(pairs) >= 8 and any(not any(pairs[odd::2]) and all(pairs[1 - odd :: 2]) for odd in (0, 1))
+    halves = pairs[::2], pairs[1::2]
+    return any(not any(zeros) and all(text) and b"." in text for zeros, text in (halves, halves[::-1]))
 
 
 def _is_json_object(line: str) -> bool:
@@ -130,7 +128,7 @@ def _is_header(cells: list[str], image_column: str | None) -> bool:
     """Several names, of which one, and only one, is that of the images, and none is a path."""
     names = [cell.strip() for cell in cells]
     if image_column is not None:
-        return image_column in names
+        return len(names) > 1 and image_column in names
     images = sum(name.lower() in IMAGE_COLUMNS for name in names)
     return len(names) > 1 and images == 1 and not any(map(_is_path, names))
 
@@ -145,7 +143,7 @@ def _is_image(cell: str) -> bool:
 
 def _has_image_cells(lines: list[str]) -> bool:
     """Whether lines have as many cells as the first one, and images in a column whose header is none."""
-    for delimiter in _DELIMITERS:
+    for delimiter in _DELIMITERS if lines else ():
         header, *rows = (_cells(line, delimiter) for line in lines)
         if len(header) < 2 or not rows or any(map(_is_path, header)):
             continue

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from clipcli.errors import UsageError
+from clipcli.inputs.tables.files import TableFile, TableFormat
+from clipcli.inputs.tables.rows import LONE_SURROGATE
 from clipcli.records import ImageFailure
 
 _IMAGE_COLUMNS = ("image", "path", "filepath", "file_name", "filename", "file")
 _CAPTION_COLUMNS = ("caption", "captions", "text", "title")
 _CONCEPT_COLUMN = "concept"
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which JSON can name, and no text can hold
 
-Row: TypeAlias = tuple[str, dict[str, Any]]
-"""Where a row stands, as an error names it, and its fields."""
+_FORMATS: dict[str, TableFormat] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
 class Caption(NamedTuple):
@@ -57,16 +54,11 @@ def read_pairs(path: Path) -> Pairs:
     """
     if path.is_dir():
         return _read_folder(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        known = ", ".join(_READERS)
+    stored_as = _FORMATS.get(path.suffix.lower())
+    if stored_as is None:
+        known = ", ".join(_FORMATS)
         raise UsageError(f"{path} is neither a folder nor one of {known}", "Name a table or a folder.")
-    try:
-        return Pairs(_merged(_pairs_of(path, reader(path))))
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text", "Save the file as UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+    return Pairs(_merged(_pairs_of(path, TableFile(str(path), str(path), stored_as))))
 
 
 def _merged(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -80,9 +72,9 @@ def _merged(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 # --- Tables --------------------------------------------------------------------------------------
 
 
-def _pairs_of(path: Path, rows: Iterable[Row]) -> Iterator[Pair]:
+def _pairs_of(path: Path, table: TableFile) -> Iterator[Pair]:
     found = False
-    for where, row in rows:
+    for where, row in _complete(table):
         found = True
         image = _field(row, _IMAGE_COLUMNS, where)
         captions = _field(row, _CAPTION_COLUMNS, where)
@@ -96,7 +88,20 @@ def _pairs_of(path: Path, rows: Iterable[Row]) -> Iterator[Pair]:
         raise UsageError(f"{path} holds no pairs", "It wants rows with `image` and `caption`.")
 
 
-def _field(row: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
+def _complete(table: TableFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each row stands, and its cells, of which training misses none."""
+    is_text = table.table_format in ("csv", "tsv")
+    hint = "A text with commas wants quotes around it." if is_text else ""
+    for row in table.rows():
+        where = f"{table.name}, {row.place}"
+        if row.problem:
+            raise UsageError(f"{where}: {row.problem}", hint)
+        if is_text and None in row.cells.values():
+            raise UsageError(f"{where}: not {len(row.cells)} columns", hint)
+        yield where, row.cells
+
+
+def _field(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Any:
     for name in names:
         if name in row:
             return row[name]
@@ -109,63 +114,12 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
         text = " ".join(caption.split()) if isinstance(caption, str) else ""
         if not text:
             raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
-        if _LONE_SURROGATE.search(text):
+        if LONE_SURROGATE.search(text):
             raise UsageError(f"{where}: half a character in the caption {text!r}", "Save it as UTF-8.")
         texts.append(text)
     if not texts:
         raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
     return texts
-
-
-def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    columns = len(reader.fieldnames or ())
-                    raise UsageError(
-                        f"{path}, line {reader.line_num}: not {columns} columns",
-                        "A text with commas wants quotes around it.",
-                    )
-                yield f"{path}, line {reader.line_num}", dict(row)
-        except csv.Error as error:
-            raise UsageError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{path}, line {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise UsageError(f"{path}, line {number}: not an object with `image` and `caption`")
-            yield f"{path}, line {number}", row
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-            for number, row in enumerate(rows, 1):
-                yield f"{path}, row {number}", row
-    except pyarrow.ArrowException as error:
-        raise UsageError(f"{path} is not a Parquet file that can be read: {error}") from None
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
 
 
 # --- Folders -------------------------------------------------------------------------------------

@@ -1,0 +1,7 @@
+"""Tables as inputs: a column names the images, and the others travel to the output."""
+
+from clipcli.inputs.tables.files import TableFormat
+from clipcli.inputs.tables.recognise import check_plain_list, looks_like_table, table_format
+from clipcli.inputs.tables.table import Table
+
+__all__ = ["Table", "TableFormat", "check_plain_list", "looks_like_table", "table_format"]

@@ -1,0 +1,90 @@
+"""Tables on disk, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from clipcli.errors import UsageError
+from clipcli.inputs.tables.parquet import parquet_columns, parquet_rows
+from clipcli.inputs.tables.rows import MAX_COLUMNS, Row, common_type, told, type_of, unique, with_header
+from clipcli.inputs.tables.text import csv_records, jsonl_rows
+from clipcli.inputs.tables.workbook import Sheet
+
+TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
+"""How a table is stored. `csv` is separated by commas, semicolons or tabs, as its header is."""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table on disk. Each iteration reads it anew.
+
+    Args:
+        path: a regular file.
+        name: what errors call it.
+        table_format: how it is stored.
+    """
+
+    path: str
+    name: str
+    table_format: TableFormat
+
+    def columns(self) -> dict[str, type]:
+        """Every column and the type of its cells: str, int, float, bool, datetime or date.
+
+        All but Parquet is read to the end for it, so that damage is found early.
+
+        Raises:
+            UsageError: the file cannot be read, two columns have one name, or there are no columns.
+        """
+        with told(self.name):
+            columns = (
+                parquet_columns(self.path, self.name)
+                if self.table_format == "parquet"
+                else self._columns_of_rows()
+            )
+        if not columns:
+            first = next(self.rows(), None)
+            problem = f"{self.name}, {first.place}: {first.problem}" if first else f"{self.name} is empty"
+            raise UsageError(problem, "A table wants rows, and columns with names.")
+        return columns
+
+    def rows(self, names: Collection[str] | None = None) -> Iterator[Row]:
+        """Every row in order.
+
+        Args:
+            names: the columns that are needed, where reading fewer is faster; None means all.
+
+        Raises:
+            UsageError: the file is damaged or cannot be read.
+        """
+        with told(self.name):
+            if self.table_format == "parquet":
+                yield from parquet_rows(self.path, self.name, names)
+            else:
+                yield from self._header_and_rows()[1]
+
+    def _header_and_rows(self) -> tuple[list[str], Iterator[Row]]:
+        """JSON lines have no header: their rows name the columns."""
+        if self.table_format == "jsonl":
+            return [], jsonl_rows(self.path, self.name)
+        if self.table_format == "xlsx":
+            return with_header(self._sheet.records(), self.name, "row")
+        delimiter = "\t" if self.table_format == "tsv" else None
+        return with_header(csv_records(self.path, self.name, delimiter), self.name, "line")
+
+    @cached_property
+    def _sheet(self) -> Sheet:
+        return Sheet(self.path, self.name)
+
+    def _columns_of_rows(self) -> dict[str, type]:
+        header, rows = self._header_and_rows()
+        types: dict[str, type | None] = dict.fromkeys(unique(header, self.name))
+        for row in rows:
+            for name, value in row.cells.items():
+                types[name] = common_type(types.get(name), type_of(value))
+            if len(types) > MAX_COLUMNS:
+                raise UsageError(f"{self.name}, {row.place}: more than {MAX_COLUMNS:,} columns")
+        return {name: kind or str for name, kind in types.items()}

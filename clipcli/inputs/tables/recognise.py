@@ -1,0 +1,155 @@
+"""Tell tables from lists of paths, by name and by first bytes."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+import re
+
+from clipcli.errors import UsageError
+from clipcli.inputs.formats import IMAGE_SUFFIXES
+from clipcli.inputs.tables.files import TableFormat
+
+IMAGE_COLUMNS = frozenset({"image", "path", "filepath", "file_name", "filename", "file", "image_path"})
+"""Columns that name the images of a table, in lower case."""
+
+_SUFFIXES: dict[str, TableFormat] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}
+_DELIMITERS: dict[str, TableFormat] = {"\t": "tsv", ",": "csv", ";": "csv"}
+_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
+_EXAMINED_BYTES = 4096
+_EXAMINED_LINES = 10
+
+
+def table_format(path: str) -> TableFormat | None:
+    """The format that a file's suffix tells, or None where it is that of no table."""
+    return _SUFFIXES.get(os.path.splitext(path)[1].lower())
+
+
+def looks_like_table(head: bytes, image_column: str | None = None) -> TableFormat | None:
+    """The format of a table that begins so, or None, as for a list of paths.
+
+    Args:
+        head: the first bytes, at least the first line.
+        image_column: the column that the user named, if any; a text in lines is then a CSV, whereas
+            without it a header is recognised only by a column from `IMAGE_COLUMNS` among others.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return "xlsx"
+    if head.startswith(b"PAR1") and _CONTROL.match(head[4:5]):
+        return "parquet"
+    lines = _first_lines(head)
+    if not lines or (image_column is None and _exists(lines[0], "")):
+        return None
+    if lines[0].startswith("{") and (_is_json_object(lines[0]) or image_column is not None):
+        return "jsonl"
+    for delimiter, known in _DELIMITERS.items():
+        if _is_header(_cells(lines[0], delimiter), image_column):
+            return known
+    return "csv" if image_column is not None else None
+
+
+def check_plain_list(head: bytes, name: str) -> None:
+    """Refuse as a list of paths what is clearly something else.
+
+    Args:
+        head: the first bytes, at least the first line.
+        name: the list's file, as errors call it.
+
+    Raises:
+        UsageError: it begins as a table, a script, UTF-16 text or a binary file does.
+    """
+    start = head[:_EXAMINED_BYTES]
+    if _is_utf16(start):
+        raise UsageError(f"{name} is UTF-16 text, not a list of images", "Save it as UTF-8.")
+    entries = re.split(rb"[\0\n]", start)[:_EXAMINED_LINES]
+    if any(_exists(os.fsdecode(entry.rstrip(b"\r")), os.path.dirname(name)) for entry in entries):
+        return
+    if _CONTROL.search(start):
+        raise _no_list(f"{name} holds bytes that no path has")
+    if start.startswith(b"#!"):
+        raise _no_list(f"{name} is a script")
+    if b"\0" not in start and (looks_like_table(start) or _has_image_cells(_first_lines(start))):
+        raise UsageError(
+            f"{name} is a table, not a list of images",
+            "Name the column that holds the paths: --image-column NAME.",
+        )
+
+
+def _no_list(what: str) -> UsageError:
+    return UsageError(f"{what}: not a list of images", "Give a text file with one path a line.")
+
+
+def _first_lines(head: bytes) -> list[str]:
+    """The first lines that are not empty; the last of the head only where it is the first, too."""
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = head[: len(head) & ~1].decode("utf-16", "ignore") if wide else os.fsdecode(head)
+    *complete, rest = re.split("\r\n|\n|\r", text.removeprefix("\ufeff"))
+    return [line for line in complete or [rest] if line.strip()][:_EXAMINED_LINES]
+
+
+def _exists(line: str, folder: str) -> bool:
+    return bool(line) and (os.path.lexists(line) or os.path.lexists(os.path.join(folder, line)))
+
+
+def _is_utf16(start: bytes) -> bool:
+    """With a byte-order mark, or every other byte is NUL, as in Latin letters, and a dot is among them."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    pairs = start[: len(start) & ~1][:64]
+    halves = pairs[::2], pairs[1::2]
+    return any(not any(zeros) and all(text) and b"." in text for zeros, text in (halves, halves[::-1]))
+
+
+def _is_json_object(line: str) -> bool:
+    """Whether it is one, or at least begins as one and is too long to be seen whole."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return len(line) >= _EXAMINED_BYTES // 4 and re.match(r'\{\s*"', line) is not None
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _is_header(cells: list[str], image_column: str | None) -> bool:
+    """Several names, of which one, and only one, is that of the images, and none is a path."""
+    names = [cell.strip() for cell in cells]
+    if image_column is not None:
+        return len(names) > 1 and image_column in names
+    images = sum(name.lower() in IMAGE_COLUMNS for name in names)
+    return len(names) > 1 and images == 1 and not any(map(_is_path, names))
+
+
+def _is_path(cell: str) -> bool:
+    return "/" in cell or "\\" in cell or _is_image(cell)
+
+
+def _is_image(cell: str) -> bool:
+    return os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES
+
+
+def _has_image_cells(lines: list[str]) -> bool:
+    """Whether lines have as many cells as the first one, and images in a column whose header is none."""
+    for delimiter in _DELIMITERS if lines else ():
+        header, *rows = (_cells(line, delimiter) for line in lines)
+        if len(header) < 2 or not rows or any(map(_is_path, header)):
+            continue
+        if any(len(row) != len(header) for row in rows):
+            continue
+        # a column beside that of the images: paths that hold commas end in images only at the end
+        if any(all(_is_image(row[column]) for row in rows) for column in range(len(header))):
+            return True
+    return False

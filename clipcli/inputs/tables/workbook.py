@@ -1,0 +1,85 @@
+"""Read XLSX workbooks."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, time
+from typing import IO, Any
+
+from clipcli.errors import UsageError
+from clipcli.inputs.tables.rows import Record, temporary_file
+
+_MAX_ROWS = 1_048_576
+_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
+_BOMB_BYTES, _BOMB_RATIO = 1 << 26, 100
+
+
+class Sheet:
+    """Rows of a workbook's first sheet that are not empty; formulas give the values that Excel saved.
+
+    Reading a workbook takes long, so it is read once, into a temporary file.
+
+    Args:
+        path: the workbook.
+        name: what errors call it.
+
+    Raises:
+        UsageError: it is no workbook, or unpacks to far more than its size.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self._copy = temporary_file(self)
+        for record in _records(path, name):
+            pickle.dump(record, self._copy, pickle.HIGHEST_PROTOCOL)
+        self._copy.flush()
+
+    def records(self) -> Iterator[Record]:
+        """Each row with its number in the sheet."""
+        with open(self._copy.name, "rb") as copy:
+            while copy.peek(1):
+                yield Record(*pickle.load(copy))
+
+
+def _records(path: str, name: str) -> Iterator[tuple[int, list[Any]]]:
+    from openpyxl import load_workbook
+
+    with open(path, "rb") as file:
+        try:
+            _refuse_bomb(file, name)
+            workbook = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            sheet = _first_sheet(workbook, name)
+            for number, row in enumerate(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True), 1):
+                cells = [_excel_value(cell) for cell in row]
+                if any(cell is not None for cell in cells):
+                    yield number, cells
+        except (UsageError, OSError):
+            raise
+        except Exception as error:  # what openpyxl raises at damaged files is not confined
+            reason = f"{name} is not an Excel workbook that can be read: {error or type(error).__name__}"
+            raise UsageError(reason, "Save it again as .xlsx, without a password.") from None
+
+
+def _first_sheet(workbook: Any, name: str) -> Any:
+    if not workbook.worksheets:
+        raise UsageError(f"{name} has no sheet")
+    sheet = workbook.worksheets[0]
+    sheet.reset_dimensions()  # some programs state a smaller range than there is
+    return sheet
+
+
+def _excel_value(value: Any) -> Any:
+    """Days are stored as midnights, and the errors of formulas as texts."""
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date()
+    return None if value in _ERRORS else value
+
+
+def _refuse_bomb(file: IO[bytes], name: str) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for part in archive.infolist():
+            if part.file_size > max(_BOMB_BYTES, _BOMB_RATIO * part.compress_size):
+                size = f"{part.file_size / 1e9:.1f} GB from {os.fstat(file.fileno()).st_size / 1e6:.1f} MB"
+                raise UsageError(f"{name}: refused, for it unpacks to {size}")

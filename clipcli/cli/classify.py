@@ -205,7 +205,7 @@ def classify(
         model = model or named.provenance.get("model")
     spec = options.model_spec(model, pretrained)
     shown = tables.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
-    total = None if found.reads_stdin else lambda: sum(1 for _ in found)
+    total = None if found.is_read_once else lambda: sum(1 for _ in found)
     with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
         with options.loading(spec, quiet):
             encoder = options.lazy_encoder(spec, device, precision, offline, store)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 
 from clipcli.errors import UsageError
+from clipcli.inputs.tables import check_plain_list
 
 _CHUNK = 1 << 16
 _LONGEST_NAME = 1 << 20  # paths are shorter on every system
@@ -25,9 +26,37 @@ def check_list(path: str) -> None:
         raise UsageError(f"list file cannot be read: {path}")
 
 
-def read_list(stream: BufferedReader) -> Iterator[str]:
-    """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines."""
-    head = _head(stream)
+class PathList:
+    """A list that is open for reading, its beginning read.
+
+    Args:
+        file: the stream.
+        name: the list's file; `-` is standard input.
+    """
+
+    def __init__(self, file: BufferedReader, name: str) -> None:
+        self.file = file
+        self.name = "standard input" if name == "-" else name
+        self.head = _head(file)
+
+    def names(self) -> Iterator[str]:
+        """The paths, once.
+
+        Raises:
+            UsageError: it is something else than a list of paths.
+        """
+        check_plain_list(self.head, self.name)
+        yield from read_list(self.file, self.head)
+
+
+def read_list(stream: BufferedReader, head: bytes | None = None) -> Iterator[str]:
+    """Paths separated by NUL if the beginning holds one (`find -print0`), else by newlines.
+
+    Args:
+        stream: the list.
+        head: what has been read of it already, at least the first path.
+    """
+    head = _head(stream) if head is None else head
     separator = b"\0" if b"\0" in head else b"\n"
     head = head.removeprefix(codecs.BOM_UTF8)
     rest = b""

@@ -497,13 +497,13 @@ def test_the_first_path_is_there_before_the_pipe_ends(piped: Callable[..., None]
 def test_a_file_named_like_standard_input_is_not_taken_for_it() -> None:
     touch("-")
     assert found("./-") == ["./-"]
-    assert Inputs(("./-",)).reads_stdin is False
+    assert Inputs(("./-",)).is_read_once is False
 
 
 def test_a_pipe_as_list_file_is_read_and_known_to_be_read_once() -> None:
     os.mkfifo("pipe")
     inputs = Inputs(from_file="pipe")
-    assert inputs.reads_stdin
+    assert inputs.is_read_once
     writer = threading.Thread(target=Path("pipe").write_bytes, args=(b"a.png\nb.png\n",))
     writer.start()
     assert names(inputs) == ["a.png", "b.png"]
@@ -521,4 +521,4 @@ def test_a_pipe_as_list_file_is_read_and_known_to_be_read_once() -> None:
 )
 def test_standard_input_is_known_to_be_read_once(inputs: dict[str, str], once: bool) -> None:
     touch("list", "-")
-    assert Inputs(**inputs).reads_stdin is once  # type: ignore[arg-type]
+    assert Inputs(**inputs).is_read_once is once  # type: ignore[arg-type]

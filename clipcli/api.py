@@ -14,7 +14,7 @@ from clipcli.cache import FeatureCache
 from clipcli.choices import Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
-from clipcli.output.rows import LONG_COLUMNS, long_rows
+from clipcli.output.rows import LONG_COLUMNS, carried_names, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts import templates as prompts
@@ -175,8 +175,16 @@ def _engine_options(
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Collect outcomes in a DataFrame: image, rank, label, score, cosine, error; as in the CSV."""
+    """Collect outcomes in a DataFrame, as in the CSV: image, rank, label, score, cosine, error.
+
+    The columns of the user's table follow, where the images come from one.
+    """
     import pandas as pd
 
-    rows = [row for outcome in outcomes for row in long_rows(outcome)]
-    return pd.DataFrame(rows, columns=list(LONG_COLUMNS)).astype({"rank": "Int64"})
+    rows = [(row, outcome.columns) for outcome in outcomes for row in long_rows(outcome)]
+    carried = list(dict.fromkeys(name for _, columns in rows for name in columns))
+    frame = pd.DataFrame(
+        [[*row, *map(columns.get, carried)] for row, columns in rows],
+        columns=[*LONG_COLUMNS, *carried_names(carried, LONG_COLUMNS)],
+    )
+    return frame.astype({"rank": "Int64"})

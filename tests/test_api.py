@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pydoc
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 import clipcli
 from clipcli.errors import PromptError, UsageError
+from clipcli.records import ImageFailure, ImagePredictions, Prediction
 
 
 def test_pictures_to_a_data_frame(nano: Any, pictures: Path) -> None:
@@ -24,7 +29,37 @@ def test_pictures_to_a_data_frame(nano: Any, pictures: Path) -> None:
 
 
 def test_no_outcomes_give_an_empty_frame() -> None:
-    assert clipcli.to_frame([]).empty
+    frame = clipcli.to_frame([])
+    assert frame.empty
+    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error"]
+
+
+def test_columns_of_the_users_table_are_in_the_frame() -> None:
+    outcomes = [
+        ImagePredictions(
+            "a.png",
+            (Prediction("a.png", 1, "cat", 0.9, 0.3),),
+            np.ones(1, np.float32),
+            {"sku": "007", "label": 3},
+        ),
+        ImageFailure("b.png", "no such file", {"sku": "008", "label": 4}),
+    ]
+    frame = clipcli.to_frame(outcomes)
+    assert list(frame.columns)[-3:] == ["error", "sku", "input_label"]
+    assert frame.sku.tolist() == ["007", "008"]
+    assert frame.input_label.tolist() == [3, 4]
+
+
+def test_the_package_lists_all_its_names() -> None:
+    assert set(clipcli.__all__) <= set(dir(clipcli))
+    for name in clipcli.__all__:
+        assert getattr(clipcli, name) is not None
+    typed = (
+        (ROOT / "clipcli" / "__init__.py").read_text().partition("TYPE_CHECKING:")[2].partition("_MODULES")[0]
+    )
+    assert set(re.findall(r" as (\w+)", typed)) == set(clipcli.__all__) - {"__version__"}
+    shown = pydoc.plain(pydoc.render_doc(clipcli))
+    assert all(name in shown for name in clipcli.__all__)
 
 
 def test_the_api_gives_what_the_command_line_writes(

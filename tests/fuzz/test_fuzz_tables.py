@@ -52,7 +52,7 @@ def text(suffix: str) -> bytes:
 
     frame = pd.DataFrame(ROWS)
     if suffix == "jsonl":
-        return frame.to_json(orient="records", lines=True).encode()
+        return frame.to_json(orient="records", lines=True, date_format="iso").encode()
     return frame.to_csv(index=False, sep="\t" if suffix == "tsv" else ",").encode()
 
 

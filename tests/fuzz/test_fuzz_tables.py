@@ -170,6 +170,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked(store: Any) -> None:
         Table(store("xlsx", bomb))
 
 
+def test_a_workbook_that_states_too_small_a_range_is_read_whole(store: Any) -> None:
+    small = changed_part(SHEET, lambda content: re.sub(rb'ref="A1:\w+"', b'ref="A1:B3"', content))
+    assert small != SEEDS["xlsx"]
+    table = Table(store("xlsx", small))
+    assert list(table.columns) == ["title", "price", "seen"]
+    assert sum(1 for _ in table) == 20
+
+
 def test_row_numbers_beyond_those_of_excel_end_the_sheet(store: Any) -> None:
     far = changed_part(SHEET, lambda content: content.replace(b'<row r="21"', b'<row r="999999999"'))
     assert sum(1 for _ in Table(store("xlsx", far))) == 19

@@ -52,7 +52,7 @@ def text(suffix: str) -> bytes:
 
     frame = pd.DataFrame(ROWS)
     if suffix == "jsonl":
-        return frame.to_json(orient="records", lines=True).encode()
+        return frame.to_json(orient="records", lines=True, date_format="iso").encode()
     return frame.to_csv(index=False, sep="\t" if suffix == "tsv" else ",").encode()
 
 
@@ -168,6 +168,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked(store: Any) -> None:
     assert len(bomb) < 200_000
     with pytest.raises(UsageError, match=r"t\.xlsx: refused, for it unpacks to 0\.1 GB from 0\.1 MB"):
         Table(store("xlsx", bomb))
+
+
+def test_a_workbook_that_states_too_small_a_range_is_read_whole(store: Any) -> None:
+    small = changed_part(SHEET, lambda content: re.sub(rb'ref="A1:\w+"', b'ref="A1:B3"', content))
+    assert small != SEEDS["xlsx"]
+    table = Table(store("xlsx", small))
+    assert list(table.columns) == ["title", "price", "seen"]
+    assert sum(1 for _ in table) == 20
 
 
 def test_row_numbers_beyond_those_of_excel_end_the_sheet(store: Any) -> None:

@@ -115,7 +115,7 @@ PATHS = st.builds(
 @given(
     paths=st.lists(PATHS, min_size=1), newline=st.sampled_from(["\n", "\r\n", "\0"]), cut=st.integers(0, 99)
 )
-@example(paths=["a,b.png", "c,d.png"], newline="\n", cut=0)
+@example(paths=["a,b.png", "c,d.png", "e,f.png"], newline="\n", cut=0)
 @example(paths=["path,x.png", "image\tx.png"], newline="\n", cut=0)
 @example(paths=['{"path".png', "[1].png"], newline="\n", cut=0)
 @example(paths=["x", "y"], newline="\0", cut=0)

@@ -9,7 +9,15 @@ from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
 from clipcli.inputs.tables.parquet import parquet_columns, parquet_rows
-from clipcli.inputs.tables.rows import MAX_COLUMNS, Row, common_type, told, type_of, unique, with_header
+from clipcli.inputs.tables.rows import (
+    MAX_COLUMNS,
+    Row,
+    common_type,
+    named_errors,
+    type_of,
+    unique,
+    with_header,
+)
 from clipcli.inputs.tables.text import csv_records, jsonl_rows
 from clipcli.inputs.tables.workbook import Sheet
 
@@ -39,7 +47,7 @@ class TableFile:
         Raises:
             UsageError: the file cannot be read, two columns have one name, or there are no columns.
         """
-        with told(self.name):
+        with named_errors(self.name):
             columns = (
                 parquet_columns(self.path, self.name)
                 if self.table_format == "parquet"
@@ -60,7 +68,7 @@ class TableFile:
         Raises:
             UsageError: the file is damaged or cannot be read.
         """
-        with told(self.name):
+        with named_errors(self.name):
             if self.table_format == "parquet":
                 yield from parquet_rows(self.path, self.name, names)
             else:

@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
+def named_errors(name: str) -> Iterator[None]:
     """Turn an error of the operating system into one that names the file."""
     try:
         yield

@@ -15,7 +15,7 @@ from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
-from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, temporary_file, told
+from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import Columns, ImageFailure
 
 _HEAD_BYTES = 1 << 16
@@ -70,14 +70,14 @@ class Table:
         if not isinstance(source, (str, os.PathLike)):
             return name, "", self._spooled(source, head, name)
         path = os.fspath(source)
-        with told(path):
+        with named_errors(path):
             if stat.S_ISREG(os.stat(path).st_mode):
                 return path, os.path.dirname(path), path
             with open(path, "rb") as stream:
                 return path, "", self._spooled(stream, head, path)
 
     def _spooled(self, stream: BinaryIO, head: bytes, name: str) -> str:
-        with told(name):
+        with named_errors(name):
             spool = temporary_file(self)
             spool.write(head)
             shutil.copyfileobj(stream, spool)
@@ -130,7 +130,7 @@ class Table:
 
 
 def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:
-    with told(name), open(path, "rb") as file:
+    with named_errors(name), open(path, "rb") as file:
         known = looks_like_table(file.read(_HEAD_BYTES), image_column)
     if known is None:
         raise UsageError(f"{name} is not a table", "It wants a header, or a name such as products.csv.")

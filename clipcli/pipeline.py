@@ -64,7 +64,7 @@ class EngineOptions:
         for option in ("batch_size", "workers"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise UsageError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
+                raise UsageError(f"`{option}` must be at least 1, not {value}")
 
 
 def classify(

@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, session
 
-app = typer.Typer(help="Show, prune or clear the feature cache.", no_args_is_help=True)
+app = typer.Typer(help="Show, prune or clear the cache of image and text features.", no_args_is_help=True)
 
 
 @app.command("info")
 def info(cache: options.Cache = None) -> None:
-    """Where the cache lies, how large it is, and what it holds."""
-    with options.opened_cache(cache) as store:
+    """Show where the cache is, how large it is, and how many images and classes of each model it holds.
+
+    Example: `clipcli cache info`
+    """
+    with session.opened_cache(cache) as store:
         facts = store.info()
-    typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} files known")
+    typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} images known")
     for encoder, count in facts.features.items():
         typer.echo(_described(encoder, facts.models.get(encoder), count))
     towers = [path.stat().st_size for path in _towers(facts.path).glob("*.onnx")]
@@ -28,19 +31,27 @@ def info(cache: options.Cache = None) -> None:
 
 @app.command("prune")
 def prune(
-    days: Annotated[float, typer.Option("--days", help="Forget features made longer ago than this.")] = 90,
+    days: Annotated[
+        float, typer.Option("--days", help="Remove features that were computed more than this many days ago.")
+    ] = 90,
     cache: options.Cache = None,
 ) -> None:
-    """Forget old features, and files that are gone."""
-    with options.opened_cache(cache) as store:
-        console.note(f"{store.prune(days)} features forgotten")
+    """Remove old features, and what is known of files that no longer exist.
+
+    Example: `clipcli cache prune --days 30`
+    """
+    with session.opened_cache(cache) as store:
+        console.note(f"{store.prune(days)} features removed")
 
 
 @app.command("clear")
 def clear(cache: options.Cache = None) -> None:
-    """Forget everything."""
-    with options.opened_cache(cache) as store:
-        console.note(f"{store.clear()} features forgotten")
+    """Remove everything from the cache.
+
+    Example: `clipcli cache clear`
+    """
+    with session.opened_cache(cache) as store:
+        console.note(f"{store.clear()} features removed")
         shutil.rmtree(_towers(store.path), ignore_errors=True)
 
 

@@ -8,12 +8,15 @@ import typer
 
 from clipcli.cli import tables
 
-app = typer.Typer(help="List and show the shipped class lists.", no_args_is_help=True)
+app = typer.Typer(help="List and show the class lists that come with clipcli.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_lists() -> None:
-    """Every class list with the number of its classes."""
+    """List the class lists that --classes accepts by name, each with its number of classes.
+
+    Example: `clipcli classes list`
+    """
     from clipcli.prompts.class_lists import list_class_lists, load_classes
 
     rows = [[name, str(len(load_classes(name))), text] for name, text in list_class_lists().items()]
@@ -22,9 +25,14 @@ def list_lists() -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A list's name, or a file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The name of a class list, or a file with one.")
+    ],
 ) -> None:
-    """Print a list's labels, one a line, each with its further names."""
+    """Print the labels of a class list, one per line, each followed by its other names.
+
+    Example: `clipcli classes show cifar10`
+    """
     from clipcli.prompts.class_lists import load_classes
 
     for spec in load_classes(name):

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, options, progress, tables
-from clipcli.cli.interrupts import Interrupted, StopOnSignal
-from clipcli.errors import OutputError, UsageError
-from clipcli.output.consumers import Consumer, RowWriter, consume
+from clipcli import choices
+from clipcli.cli import console, options, progress, session, tables
+from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.inputs.inputs import Inputs
+    from clipcli.output.consumers import RowWriter
     from clipcli.output.rows import Layout
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
-
-_IMAGES, _SCORES, _OUTPUT, _ENGINE = "Images", "Scores", "Output", "Engine"
 
 
 def classify(
-    inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, globs; - reads a list.")
-    ] = None,
+    inputs: options.Inputs = None,
     labels: options.Labels = None,
     label: options.Label = None,
     classes: options.Classes = None,
@@ -38,58 +31,57 @@ def classify(
         typer.Option(
             "--class-embeddings",
             metavar="FILE",
-            help="Embeddings from `clipcli prompts`, instead of labels.",
-            rich_help_panel="Classes",
+            help="Use the class embeddings that `clipcli prompts` saved in this file, instead of labels and"
+            " templates.",
+            rich_help_panel=options.CLASSES,
         ),
     ] = None,
     templates: options.Templates = None,
     concept: options.Concept = "",
-    from_file: Annotated[
-        str | None,
-        typer.Option(
-            "--from-file",
-            "-f",
-            metavar="LIST",
-            help="A file that lists images, newline- or NUL-separated; - is stdin.",
-            rich_help_panel=_IMAGES,
-        ),
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--include", metavar="GLOB", help="In folders, only these; repeat.", rich_help_panel=_IMAGES
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude", metavar="GLOB", help="In folders, not these; repeat.", rich_help_panel=_IMAGES
-        ),
-    ] = None,
+    from_file: options.FromFile = None,
+    image_column: options.ImageColumn = None,
+    keep: options.Keep = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", help="Labels an image.", rich_help_panel=_SCORES)
+        int,
+        typer.Option(
+            "--top-k",
+            "-k",
+            metavar="N",
+            help="The number of labels to report for each image, best first.",
+            rich_help_panel=options.SCORES,
+        ),
     ] = 5,
     score: Annotated[
-        Literal["auto", "softmax", "sigmoid", "cosine"],
-        typer.Option("--score", help="auto: as the model was trained.", rich_help_panel=_SCORES),
+        choices.Score,
+        typer.Option(
+            "--score",
+            help="What a score is. softmax: probabilities that sum to 1 over the labels. sigmoid: the"
+            " probability of each label by itself. cosine: the similarity of image and label."
+            " auto: softmax or sigmoid, as the model was trained.",
+            rich_help_panel=options.SCORES,
+        ),
     ] = "auto",
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score", help="A lower best score is labelled `unknown`.", rich_help_panel=_SCORES
+            "--min-score",
+            help="Label an image `unknown` if its best score is below this.",
+            rich_help_panel=options.SCORES,
         ),
     ] = None,
     min_margin: Annotated[
         float | None,
         typer.Option(
             "--min-margin",
-            help="A smaller lead over the second is labelled `unknown`.",
-            rich_help_panel=_SCORES,
+            help="Label an image `unknown` if its best score exceeds the second best by less than this.",
+            rich_help_panel=options.SCORES,
         ),
     ] = None,
     output: Annotated[
@@ -98,8 +90,9 @@ def classify(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write .csv, .tsv, .jsonl, .parquet or .xlsx; - is stdout; repeat for several.",
-            rich_help_panel=_OUTPUT,
+            help="Write the results to a .csv, .tsv, .jsonl, .parquet or .xlsx file; - is standard output."
+            " Can be given several times.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     format_name: Annotated[
@@ -107,119 +100,113 @@ def classify(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Format, whatever the suffix of the one -o.",
-            rich_help_panel=_OUTPUT,
+            help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet or xlsx.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     layout: Annotated[
-        Literal["long", "wide", "matrix"],
+        choices.LayoutName,
         typer.Option(
             "--layout",
-            help="long: a row a label; wide: a row an image; matrix: a column a class.",
-            rich_help_panel=_OUTPUT,
+            help="long: one row for each label of an image. wide: one row for each image. matrix: one row"
+            " for each image, with the score of every class in a column of its own.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = "long",
     excel: Annotated[
         bool,
         typer.Option(
-            "--excel", help="Byte-order mark, and no cell that runs as a formula.", rich_help_panel=_OUTPUT
+            "--excel",
+            help="Write CSV and TSV for Excel: with a byte-order mark, and with cells that Excel would run"
+            " as formulas made harmless.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = False,
     table: Annotated[
         bool | None,
         typer.Option(
             "--table/--no-table",
-            help="Show the first images as a table. [default: on a terminal without -o]",
-            rich_help_panel=_OUTPUT,
+            help="Show the first results as a table. [default: on a terminal, if there is no -o]",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    allow_failures: options.AllowFailures = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", "-b", help="Images encoded together. [default: auto]", rich_help_panel=_ENGINE
-        ),
-    ] = None,
+    max_pixels: options.MaxPixels = None,
+    exact_decode: options.ExactDecode = False,
+    gpu_decode: options.GpuDecode = False,
+    truncated: options.Truncated = "error",
+    batch_size: options.BatchSize = None,
     workers: options.Workers = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            "--max-pixels", help="Refuse larger images. [default: 268 million]", rich_help_panel=_ENGINE
-        ),
-    ] = None,
-    exact_decode: Annotated[
-        bool,
-        typer.Option(
-            "--exact-decode",
-            help="Decode large JPEGs at full size, pixel for pixel as open_clip: slower.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = False,
-    gpu_decode: Annotated[
-        bool,
-        typer.Option(
-            "--gpu-decode",
-            help="Decode JPEGs on the CUDA GPU that encodes them, with clipcli\\[gpu].",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = False,
-    truncated: Annotated[
-        Literal["error", "ok"],
-        typer.Option(
-            "--truncated", help="ok: use what can be read of a damaged image.", rich_help_panel=_ENGINE
-        ),
-    ] = "error",
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
+    allow_failures: options.AllowFailures = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Classify images by labels that you choose.
 
-    One row a label and image, best first: `image,rank,label,score,cosine,error`. An image that
-    cannot be read keeps its row, with the reason. Exit codes: 0 all fine, 1 failed, 2 wrong
-    usage, 3 finished with images that could not be read, 130 interrupted. An interrupted run goes
-    on where it stopped when it is run again: what was encoded is in the cache.
+    The output has a row for each image and label, best first: `image,rank,label,score,cosine,error`.
+    An image that cannot be read keeps its row, with the reason in `error`.
 
-    `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
+    If a run is interrupted, run the same command again: images that were encoded are in the cache.
+
+    Exit codes: 0 all images were classified; 1 the run failed; 2 the command was used wrongly;
+    3 some images could not be read; 130 or 143 the run was interrupted.
+
+    Example: `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
     """
-    from clipcli import pipeline
+    from clipcli import api
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
     from clipcli.inputs.inputs import Inputs
+    from clipcli.models.registry import DEFAULT_MODEL
+    from clipcli.models.request import ModelRequest
     from clipcli.output.rows import Layout
-    from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
+    from clipcli.pipeline import EngineOptions
+    from clipcli.scoring.classifier import Classifier, Ranking
 
     rely_on_max_pixels()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
-    engine = pipeline.EngineOptions(batch_size, workers, decoding)
-    found = Inputs(tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()))
+    engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
+    columns = None if keep is None else tuple(name.strip() for name in keep.split(",") if name.strip())
+    found = Inputs(
+        tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
+    )
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     writers: list[RowWriter] = []
     if output or format_name or not shows_table:
-        writers = _writers(Layout(layout, top_k, named.classnames), output or [Path("-")], format_name, excel)
-    images = _at_least_one(found)
+        rows = Layout(layout, top_k, named.classnames, found.columns)
+        writers = _writers(rows, output or [Path("-")], format_name, excel)
+    images = session.at_least_one(found)
 
     if isinstance(named, Classifier):
         model = model or named.provenance.get("model")
-    spec = options.model_spec(model, pretrained)
-    shown = tables.PredictionTable(min(top_k, len(named.classnames))) if shows_table else None
-    total = None if found.is_read_once else lambda: sum(1 for _ in found)
-    with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
-        with options.loading(spec, quiet):
-            encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        with progress.working("encoding prompts", not quiet):
-            classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
-        with StopOnSignal() as stop:
-            outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
-            with progress.tracked(outcomes, total, quiet) as tracked:
-                summary = _write(tracked, writers, shown, stop)
-    if shown is not None:
-        shown.print()
+    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
+    summary = progress.Summary()
+    with session.opened(request, cache, no_cache, quiet) as run:
+        encoder = run.encoder()
+        classifier = named if isinstance(named, Classifier) else run.classifier(encoder, named)
+        run.run(
+            lambda stop: api.classify(
+                images,
+                encoder,
+                classifier,
+                **asdict(ranking),
+                batch_size=engine.batch_size,
+                workers=engine.workers,
+                decoding=engine.decoding,
+                cache=run.cache,
+                stop=stop,
+            ),
+            [*writers, *shown],
+            summary,
+            None if found.is_read_once else lambda: sum(1 for _ in found),
+        )
+    for one in shown:
+        one.print()
     summary.print(", ".join(str(writer.sink.path) for writer in writers if writer.sink.path), quiet)
     if summary.failed and not allow_failures:
-        raise typer.Exit(options.FINISHED_WITH_FAILURES)
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)
 
 
 def _named_classes(
@@ -232,63 +219,19 @@ def _named_classes(
 ) -> Classifier | PromptSet:
     """The classes by name, or with their embeddings already made."""
     if class_embeddings is None:
-        return options.prompt_set(labels, label, classes, templates, concept)
+        return session.prompt_set(labels, label, classes, templates, concept)
     if labels or label or classes or templates or concept:
         raise UsageError("--class-embeddings brings its own classes", "Leave labels and templates out.")
-    from clipcli.scoring.classifier_file import load_classifier
+    from clipcli import api
 
-    return load_classifier(class_embeddings)
+    return api.load_classifier(class_embeddings)
 
 
 def _writers(
     layout: Layout, outputs: Sequence[Path], format_name: str | None, excel: bool
 ) -> list[RowWriter]:
+    from clipcli.output.consumers import RowWriter
     from clipcli.output.sinks import open_sinks
 
     paths = [None if str(path) == "-" else path for path in outputs]
     return [RowWriter(layout, sink) for sink in open_sinks(layout.columns, paths, format_name, excel)]
-
-
-def _at_least_one(found: Inputs) -> Iterator[Item | ImageFailure]:
-    """The images, after making sure that there is one."""
-    images = iter(found)
-    first = next(images, None)
-    if first is None:
-        where = ", ".join(found.paths) or found.from_file
-        raise UsageError(
-            f"no images found in {where}", "Hidden files and files without an image suffix are left out."
-        )
-    return chain([first], images)
-
-
-def _write(
-    outcomes: Iterable[Outcome],
-    writers: Sequence[RowWriter],
-    table: tables.PredictionTable | None,
-    stop: StopOnSignal,
-) -> progress.Summary:
-    """Write every outcome as it comes."""
-    summary = progress.Summary()
-    consumers: list[Consumer] = [*writers, summary] if table is None else [*writers, table, summary]
-    try:
-        consume(_until_stopped(outcomes, stop), consumers)
-    except (Interrupted, KeyboardInterrupt) as error:
-        where = f" are in {kept}" if (kept := _kept(writers)) else ""
-        why = str(error) or "interrupted"
-        console.note(f"{why}: {summary.images} images{where}; run it again to go on")
-        raise typer.Exit(error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED) from None
-    except BrokenPipeError:
-        if not (kept := _kept(writers)):
-            raise  # whoever read the output has seen enough
-        message = "the program that reads the output has ended before the run"
-        raise OutputError(message, f"{summary.images} images are in {kept}.") from None
-    return summary
-
-
-def _kept(writers: Sequence[RowWriter]) -> str:
-    return " and ".join(str(writer.sink.kept) for writer in writers if writer.sink.kept)
-
-
-def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[Outcome]:
-    yield from outcomes
-    stop.check()

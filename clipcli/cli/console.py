@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from functools import lru_cache
@@ -14,7 +15,19 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
+_FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
+"""The flags of fields that are called otherwise on the command line; the others differ by dashes only."""
+
+_FIELDS = (
+    *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
+    *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
+    *("templates", "top_k", "truncated", "workers", *_FLAGS),
+)
+_FIELD = re.compile(f"`({'|'.join(_FIELDS)})`")
+
 INTERRUPTED = 130
+FINISHED_WITH_FAILURES = 3
+"""The exit code of a run in which images could not be read."""
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
 _BIDIRECTIONAL = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _OBEYED = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _BIDIRECTIONAL}
@@ -44,6 +57,11 @@ def visible(text: str) -> str:
     return shown.translate(_OBEYED)
 
 
+def with_flags(message: str) -> str:
+    """A message about fields of the API as the command line says it: `top_k` is --top-k there."""
+    return _FIELD.sub(lambda match: _FLAGS.get(match[1], f"--{match[1].replace('_', '-')}"), message)
+
+
 def escaped(text: str) -> str:
     """A text that is shown as it is: neither the terminal nor rich's markup finds anything to obey."""
     from rich.markup import escape
@@ -60,7 +78,7 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         app()
     except ClipcliError as error:
-        _fail(error, error.message, error.hint, error.exit_code)
+        _fail(error, with_flags(error.message), with_flags(error.hint), error.exit_code)
     except KeyboardInterrupt as error:
         _fail(error, "interrupted", "", INTERRUPTED)
     except BrokenPipeError:
@@ -87,4 +105,4 @@ def _route_warnings() -> None:
         return
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", ClipcliWarning)
-    warnings.showwarning = lambda message, *_args, **_kwargs: warn(str(message))
+    warnings.showwarning = lambda message, *_args, **_kwargs: warn(with_flags(str(message)))

@@ -6,18 +6,31 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, tables
+from clipcli.cli import console, options, session, tables
 
 app = typer.Typer(help="List, describe and download models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="As --model takes it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        
+        help="A model, as --model takes it: a preset, ARCHITECTURE:TAG, hf-hub:org/repo or a folder.",
+    ,
+    ),
+]
 
 
 @app.command("list")
 def list_models(
-    pattern: Annotated[str, typer.Argument(metavar="FILTER", help="A part of the name or tag.")] = "",
+    pattern: Annotated[
+        str, typer.Argument(metavar="FILTER", help="Only list models whose name or tag contains this.")
+    ] = "",
 ) -> None:
-    """Presets first, then every model of open_clip, with published ImageNet zero-shot accuracy."""
+    """List the presets, then all models of open_clip, with their published zero-shot accuracy on ImageNet.
+
+    Example: `clipcli models list siglip2`
+    """
     from clipcli.models import registry as models
 
     rows = models.list_models(pattern)
@@ -50,11 +63,17 @@ def info(
     precision: options.Precision = "auto",
     offline: options.Offline = False,
 ) -> None:
-    """Load a model and tell its effective configuration."""
-    from clipcli.models.registry import licence_of
+    """Load a model and show its configuration.
 
-    spec = options.model_spec(model, pretrained)
-    encoder = options.load_encoder(spec, device, precision, offline)
+    Example: `clipcli models info nano`
+    """
+    from clipcli.models.lazy import load_encoder
+    from clipcli.models.registry import licence_of
+    from clipcli.models.request import ModelRequest
+
+    request = ModelRequest(model, pretrained, device, precision, offline)
+    session.prepare_hub(request)
+    spec, encoder = request.spec(), load_encoder(request)
     preprocess = encoder.preprocess
     bias = "" if encoder.logit_bias is None else f", bias {encoder.logit_bias:.4g}"
     facts = {
@@ -80,12 +99,17 @@ def info(
 
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
-    """Download a model, so that it works offline."""
-    from clipcli.models.hub import forget_damaged
-    from clipcli.models.registry import locate
+    """Download a model, so that it can be used offline.
 
-    spec = options.model_spec(model, pretrained)
-    options.prepare_hub(spec, offline=False)
+    Example: `clipcli models pull balanced`
+    """
+    from clipcli.models.hub import forget_damaged
+    from clipcli.models.locate import locate
+    from clipcli.models.request import ModelRequest
+
+    request = ModelRequest(model, pretrained)
+    session.prepare_hub(request)
+    spec = request.spec()
     files = locate(spec)
     if forget_damaged(files.weights):
         console.warn(f"{files.weights} was damaged; it is downloaded again")

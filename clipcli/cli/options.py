@@ -1,37 +1,34 @@
-"""Options that several commands share, declared once, and the objects that they make together."""
+"""Options that several commands share, each declared once. Nothing else lives here."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from clipcli.cache import FeatureCache
-    from clipcli.models.encoder import OpenClipEncoder
-    from clipcli.models.registry import ModelSpec
-    from clipcli.prompts.templates import PromptSet
-    from clipcli.records import Encoder
+from clipcli import choices
 
-_CLASSES, _MODEL, _ENGINE = "Classes", "Model", "Engine"
+CLASSES, IMAGES, MODEL, SCORES, OUTPUT, DECODING, RUN = (
+    *("Classes", "Images", "Model", "Scores", "Output", "Decoding"),
+    "How to run",
+)
 
-FINISHED_WITH_FAILURES = 3
-"""The exit code of a run that left out images which cannot be read."""
+# --- Classes -------------------------------------------------------------------------------------
 
 Labels = Annotated[
     str | None,
     typer.Option(
-        "--labels", "-l", metavar="A,B,C", help="Labels, separated by commas.", rich_help_panel=_CLASSES
+        "--labels", "-l", metavar="A,B,C", help="The labels, separated by commas.", rich_help_panel=CLASSES
     ),
 ]
 Label = Annotated[
     list[str] | None,
     typer.Option(
-        "--label", metavar="LABEL", help="One label, commas kept; repeat.", rich_help_panel=_CLASSES
+        "--label",
+        metavar="LABEL",
+        help="One label, which may contain commas. Can be given several times.",
+        rich_help_panel=CLASSES,
     ),
 ]
 Classes = Annotated[
@@ -40,8 +37,9 @@ Classes = Annotated[
         "--classes",
         "-c",
         metavar="FILE|NAME",
-        help="A class list: .txt, .csv, .json, .yaml, or the name of a shipped one (`clipcli classes list`).",
-        rich_help_panel=_CLASSES,
+        help="A class list: a .txt, .csv, .json or .yaml file, or the name of a list that comes with clipcli"
+        " (see `clipcli classes list`).",
+        rich_help_panel=CLASSES,
     ),
 ]
 Templates = Annotated[
@@ -50,8 +48,9 @@ Templates = Annotated[
         "--templates",
         "-t",
         metavar="NAME|FILE|TEXT",
-        help="A template set, a file, or a template such as 'a photo of a {}.'; repeat. [default: imagenet7]",
-        rich_help_panel=_CLASSES,
+        help="A set of templates (see `clipcli templates list`), a file with one template per line, or a"
+        " template such as 'a photo of a {}.'. Can be given several times. [default: imagenet7]",
+        rich_help_panel=CLASSES,
     ),
 ]
 Concept = Annotated[
@@ -59,10 +58,73 @@ Concept = Annotated[
     typer.Option(
         "--concept",
         metavar="TEXT",
-        help="A hint for every template: 'a type of pet'.",
-        rich_help_panel=_CLASSES,
+        help="What all classes have in common, such as 'a type of pet'. It is added to every template.",
+        rich_help_panel=CLASSES,
     ),
 ]
+
+# --- Images --------------------------------------------------------------------------------------
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Image files, folders (searched with all their subfolders) and globs."
+        " A single - reads a list of paths from standard input.",
+    ),
+]
+FromFile = Annotated[
+    str | None,
+    typer.Option(
+        "--from-file",
+        "-f",
+        metavar="LIST|TABLE",
+        help="A list of image paths, separated by newlines or NUL; or a .csv, .tsv, .jsonl, .parquet or"
+        " .xlsx table with a column of image paths. Use - for standard input.",
+        rich_help_panel=IMAGES,
+    ),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--image-column",
+        metavar="NAME",
+        help="The column of the table that holds the image paths."
+        " [default: the one named image, path, file, filename, …]",
+        rich_help_panel=IMAGES,
+    ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="A,B,C",
+        help="The columns of the table to copy to the output, in this order. [default: all]",
+        rich_help_panel=IMAGES,
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="In folders, only use images that match this pattern. Can be given several times.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="In folders, leave out files and subfolders that match this pattern."
+        " Can be given several times.",
+        rich_help_panel=IMAGES,
+    ),
+]
+
+# --- Model ---------------------------------------------------------------------------------------
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -70,16 +132,19 @@ Model = Annotated[
         "-m",
         metavar="MODEL",
         envvar="CLIPCLI_MODEL",
-        help="nano (bundled; pictograms, not photographs), fast, balanced, accurate, best;"
-        " ARCHITECTURE:TAG; hf-hub:org/repo; or a folder."
+        help="A preset: nano (bundled; for pictograms, not photographs), fast, balanced, accurate or best."
+        " Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see `clipcli models list`)."
         " [default: balanced]",
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 Pretrained = Annotated[
     str | None,
     typer.Option(
-        "--pretrained", metavar="TAG|FILE", help="Weights for a bare architecture.", rich_help_panel=_MODEL
+        "--pretrained",
+        metavar="TAG|FILE",
+        help="The weights to use, if --model names an architecture without a tag.",
+        rich_help_panel=MODEL,
     ),
 ]
 Device = Annotated[
@@ -87,22 +152,82 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="auto, cpu, cuda (all GPUs), cuda:1, cuda:0,cuda:2 or mps.",
-        rich_help_panel=_MODEL,
+        help="Where the model runs: auto, cpu, cuda (all GPUs), cuda:1, cuda:0,cuda:2 or mps."
+        " auto uses GPUs if there are any.",
+        rich_help_panel=MODEL,
     ),
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    choices.Precision,
     typer.Option(
         "--precision",
-        help="auto: bf16 where the hardware has it natively, fp16 on other GPUs, else fp32."
-        " int8: images in 8 bits, on CPUs, with clipcli\\[int8].",
-        rich_help_panel=_MODEL,
+        help="The number format of the model. auto is bf16 where the hardware supports it, fp16 on other"
+        " GPUs, and fp32 otherwise. int8 is for CPUs and needs clipcli\\[int8].",
+        rich_help_panel=MODEL,
     ),
 ]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Never use the network.", rich_help_panel=_MODEL),
+    typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Do not use the network.", rich_help_panel=MODEL),
+]
+
+# --- Decoding ------------------------------------------------------------------------------------
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="Refuse images with more pixels than this. [default: 268 million]",
+        rich_help_panel=DECODING,
+    ),
+]
+ExactDecode = Annotated[
+    bool,
+    typer.Option(
+        "--exact-decode",
+        help="Decode large JPEGs at full size, for the same pixels as open_clip. This is slower.",
+        rich_help_panel=DECODING,
+    ),
+]
+GpuDecode = Annotated[
+    bool,
+    typer.Option(
+        "--gpu-decode",
+        help="Decode JPEGs on the GPU that runs the model. This needs CUDA and clipcli\\[gpu-decode].",
+        rich_help_panel=DECODING,
+    ),
+]
+Truncated = Annotated[
+    choices.Truncated,
+    typer.Option(
+        "--truncated",
+        help="What to do with truncated images: error reports them as failed, ok uses what can be read.",
+        rich_help_panel=DECODING,
+    ),
+]
+
+# --- How to run ----------------------------------------------------------------------------------
+
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="The number of images to encode together. [default: what suits the device]",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        metavar="N",
+        help="The number of threads that read and decode images. [default: one per core]",
+        rich_help_panel=RUN,
+    ),
 ]
 Cache = Annotated[
     Path | None,
@@ -110,107 +235,31 @@ Cache = Annotated[
         "--cache",
         metavar="DIR",
         envvar="CLIPCLI_CACHE",
-        help="Where features are kept for the next run. [default: the user's cache folder]",
-        rich_help_panel=_ENGINE,
+        help="The folder that stores image and text features for later runs."
+        " [default: clipcli in your cache folder]",
+        rich_help_panel=RUN,
     ),
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither use nor keep features.", rich_help_panel=_ENGINE)
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", "-j", help="Decoding threads. [default: cores]", rich_help_panel=_ENGINE),
+    bool,
+    typer.Option(
+        "--no-cache", help="Neither read features from the cache nor store new ones.", rich_help_panel=RUN
+    ),
 ]
 AllowFailures = Annotated[
     bool,
-    typer.Option("--allow-failures", help="Exit 0 though images failed, not 3.", rich_help_panel=_ENGINE),
+    typer.Option(
+        "--allow-failures",
+        help="Exit with code 0 instead of 3 if some images could not be read.",
+        rich_help_panel=RUN,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors still show.")]
-
-
-def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
-    """The model that --model and --pretrained name."""
-    from clipcli.models.registry import DEFAULT_MODEL, parse_model
-
-    return parse_model(model or DEFAULT_MODEL, pretrained)
-
-
-def load_encoder(
-    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None = None
-) -> OpenClipEncoder:
-    """Find or download a model, and load it; an int8 tower is kept beside the cache."""
-    prepare_hub(spec, offline)
-    from clipcli.models.registry import locate
-
-    files = locate(spec, offline)
-    from clipcli.models.encoder import OpenClipEncoder
-
-    folder = cache.path.parent if cache else None
-    return OpenClipEncoder(files, device, precision, folder)  # type: ignore[arg-type]
-
-
-def lazy_encoder(
-    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None
-) -> Encoder:
-    """The model as the cache remembers it, built only when something must be encoded; else loaded now."""
-    if cache is None:
-        return load_encoder(spec, device, precision, offline)
-    from clipcli.models.lazy import LazyEncoder, recall, remember
-
-    facts = recall(cache, spec, device, precision)
-    if facts is not None:
-        return LazyEncoder(facts, lambda: load_encoder(spec, device, precision, offline, cache))
-    encoder = load_encoder(spec, device, precision, offline, cache)
-    remember(cache, spec, device, precision, encoder, encoder.files.weights)
-    return encoder
-
-
-def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:
-    """Says on a terminal that a model is being loaded; while it is downloaded, the download says so."""
-    from clipcli.cli import progress
-    from clipcli.models.registry import is_cached
-
-    return progress.working(f"loading {spec.name}", not quiet and is_cached(spec))
-
-
-def prepare_hub(spec: ModelSpec, offline: bool) -> None:
-    """Settings that the hub's client reads when it is imported; tells of a licence before a download."""
-    from clipcli.cli import console
-
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    if not console.stderr().is_terminal:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from clipcli.models.registry import forbids_commercial_use, is_cached, licence_of
-
-    licence = licence_of(spec)
-    if forbids_commercial_use(licence) and not offline and not is_cached(spec):
-        console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
-
-
-@contextlib.contextmanager
-def opened_cache(folder: Path | None) -> Iterator[FeatureCache]:
-    """The feature cache that --cache names, closed in the end."""
-    from clipcli.cache import FeatureCache, default_folder
-
-    with contextlib.closing(FeatureCache(folder or default_folder())) as cache:
-        yield cache
-
-
-def prompt_set(
-    labels: str | None,
-    label: list[str] | None,
-    classes: str | None,
-    templates: list[str] | None,
-    concept: str,
-) -> PromptSet:
-    """The classes and templates that the options name."""
-    from clipcli.prompts import class_lists
-    from clipcli.prompts import templates as prompts
-
-    specs = class_lists.parse_labels(labels) if labels is not None else []
-    specs += [class_lists.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
-    specs += class_lists.load_classes(classes) if classes else []
-    return prompts.build_prompts(specs, prompts.load_templates(templates or ()), concept)
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Show no progress and no summary. Warnings and errors are still shown.",
+        rich_help_panel=RUN,
+    ),
+]

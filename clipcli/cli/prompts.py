@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, progress
+from clipcli.cli import console, options, session
 from clipcli.errors import UsageError
 
 
@@ -31,21 +30,25 @@ def prompts(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write .safetensors (for `classify --class-embeddings`), .npz, .csv or .parquet.",
+            help="Write the class embeddings to this file: .safetensors for `clipcli classify"
+            " --class-embeddings`; .npz, .csv or .parquet for other tools.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print every prompt as CSV; load no model.")
+        bool,
+        typer.Option("--dry-run", help="Print all prompts as CSV and stop, without loading a model."),
     ] = False,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Build class embeddings from labels and templates, to be used again and again.
+    """Turn labels and templates into class embeddings, and save them.
 
-    `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
+    `clipcli classify` can use the file with `--class-embeddings` instead of labels and templates.
+
+    Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """
-    prompt_set = options.prompt_set(labels, label, classes, templates, concept)
+    prompt_set = session.prompt_set(labels, label, classes, templates, concept)
     if dry_run:
         _print_prompts(prompt_set.classnames, prompt_set.prompts)
         return
@@ -53,18 +56,16 @@ def prompts(
         raise UsageError(
             "no output file named", "Use -o classes.safetensors, or --dry-run to see the prompts."
         )
-    from clipcli.scoring.classifier_file import check_output, save_classifier
+    from clipcli import api
+    from clipcli.models.registry import DEFAULT_MODEL
+    from clipcli.models.request import ModelRequest
+    from clipcli.scoring.classifier_file import check_output
 
     check_output(output)
-    spec = options.model_spec(model, pretrained)
-    from clipcli.scoring.classifier import build_classifier
-
-    with contextlib.nullcontext() if no_cache else options.opened_cache(cache) as store:
-        with options.loading(spec, quiet):
-            encoder = options.lazy_encoder(spec, device, precision, offline, store)
-        with progress.working("encoding prompts", not quiet):
-            classifier = build_classifier(encoder, prompt_set, store)
-    save_classifier(classifier, output)
+    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    with session.opened(request, cache, no_cache, quiet) as run:
+        encoder = run.encoder()
+        api.save_classifier(run.classifier(encoder, prompt_set), output)
     if not quiet:
         texts = sum(map(len, prompt_set.prompts))
         console.note(f"{len(prompt_set.classnames)} classes from {texts} prompts by {encoder.name}")

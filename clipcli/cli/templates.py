@@ -8,12 +8,15 @@ import typer
 
 from clipcli.cli import tables
 
-app = typer.Typer(help="List and show the shipped template sets.", no_args_is_help=True)
+app = typer.Typer(help="List and show the template sets that come with clipcli.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_sets() -> None:
-    """Every template set with the number of its templates."""
+    """List the template sets that --templates accepts by name, each with its number of templates.
+
+    Example: `clipcli templates list`
+    """
     from clipcli.prompts.templates import list_template_sets, load_templates
 
     rows = [[name, str(len(load_templates([name]))), text] for name, text in list_template_sets().items()]
@@ -22,9 +25,14 @@ def list_sets() -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A set's name, or a file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The name of a template set, or a file with one.")
+    ],
 ) -> None:
-    """Print a set's templates, one a line."""
+    """Print the templates of a set, one per line.
+
+    Example: `clipcli templates show pets`
+    """
     from clipcli.prompts.templates import load_templates
 
     for template in load_templates([name]):

@@ -88,11 +88,11 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
+            raise UsageError(f"`max_pixels` must be at least 1, not {self.max_pixels}")
         if self.truncated not in ("error", "ok"):
-            raise UsageError(f"--truncated must be error or ok, not {self.truncated}")
+            raise UsageError(f"`truncated` must be error or ok, not {self.truncated}")
         if self.exact and self.on_gpu:
-            raise UsageError("--exact-decode and --gpu-decode exclude each other: a GPU rounds differently")
+            raise UsageError("`exact` and `on_gpu` exclude each other: a GPU rounds differently")
 
     @property
     def cache_suffix(self) -> str:

@@ -49,7 +49,7 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if not self.paths and self.from_file is None:
-            raise UsageError("no images given", "Name files, folders or globs, or use --from-file LIST.")
+            raise UsageError("no images given", "Name files, folders or globs, or use `from_file` LIST.")
         path_filter(self.include, self.exclude)
         if self.from_file not in (None, "-"):
             check_list(str(self.from_file))
@@ -57,7 +57,7 @@ class Inputs:
             _check_path(path)
         if (self.image_column is not None or self.keep is not None) and self._table is None:
             raise UsageError(
-                "columns are named, but no table", "Name the table with --from-file, such as products.csv."
+                "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
 
     @property
@@ -126,7 +126,7 @@ def _check_path(path: str) -> None:
     if not os.path.lexists(path) and matches_nothing(path):
         raise UsageError(*_missing(path))
     if table_format(path) and os.path.isfile(path):
-        raise UsageError(f"{path} is a table, not an image", f"Use --from-file {path}.")
+        raise UsageError(f"{path} is a table, not an image", f"Use `from_file` {path}.")
 
 
 def _missing(path: str) -> tuple[str, str]:

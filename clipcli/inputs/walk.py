@@ -63,7 +63,7 @@ def images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
-    included, excluded = _globs(include, "--include"), _globs(exclude, "--exclude")
+    included, excluded = _globs(include, "`include`"), _globs(exclude, "`exclude`")
 
     def wanted(path: str, is_folder: bool) -> bool:
         if exclude and excluded.match_file(path + "/" if is_folder else path):

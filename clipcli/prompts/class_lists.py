@@ -74,9 +74,9 @@ def parse_labels(text: str) -> list[ClassSpec]:
     specs = []
     for number, part in enumerate(text.split(","), 1):
         if part.strip():
-            specs.append(ClassSpec(part.strip(), where=f"--labels, label {number}"))
+            specs.append(ClassSpec(part.strip(), where=f"`labels`, label {number}"))
         else:
-            warn(f"--labels: label {number} is empty and was left out")
+            warn(f"`labels`: label {number} is empty and was left out")
     return specs
 
 
@@ -111,7 +111,7 @@ def check_classes(specs: Sequence[ClassSpec]) -> None:
         PromptError: any of these.
     """
     if not specs:
-        raise PromptError("no labels given", 'Use --labels "cat,dog", --label or --classes FILE.')
+        raise PromptError("no labels given", 'Use `labels` "cat,dog", `label` or `classes` FILE.')
     for spec in specs:
         for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts):
             check_text(text, spec.where or "labels")

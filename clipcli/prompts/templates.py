@@ -80,7 +80,7 @@ def _resolve(reference: str) -> tuple[str, ...]:
     if re.fullmatch(r"[\w-]+", reference) and is_file(shipped):
         return _read_templates(shipped)
     if PLACEHOLDER.search(reference):
-        check_text(reference, "--templates")
+        check_text(reference, "`templates`")
         return (reference,)
     if is_file(Path(reference)):
         return _read_templates(Path(reference))

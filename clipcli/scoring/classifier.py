@@ -53,11 +53,11 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
-            raise UsageError(f"--top-k must be at least 1, not {self.top_k}")
+            raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
         if self.score not in get_args(Score):
             raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
         if self.min_margin is not None and self.min_margin < 0:
-            raise UsageError(f"--min-margin must not be negative: {self.min_margin}")
+            raise UsageError(f"`min_margin` must not be negative: {self.min_margin}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Classifier:
             raise ModelMismatchError(
                 f"the class embeddings were made by {made_by} ({self.fingerprint}),"
                 f" but the images would be encoded by {encoder.name} ({encoder.fingerprint})",
-                f"Use --model {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
+                f"Use `model` {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
             )
 
     def cosines(self, image_features: Float32Array) -> Float32Array:

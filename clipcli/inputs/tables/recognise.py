@@ -80,7 +80,7 @@ def check_plain_list(head: bytes, name: str) -> None:
     if b"\0" not in start and (looks_like_table(start) or _has_image_cells(_first_lines(start))):
         raise UsageError(
             f"{name} is a table, not a list of images",
-            "Name the column that holds the paths: --image-column NAME.",
+            "Name the column that holds the paths: `image_column` NAME.",
         )
 
 

@@ -90,7 +90,7 @@ class Table:
         if first is not None and isinstance(first.cells.get(self.image_column), _NESTED):
             raise UsageError(
                 f"{self.name}: the column {self.image_column!r} holds no paths but images or nested values",
-                "Name a column of paths with --image-column, or write the images to files first.",
+                "Name a column of paths with `image_column`, or write the images to files first.",
             )
 
     def __iter__(self) -> Iterator[FileItem | ImageFailure]:
@@ -147,7 +147,7 @@ def _image_column(columns: Mapping[str, type], asked: str | None, name: str) -> 
     problem = f"several columns may name the images: {', '.join(known)}" if known else "no image column"
     raise UsageError(
         f"{name}: {problem}",
-        f"Name it with --image-column. The columns are {', '.join(columns)}.",
+        f"Name it with `image_column`. The columns are {', '.join(columns)}.",
     )
 
 

@@ -18,7 +18,16 @@ from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
 from clipcli.inputs.item import read_file
 from clipcli.prefetch import available_cores, in_chunks, prefetch_map
-from clipcli.records import Encoder, Float32Array, ImageFailure, Jpeg, Outcome, Preprocess, Uint8Array
+from clipcli.records import (
+    BatchDecoder,
+    Encoder,
+    Float32Array,
+    ImageFailure,
+    Jpeg,
+    Outcome,
+    Preprocess,
+    Uint8Array,
+)
 from clipcli.scoring.classifier import Classifier, Ranking
 
 _LOOKERS = 4  # threads that look inputs up in the cache, at most
@@ -87,7 +96,7 @@ class _Store(NamedTuple):
         return self.cache.features(self.encoder, digest)
 
 
-def classify(
+def classify(  # noqa: PLR0913
     images: Iterable[str | ImageFailure],
     encoder: Encoder,
     classifier: Classifier,
@@ -95,6 +104,7 @@ def classify(
     options: EngineOptions | None = None,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    decoder: BatchDecoder | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome an input, in input order, whatever failed.
 
@@ -106,12 +116,13 @@ def classify(
         options: batch size and threads.
         cache: where features made before are found, and new ones kept, batch by batch.
         stop: asked before each batch; True ends the run early.
+        decoder: for `DecodeOptions.on_gpu`.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
     classifier.check_encoder(encoder)
-    batches = encode(images, encoder, options or EngineOptions(), cache, stop)
+    batches = encode(images, encoder, options or EngineOptions(), cache, stop, decoder)
     return _predict(batches, classifier, ranking or Ranking())
 
 
@@ -128,12 +139,18 @@ def encode(
     options: EngineOptions,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    decoder: BatchDecoder | None = None,
 ) -> Iterator[EncodedBatch]:
     """Encode images batch by batch, in order; meanwhile the next ones are read and decoded.
 
     With a GPU or several, batches are encoded in threads of their own, while those before them are scored and
     written. On a CPU that brings nothing: scoring and writing take the same cores.
+
+    Raises:
+        ValueError: decoding on a GPU is asked for, and no decoder is given.
     """
+    if options.decoding.on_gpu and decoder is None:
+        raise ValueError("decoding on a GPU needs a decoder")
     batch_size, in_flight = options.batch_size or encoder.batch_size, encoder.in_flight
     workers = options.workers or available_cores()
     store = None if cache is None else _Store(cache, encoder.cache_key + options.decoding.cache_suffix)
@@ -145,7 +162,7 @@ def encode(
         return _fetch(one, encoder.preprocess, options, store)
 
     def encoded(batch: list[_Fetched]) -> EncodedBatch:
-        batch = _decoded(batch, encoder, options.decoding)
+        batch = batch if decoder is None else _decoded(batch, decoder, encoder.preprocess, options.decoding)
         vectors = _encode_batch(batch, encoder, store)
         features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
         return EncodedBatch([one.outcome for one in batch], features)
@@ -203,24 +220,26 @@ def _fetch(one: _Fetched, preprocess: Preprocess, options: EngineOptions, store:
         return _Fetched(ImageFailure(image, error.message))
 
 
-def _decoded(batch: list[_Fetched], encoder: Encoder, decoding: DecodeOptions) -> list[_Fetched]:
+def _decoded(
+    batch: list[_Fetched], decoder: BatchDecoder, preprocess: Preprocess, decoding: DecodeOptions
+) -> list[_Fetched]:
     """The batch with the pixels of all its images: JPEGs for the GPU decoded there, or here if it cannot."""
     jpegs = [one.jpeg for one in batch if one.jpeg is not None]
     if not jpegs:
         return batch
-    decoded = iter(encoder.decode_jpegs(jpegs))
+    decoded = iter(decoder.decode_jpegs(jpegs))
     return [
-        one if one.jpeg is None else _with_pixels(one, one.jpeg, next(decoded), encoder, decoding)
+        one if one.jpeg is None else _with_pixels(one, one.jpeg, next(decoded), preprocess, decoding)
         for one in batch
     ]
 
 
 def _with_pixels(
-    one: _Fetched, jpeg: Jpeg, pixels: Uint8Array | None, encoder: Encoder, decoding: DecodeOptions
+    one: _Fetched, jpeg: Jpeg, pixels: Uint8Array | None, preprocess: Preprocess, decoding: DecodeOptions
 ) -> _Fetched:
     try:
         if pixels is None:
-            pixels = decode(jpeg.data, encoder.preprocess, decoding)
+            pixels = decode(jpeg.data, preprocess, decoding)
     except ImageError as error:
         return _Fetched(ImageFailure(str(one.outcome), error.message))
     return one._replace(jpeg=None, pixels=pixels)

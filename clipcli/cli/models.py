@@ -72,7 +72,7 @@ def info(
         "embedding": f"{encoder.embed_dim} dimensions",
         "activation": "QuickGELU" if encoder.quick_gelu else "GELU",
         "scores": f"{encoder.activation}, scale {encoder.logit_scale:.4g}{bias}",
-        "device": f"{', '.join(str(one.device) for one in (encoder, *encoder.copies))}, {encoder.precision}",
+        "device": f"{', '.join(encoder.devices)}, {encoder.precision}",
     }
     for name, value in facts.items():
         typer.echo(f"{name + ':':<16}{value}")
@@ -82,7 +82,7 @@ def info(
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     """Download a model, so that it works offline; a broken download goes on where it stopped."""
     from clipcli.models.hub import forget_damaged
-    from clipcli.models.registry import locate
+    from clipcli.models.locate import locate
 
     spec = options.model_spec(model, pretrained)
     options.prepare_hub(spec, offline=False)

@@ -12,7 +12,7 @@ from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.models.registry import ModelFiles
+    from clipcli.models.locate import ModelFiles
     from clipcli.train.loop import Result
 
 _MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of images", "Engine"
@@ -208,7 +208,7 @@ def train(
 
 def _files(init: str | None, offline: bool) -> ModelFiles:
     """The model, or the configuration, that --init names."""
-    from clipcli.models.registry import locate, locate_config
+    from clipcli.models.locate import locate, locate_config
 
     if init is not None and init.endswith(".json"):
         if not Path(init).is_file():

@@ -9,7 +9,7 @@ from clipcli import build_classifier
 from clipcli.errors import ClipcliError
 from clipcli.images.decode import DecodeOptions
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
 from clipcli.pipeline import EngineOptions, encode
 
 

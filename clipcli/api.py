@@ -13,6 +13,7 @@ from clipcli import pipeline
 from clipcli.cache import FeatureCache
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.walk import Inputs
+from clipcli.models.nvjpeg import NvjpegDecoder
 from clipcli.output.sinks import LONG_COLUMNS, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clipcli.choices import Precision
-    from clipcli.models.encoder import OpenClipEncoder
 
 __all__ = [
     "DecodeOptions",
@@ -46,7 +46,8 @@ def load_model(
     device: str = "auto",
     precision: Precision = "auto",
     offline: bool = False,
-) -> OpenClipEncoder:
+    cache: FeatureCache | None = None,
+) -> Encoder:
     """Load a model, downloading it on first use.
 
     Args:
@@ -57,19 +58,22 @@ def load_model(
             `auto` and `cuda` are all GPUs of the machine that are of the first one's model.
         precision: `auto`, `fp32`, `bf16`, `fp16`, `int8` (CPUs only, with `clipcli[int8]`).
         offline: never use the network.
+        cache: a `clipcli.cache.FeatureCache`. A model that it knows from before is built when the first
+            image or text must be encoded, and never if all of them are in the cache.
+
+    Returns:
+        An encoder; with a cache one that can be pickled, and is built anew in another process.
 
     Raises:
         UnknownModelError: no such model.
+        UsageError: no such device or precision.
         WeightsUnavailableError: neither cached nor reachable.
         WeightsDamagedError: truncated weights, or of another architecture.
     """
-    from clipcli.models.registry import locate, parse_model
+    from clipcli.models.lazy import open_encoder
+    from clipcli.models.request import ModelRequest
 
-    spec = parse_model(model, pretrained)
-    files = locate(spec, offline)
-    from clipcli.models.encoder import OpenClipEncoder
-
-    return OpenClipEncoder(files, device, precision)
+    return open_encoder(ModelRequest(model, pretrained, device, precision, offline), cache)
 
 
 def build_classifier(
@@ -130,13 +134,16 @@ def classify(
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
 
     Raises:
-        UsageError: a path that does not exist.
+        UsageError: a path that does not exist, or decoding on a GPU without a CUDA GPU.
         ModelMismatchError: the classifier was built with another model.
     """
     paths = [images] if isinstance(images, str | PathLike) else list(images)
     inputs = Inputs(tuple(fspath(path) for path in paths))
     options = EngineOptions(batch_size=batch_size, decoding=decoding)
-    return pipeline.classify(inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache)
+    decoder = NvjpegDecoder(encoder.devices, encoder.preprocess) if decoding.on_gpu else None
+    return pipeline.classify(
+        inputs, encoder, classifier, Ranking(top_k=top_k, **ranking), options, cache, decoder=decoder
+    )
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:

@@ -96,7 +96,7 @@ class _Store(NamedTuple):
         return self.cache.features(self.encoder, digest)
 
 
-def classify(  # noqa: PLR0913
+def classify(  # noqa: PLR0913, PLR0917
     images: Iterable[str | ImageFailure],
     encoder: Encoder,
     classifier: Classifier,

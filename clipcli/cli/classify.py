@@ -181,6 +181,7 @@ def classify(
     from clipcli import pipeline
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
     from clipcli.inputs.walk import Inputs
+    from clipcli.models.nvjpeg import NvjpegDecoder
     from clipcli.output.sinks import Layout
     from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
@@ -208,7 +209,8 @@ def classify(
         with console.working("encoding prompts", not quiet):
             classifier = named if isinstance(named, Classifier) else build_classifier(encoder, named, store)
         with StopOnSignal() as stop:
-            outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop)
+            decoder = NvjpegDecoder(encoder.devices, encoder.preprocess) if gpu_decode else None
+            outcomes = pipeline.classify(images, encoder, classifier, ranking, engine, store, stop, decoder)
             with console.progress(outcomes, total, quiet) as tracked:
                 summary = _write(tracked, sink, shown, stop)
     if shown is not None:

@@ -135,34 +135,24 @@ def model_spec(model: str | None, pretrained: str | None) -> ModelSpec:
     return parse_model(model or DEFAULT_MODEL, pretrained)
 
 
-def load_encoder(
-    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None = None
-) -> OpenClipEncoder:
-    """Find or download a model, and load it; an int8 tower is kept beside the cache."""
+def load_encoder(spec: ModelSpec, device: str, precision: Precision, offline: bool) -> OpenClipEncoder:
+    """Find or download a model, and load it."""
     prepare_hub(spec, offline)
-    from clipcli.models.registry import locate
+    from clipcli.models.lazy import load_encoder
+    from clipcli.models.request import ModelRequest
 
-    files = locate(spec, offline)
-    from clipcli.models.encoder import OpenClipEncoder
-
-    folder = cache.path.parent if cache else None
-    return OpenClipEncoder(files, device, precision, folder)  # type: ignore[arg-type]
+    return load_encoder(ModelRequest(spec.name, None, device, precision, offline))
 
 
 def lazy_encoder(
-    spec: ModelSpec, device: str, precision: str, offline: bool, cache: FeatureCache | None
+    spec: ModelSpec, device: str, precision: Precision, offline: bool, cache: FeatureCache | None
 ) -> Encoder:
-    """The model as the cache remembers it, built only when something must be encoded; else loaded now."""
-    if cache is None:
-        return load_encoder(spec, device, precision, offline)
-    from clipcli.models.lazy import LazyEncoder, recall, remember
+    """The model as the cache knows it, built only when something must be encoded; else loaded now."""
+    prepare_hub(spec, offline)
+    from clipcli.models.lazy import open_encoder
+    from clipcli.models.request import ModelRequest
 
-    facts = recall(cache, spec, device, precision)
-    if facts is not None:
-        return LazyEncoder(facts, lambda: load_encoder(spec, device, precision, offline, cache))
-    encoder = load_encoder(spec, device, precision, offline, cache)
-    remember(cache, spec, device, precision, encoder, encoder.files.weights)
-    return encoder
+    return open_encoder(ModelRequest(spec.name, None, device, precision, offline), cache)
 
 
 def loading(spec: ModelSpec, quiet: bool) -> contextlib.AbstractContextManager[None]:

@@ -71,7 +71,7 @@ class OpenClipEncoder:
         self._pool = Pool([replica(model, first), *copies])
 
     def _optimized(self, model: Any, folder: Path) -> int8.Int8Tower | None:
-        """Make the model faster, in its precision; returns the image tower in int8, where that is asked for."""
+        """Bring the model to its precision and make it faster; returns the int8 tower, if there is one."""
         read_class_token_only(model.visual)
         if self.precision != "int8":  # which begins with the tower as it is, and fuses by itself
             model.visual = fuse_batch_norms(model.visual, self.preprocess.size)

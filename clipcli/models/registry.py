@@ -125,9 +125,7 @@ def _architecture(architecture: str, pretrained: str | None) -> ModelSpec:
     if not pretrained:
         raise UsageError(
             f"{architecture} needs weights: one of {', '.join(tags) or 'none is published'}",
-            f"For example {architecture}:{tags[-1]}."
-            if tags
-            else "Name a weights file as pretrained.",
+            f"For example {architecture}:{tags[-1]}." if tags else "Name a weights file as pretrained.",
         )
     if pretrained in tags:
         return ModelSpec(f"{architecture}:{pretrained}", "pretrained", architecture, pretrained)

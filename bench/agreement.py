@@ -10,7 +10,7 @@ from clipcli.errors import ClipcliError
 from clipcli.images.decode import DecodeOptions
 from clipcli.inputs.item import FileItem
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
 from clipcli.pipeline import EngineOptions, encode
 
 

@@ -9,8 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipcli.errors import ClipcliError
 from clipcli.images.decode import DecodeOptions
-from clipcli.models.encoder import _DTYPES, OpenClipEncoder
-from clipcli.models.registry import ModelFiles
+from clipcli.models.devices import DTYPES
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.locate import ModelFiles
 from clipcli.prefetch import available_cores, prefetch_map
 from clipcli.stages import load_pixels
 
@@ -34,7 +35,7 @@ def gflop_of_one(encoder: OpenClipEncoder) -> float:
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
     ):
         torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
-        encoder._encode_pixels(pixels)
+        encoder.replicas[0].image_features(pixels)
     torch.backends.mha.set_fastpath_enabled(True)
     return counter.get_total_flops() / 1e9
 
@@ -68,6 +69,6 @@ def limits(files: ModelFiles, paths: list[str], repeats: int) -> None:
         rate = len(pixels) / seconds(lambda encoder=encoder: encoder.encode_images(pixels), repeats)
         line = f"  forward alone, {precision:<19}{rate:>9.1f} images/s, {rate * gflop:.0f} GFLOP/s"
         if precision != "int8":
-            peak = matmul_gflops(_DTYPES[encoder.precision], repeats)
+            peak = matmul_gflops(DTYPES[encoder.precision], repeats)
             line += f", {rate * gflop / peak:.0%} of what a product of {SIDE} x {SIDE} reaches ({peak:.0f})"
         print(line)

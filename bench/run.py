@@ -41,7 +41,8 @@ from timing import in_turn
 import clipcli
 from clipcli.inputs.inputs import Inputs
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ModelFiles, locate, parse_model
+from clipcli.models.locate import ModelFiles, locate
+from clipcli.models.registry import parse_model
 from clipcli.prompts import templates as prompts
 from clipcli.prompts.class_lists import ClassSpec, load_classes
 from clipcli.scoring.classifier import build_classifier

@@ -16,7 +16,8 @@ from clipcli import build_classifier
 from clipcli.images.decode import DecodeOptions, ordinary_jpeg
 from clipcli.inputs.item import FileItem, read_file
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
+from clipcli.models.nvjpeg import NvjpegDecoder
 from clipcli.output.consumers import RowWriter, consume
 from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink
@@ -32,15 +33,15 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
     encoder = OpenClipEncoder(files, device)
     classifier = build_classifier(encoder, job.labels, job.template)
     size, workers = encoder.batch_size, available_cores()
-    preprocess = encoder.preprocess
+    preprocess, device_type = encoder.preprocess, encoder.replicas[0].device.type
     pixels = np.stack(list(prefetch_map(lambda path: load_pixels(path, preprocess), job.paths, workers, 64)))
     batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
     features = encoder.encode_images(pixels)
     out, layout = Path(job.folder, "split.csv"), Layout("long", 5, classifier.classnames)
 
     def wait() -> None:
-        if encoder.device.type != "cpu":
-            torch.accelerator.synchronize(encoder.device)
+        if device_type != "cpu":
+            torch.accelerator.synchronize(encoder.replicas[0].device)
 
     def decode() -> None:
         for _ in prefetch_map(
@@ -49,13 +50,14 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
             pass
 
     def decode_on_gpu() -> None:
+        decoder = NvjpegDecoder(encoder.devices, preprocess)
         for start in range(0, len(job.paths), size):
             files = prefetch_map(read_file, job.paths[start : start + size], workers, size)
-            encoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data))])
+            decoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data))])
 
     def copy() -> None:
         for batch in batches:
-            encoder.replica.put(batch)
+            encoder.replicas[0].put(batch)
         wait()
 
     def encode() -> None:
@@ -74,17 +76,20 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
             classify(map(FileItem, job.paths), encoder, classifier, options=EngineOptions())
         ),
     }
-    if encoder.device.type == "cpu":
+    if device_type == "cpu":
         del steps["copy to the device"]
     elif importlib.util.find_spec("torchcodec"):
-        on_gpu = EngineOptions(decoding=DecodeOptions(on_gpu=True))
+        on_gpu = EngineOptions(
+            decoding=DecodeOptions(on_gpu=True), decoder=NvjpegDecoder(encoder.devices, preprocess)
+        )
         steps["read and decode on the GPU"] = decode_on_gpu
         steps["all together, decoded on the GPU"] = lambda: write(
             classify(map(FileItem, job.paths), encoder, classifier, options=on_gpu)
         )
     taken = in_turn(steps, repeats)
-    devices = ", ".join(str(one.device) for one in (encoder, *encoder.copies))
-    print(f"\nwhere the time goes, {devices}, {encoder.precision}, {len(job.labels)} labels")
+    print(
+        f"\nwhere the time goes, {', '.join(encoder.devices)}, {encoder.precision}, {len(job.labels)} labels"
+    )
     print(f"  {len(job.paths)} pictures in batches of {size}")
     for name, times in taken.items():
         rate = len(job.paths) / statistics.median(times)

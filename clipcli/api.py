@@ -14,10 +14,11 @@ from clipcli.cache import FeatureCache
 from clipcli.choices import Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
+from clipcli.models.nvjpeg import NvjpegDecoder
 from clipcli.output.rows import LONG_COLUMNS, carried_names, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
-from clipcli.prompts import templates as prompts
+from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
 from clipcli.records import Encoder, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.scoring.classifier import build_classifier as _build_classifier
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clipcli.choices import Precision
-    from clipcli.models.encoder import OpenClipEncoder
 
 __all__ = [
     "DecodeOptions",
@@ -47,7 +47,8 @@ def load_model(
     device: str = "auto",
     precision: Precision = "auto",
     offline: bool = False,
-) -> OpenClipEncoder:
+    cache: FeatureCache | None = None,
+) -> Encoder:
     """Load a model, downloading it on first use.
 
     Args:
@@ -58,24 +59,27 @@ def load_model(
             `auto` and `cuda` are all GPUs of the machine that are of the first one's model.
         precision: `auto`, `fp32`, `bf16`, `fp16`, `int8` (CPUs only, with `clipcli[int8]`).
         offline: never use the network.
+        cache: a `clipcli.cache.FeatureCache`. A model that it knows from before is built when the first
+            image or text must be encoded, and never if all of them are in the cache.
+
+    Returns:
+        An encoder; with a cache one that can be pickled, and is built anew in another process.
 
     Raises:
         UnknownModelError: no such model.
+        UsageError: no such device or precision.
         WeightsUnavailableError: neither cached nor reachable.
         WeightsDamagedError: truncated weights, or of another architecture.
     """
-    from clipcli.models.registry import locate, parse_model
+    from clipcli.models.lazy import open_encoder
+    from clipcli.models.request import ModelRequest
 
-    spec = parse_model(model, pretrained)
-    files = locate(spec, offline)
-    from clipcli.models.encoder import OpenClipEncoder
-
-    return OpenClipEncoder(files, device, precision)
+    return open_encoder(ModelRequest(model, pretrained, device, precision, offline), cache)
 
 
 def build_classifier(
     encoder: Encoder,
-    classes: str | PathLike[str] | Sequence[str],
+    classes: str | PathLike[str] | Sequence[str] | PromptSet,
     templates: str | Sequence[str] = (),
     *,
     concept: str = "",
@@ -85,10 +89,11 @@ def build_classifier(
 
     Args:
         encoder: from `load_model`.
-        classes: labels, or a class list: a file or the name of a shipped one.
-        templates: a template set, a file, a template with `{}`, or several of them.
-        concept: a hint added to every template, such as "a type of pet".
-        cache: a `clipcli.cache.FeatureCache`, where embeddings made before are found and new ones kept.
+        classes: labels; or a class list, by its file or by the name of one that comes with clipcli; or
+            prompts that are made already, which take no templates.
+        templates: a template set, a file, a template with `{}`, or several of these.
+        concept: what all classes have in common, such as "a type of pet"; it is added to every template.
+        cache: where embeddings computed before are found and new ones are kept.
 
     Returns:
         A classifier with (C, D) class embeddings.
@@ -96,12 +101,14 @@ def build_classifier(
     Raises:
         PromptError: a class list or template that cannot be used.
     """
+    if isinstance(classes, PromptSet):
+        return _build_classifier(encoder, classes, cache)
     if isinstance(classes, str | PathLike):
         specs = class_lists.load_classes(fspath(classes))
     else:
         specs = [class_lists.ClassSpec(label) for label in classes]
-    chosen = prompts.load_templates([templates] if isinstance(templates, str) else templates)
-    return _build_classifier(encoder, prompts.build_prompts(specs, chosen, concept), cache)
+    chosen = load_templates([templates] if isinstance(templates, str) else templates)
+    return _build_classifier(encoder, build_prompts(specs, chosen, concept), cache)
 
 
 def classify(
@@ -171,7 +178,8 @@ def encode(
 def _engine_options(
     encoder: Encoder, batch_size: int | None, workers: int | None, decoding: DecodeOptions
 ) -> EngineOptions:
-    return EngineOptions(batch_size, workers, decoding)
+    decoder = NvjpegDecoder(encoder.devices, encoder.preprocess) if decoding.on_gpu else None
+    return EngineOptions(batch_size, workers, decoding, decoder)
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:

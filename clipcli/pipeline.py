@@ -199,7 +199,7 @@ class _Stages:
     def _decoded(self, batch: Sequence[Pending]) -> list[Known | Decoded | ImageFailure]:
         """The batch with the pixels of all its images: JPEGs decoded together, or here if that fails."""
         jpegs = [one.jpeg for one in batch if isinstance(one, Undecoded)]
-        decoded = iter(self.decoder.decode(jpegs) if self.decoder and jpegs else ())
+        decoded = iter(self.decoder.decode_jpegs(jpegs) if self.decoder and jpegs else ())
         return [
             self._with_pixels(one, next(decoded)) if isinstance(one, Undecoded) else one
             for one in batch

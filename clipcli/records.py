@@ -1,4 +1,4 @@
-"""The records that pass between the stages, and two of the seams: `Item` and `Encoder`."""
+"""The records that pass between the stages, and the seams: `Item`, `Encoder` and `BatchDecoder`."""
 
 from __future__ import annotations
 
@@ -127,13 +127,6 @@ Outcome: TypeAlias = ImagePredictions | ImageFailure
 """Every input has exactly one."""
 
 
-class BatchDecoder(Protocol):
-    """Decodes JPEGs many at a time, on a GPU."""
-
-    def decode(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
-        """Each to (H, W, 3) uint8 as the model wants it; None where that fails."""
-
-
 class Encoder(Protocol):
     """A CLIP model as the rest of the package sees it."""
 
@@ -148,6 +141,10 @@ class Encoder(Protocol):
     @property
     def cache_key(self) -> str:
         """The fingerprint with what else changes a feature's bits: precision and kind of device."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the model runs: `("cpu",)`, or `("cuda:0", "cuda:1")` for a replica on each of two GPUs."""
 
     @property
     def preprocess(self) -> Preprocess:
@@ -176,15 +173,19 @@ class Encoder(Protocol):
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D), unit norm."""
 
-    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
-        """Each to (H, W, 3) uint8 on the encoder's GPU; None where that fails.
-
-        Raises:
-            UsageError: there is no GPU that decodes.
-        """
-
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D), unit norm."""
 
     def provenance(self) -> dict[str, Any]:
         """Model, weights and versions, as stored beside class embeddings."""
+
+
+class BatchDecoder(Protocol):
+    """Decodes JPEGs many at a time, as a GPU does; from several threads."""
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each, in order, to (H, W, 3) uint8 sRGB as the model wants it; None for one that cannot be decoded.
+
+        Raises:
+            UsageError: what decodes is not installed.
+        """

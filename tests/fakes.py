@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipcli.inputs.item import FileItem
-from clipcli.records import Activation, Float32Array, ImageFailure, Item, Jpeg, Preprocess, Uint8Array
+from clipcli.records import Activation, Float32Array, ImageFailure, Item, Preprocess, Uint8Array
 
 
 def items(images: Iterable[str | ImageFailure]) -> list[Item | ImageFailure]:
@@ -31,6 +31,7 @@ class FakeEncoder:
     name: str = "fake"
     fingerprint: str = "fake-1"
     cache_key: str = "fake-1-cpu"
+    devices: tuple[str, ...] = ("cpu",)
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=(8, 8)))
     logit_scale: float = 100.0
     logit_bias: float | None = None
@@ -43,10 +44,6 @@ class FakeEncoder:
     def encode_images(self, pixels: Uint8Array) -> Float32Array:
         """(N, H, W, 3) uint8 -> (N, D), unit norm."""
         return np.stack([self._drawn(image.tobytes()) for image in pixels])
-
-    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
-        """No GPU, so that none can be decoded."""
-        return [None] * len(jpegs)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D), unit norm."""

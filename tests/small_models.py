@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipcli.models.registry import ModelFiles, locate_config
+from clipcli.models.locate import ModelFiles, locate_config
 from clipcli.train.pairs import Caption, Pair, Pairs
 
 VISION = {"image_size": 16, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}

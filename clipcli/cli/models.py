@@ -14,9 +14,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        
         help="A model, as --model takes it: a preset, ARCHITECTURE:TAG, hf-hub:org/repo or a folder.",
-    ,
     ),
 ]
 
@@ -91,7 +89,7 @@ def info(
         "embedding": f"{encoder.embed_dim} dimensions",
         "activation": "QuickGELU" if encoder.quick_gelu else "GELU",
         "scores": f"{encoder.activation}, scale {encoder.logit_scale:.4g}{bias}",
-        "device": f"{', '.join(str(one.device) for one in (encoder, *encoder.copies))}, {encoder.precision}",
+        "device": f"{', '.join(encoder.devices)}, {encoder.precision}",
     }
     for name, value in facts.items():
         typer.echo(f"{name + ':':<16}{value}")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import console, options, progress
+from clipcli.cli import console, options, progress, session
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.models.registry import ModelFiles
+    from clipcli.models.locate import ModelFiles
     from clipcli.train.loop import Result
 
 _MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of images", "Engine"
@@ -203,20 +203,22 @@ def train(
             console.note(f"{reason}: {made if result.steps else 'no step was made'}; run it again to go on")
             raise typer.Exit(reason.exit_code) from None
     if result.failed and not allow_failures:
-        raise typer.Exit(options.FINISHED_WITH_FAILURES)
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)
 
 
 def _files(init: str | None, offline: bool) -> ModelFiles:
     """The model, or the configuration, that --init names."""
-    from clipcli.models.registry import locate, locate_config
+    from clipcli.models.locate import locate, locate_config
+    from clipcli.models.registry import DEFAULT_MODEL
+    from clipcli.models.request import ModelRequest
 
     if init is not None and init.endswith(".json"):
         if not Path(init).is_file():
             raise UsageError(f"no such configuration: {init}")
         return locate_config(Path(init), offline)
-    spec = options.model_spec(init, None)
-    options.prepare_hub(spec, offline)
-    return locate(spec, offline)
+    request = ModelRequest(init or DEFAULT_MODEL, offline=offline)
+    session.prepare_hub(request)
+    return locate(request.spec(), offline)
 
 
 def _tell(result: Result, output: Path, quiet: bool) -> None:

@@ -18,7 +18,7 @@ from open_clip.tokenizer import HFTokenizer
 
 from clipcli.errors import ModelError, WeightsDamagedError
 from clipcli.models.hub import digest_in_cache, sha256_of
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
 from clipcli.models.silence import quiet
 
 

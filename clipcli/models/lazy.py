@@ -1,7 +1,7 @@
-"""A model as an earlier run knew it: enough to score cached images without importing torch.
+"""Models that are built when they are needed: cached images are scored without importing torch.
 
-What a run learns of a model (fingerprint, scale, preprocessing) is kept in the feature cache. The next
-run starts from that, and builds the model itself only when something has to be encoded.
+What a run learns of a model (fingerprint, scale, preprocessing) is kept in the feature cache. The next run
+starts from that, and builds the model itself only when something has to be encoded.
 """
 
 from __future__ import annotations
@@ -11,67 +11,133 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from clipcli.cache import FeatureCache
 from clipcli.choices import Activation
 from clipcli.errors import ModelError
 from clipcli.models.registry import CONFIG_NAME, ModelSpec
-from clipcli.records import Encoder, Float32Array, Jpeg, Preprocess, Uint8Array
+from clipcli.models.request import ModelRequest
+from clipcli.records import Encoder, Float32Array, Preprocess, Uint8Array
 from clipcli.version import __version__
 
+if TYPE_CHECKING:
+    from clipcli.models.encoder import OpenClipEncoder
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """What `Encoder` tells without encoding, and by which file it can be checked."""
 
-    name: str
-    fingerprint: str
-    cache_key: str
-    preprocess: Preprocess
-    logit_scale: float
-    logit_bias: float | None
-    activation: Activation
-    batch_size: int
-    provenance: dict[str, Any]
-    weights: str
-    weights_version: tuple[int, int]
-    in_flight: int = 1
+def load_encoder(request: ModelRequest, cache_folder: Path | None = None) -> OpenClipEncoder:
+    """Find or download a model, and load it.
+
+    Args:
+        request: which model, and how it is to run.
+        cache_folder: where int8 towers are kept; None is the user's cache folder.
+
+    Raises:
+        UnknownModelError: no such model.
+        UsageError: the device is not there, or int8 cannot run.
+        WeightsUnavailableError: neither cached nor reachable.
+        WeightsDamagedError: truncated weights, or of another architecture.
+    """
+    return _load(request.spec(), request, cache_folder)
+
+
+def open_encoder(
+    request: ModelRequest, cache: FeatureCache | None = None, cache_folder: Path | None = None
+) -> Encoder:
+    """A model as the cache knows it from an earlier run, built only when something must be encoded.
+
+    A model that the cache does not know is loaded now, and its facts are kept there.
+
+    Args:
+        request: which model, and how it is to run.
+        cache: where the facts are; without a cache the model is loaded now.
+        cache_folder: where int8 towers are kept; None is the cache's folder, or else the user's.
+
+    Returns:
+        a `LazyEncoder`, which another process can use too, or without a cache a loaded `OpenClipEncoder`.
+
+    Raises:
+        UnknownModelError: no such model.
+        UsageError: the device is not there, or int8 cannot run.
+        WeightsUnavailableError: neither cached nor reachable.
+        WeightsDamagedError: truncated weights, or of another architecture.
+    """
+    if cache is None:
+        return load_encoder(request, cache_folder)
+    spec, folder = request.spec(), cache_folder or cache.path.parent
+    load = partial(_load, spec, request, folder)  # the spec has absolute paths, wherever it is called
+    key = _key(spec, request)
+    facts = _known_facts(cache, key)
+    if facts is not None:
+        return LazyEncoder(facts, load)
+    encoder = load()
+    facts = _facts_of(encoder)
+    if facts.weights_version is not None:
+        cache.remember(key, asdict(facts))
+    return LazyEncoder(facts, load, encoder)
+
+
+def _load(spec: ModelSpec, request: ModelRequest, folder: Path | None) -> OpenClipEncoder:
+    from clipcli.models.locate import locate
+
+    files = locate(spec, request.offline)
+    from clipcli.models.encoder import OpenClipEncoder
+
+    return OpenClipEncoder(files, request.device, request.precision, folder)
 
 
 class LazyEncoder:
     """An `Encoder` whose model is built when the first image or text has to be encoded.
 
+    It can be pickled if `load` can; a loaded model stays behind, and is built anew where it is needed.
+
     Args:
-        facts: from an earlier run.
+        facts: what is known of the model.
         load: builds the model.
+        loaded: the model, where it is built already.
     """
 
-    def __init__(self, facts: ModelFacts, load: Callable[[], Encoder]) -> None:
+    def __init__(self, facts: ModelFacts, load: Callable[[], Encoder], loaded: Encoder | None = None) -> None:
         self.name = facts.name
         self.fingerprint = facts.fingerprint
         self.cache_key = facts.cache_key
+        self.devices = facts.devices
         self.preprocess = facts.preprocess
         self.logit_scale = facts.logit_scale
         self.logit_bias = facts.logit_bias
         self.activation = facts.activation
         self.batch_size = facts.batch_size
         self.in_flight = facts.in_flight
-        self._provenance = facts.provenance
+        self._facts = facts
         self._load = load
+        self._loaded = loaded
         self._loading = threading.Lock()  # several batches may ask for it at once
 
-    @property
+    def __reduce__(self) -> tuple[type[LazyEncoder], tuple[ModelFacts, Callable[[], Encoder]]]:
+        return LazyEncoder, (self._facts, self._load)
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, weights and versions, as stored beside class embeddings."""
+        return self._facts.provenance
+
+    def encode_images(self, pixels: Uint8Array) -> Float32Array:
+        """(N, H, W, 3) uint8 -> (N, D), unit norm."""
+        return self._encoder().encode_images(pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """M texts -> (M, D), unit norm."""
+        return self._encoder().encode_texts(texts)
+
     def _encoder(self) -> Encoder:
         with self._loading:
+            if self._loaded is None:
+                self._loaded = self._checked(self._load())
             return self._loaded
 
-    @cached_property
-    def _loaded(self) -> Encoder:
-        encoder = self._load()
+    def _checked(self, encoder: Encoder) -> Encoder:
         if encoder.cache_key != self.cache_key:
             raise ModelError(
                 f"{self.name} is not what it was when this run began",
@@ -79,57 +145,67 @@ class LazyEncoder:
             )
         return encoder
 
-    def provenance(self) -> dict[str, Any]:
-        """Model, weights and versions, as stored beside class embeddings."""
-        return self._provenance
 
-    def encode_images(self, pixels: Uint8Array) -> Float32Array:
-        """(N, H, W, 3) uint8 -> (N, D), unit norm."""
-        return self._encoder.encode_images(pixels)
-
-    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
-        """Each to (H, W, 3) uint8 on the encoder's GPU; None where that fails."""
-        return self._encoder.decode_jpegs(jpegs)
-
-    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
-        """M texts -> (M, D), unit norm."""
-        return self._encoder.encode_texts(texts)
+# --- Facts in the cache --------------------------------------------------------------------------
 
 
-def recall(cache: FeatureCache, spec: ModelSpec, device: str, precision: str) -> ModelFacts | None:
-    """What an earlier run on this machine knew of the model, if its weights are still the same file."""
-    known = cache.recall(_key(spec, device, precision))
-    if known is None or _version(known["weights"]) != tuple(known["weights_version"]):
-        return None
-    recipe: dict[str, Any] = {
-        field: tuple(value) if isinstance(value, list) else value
-        for field, value in known["preprocess"].items()
-    }
-    return ModelFacts(**{**known, "preprocess": Preprocess(**recipe)})
+@dataclass(frozen=True)
+class ModelFacts:
+    """What `Encoder` tells without encoding, and by which file it can be checked.
+
+    `weights_version` is the size and modification time of the file, or None for one that is gone.
+    """
+
+    name: str
+    fingerprint: str
+    cache_key: str
+    devices: tuple[str, ...]
+    preprocess: Preprocess
+    logit_scale: float
+    logit_bias: float | None
+    activation: Activation
+    batch_size: int
+    in_flight: int
+    provenance: dict[str, Any]
+    weights: str
+    weights_version: tuple[int, int] | None
 
 
-def remember(
-    cache: FeatureCache, spec: ModelSpec, device: str, precision: str, encoder: Encoder, weights: Path
-) -> None:
-    """Keep what is known of a model for the next run."""
-    version = _version(weights)
-    if version is None:
-        return
-    facts = ModelFacts(
+def _facts_of(encoder: OpenClipEncoder) -> ModelFacts:
+    return ModelFacts(
         name=encoder.name,
         fingerprint=encoder.fingerprint,
         cache_key=encoder.cache_key,
+        devices=encoder.devices,
         preprocess=encoder.preprocess,
         logit_scale=encoder.logit_scale,
         logit_bias=encoder.logit_bias,
         activation=encoder.activation,
         batch_size=encoder.batch_size,
-        provenance=encoder.provenance(),
-        weights=str(weights),
-        weights_version=version,
         in_flight=encoder.in_flight,
+        provenance=encoder.provenance(),
+        weights=str(encoder.files.weights),
+        weights_version=_version(encoder.files.weights),
     )
-    cache.remember(_key(spec, device, precision), asdict(facts))
+
+
+def _known_facts(cache: FeatureCache, key: str) -> ModelFacts | None:
+    """What an earlier run on this machine knew of the model, if its weights are still the same file."""
+    stored = cache.recall(key) or {}
+    recipe = stored.get("preprocess")
+    if not (_has_fields(stored, ModelFacts) and _has_fields(recipe, Preprocess)):
+        return None  # nothing is stored, or what another version wrote
+    facts = ModelFacts(**_with_tuples(stored) | {"preprocess": Preprocess(**_with_tuples(recipe))})
+    return facts if facts.weights_version == _version(facts.weights) else None
+
+
+def _has_fields(stored: Any, kind: type) -> TypeGuard[dict[str, Any]]:
+    return isinstance(stored, dict) and set(stored) == {field.name for field in fields(kind)}
+
+
+def _with_tuples(stored: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists alone."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def _version(path: str | Path) -> tuple[int, int] | None:
@@ -140,9 +216,10 @@ def _version(path: str | Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _key(spec: ModelSpec, device: str, precision: str) -> str:
+def _key(spec: ModelSpec, request: ModelRequest) -> str:
     """The request, the versions that answer it, and what decides how `auto` is understood."""
     config = _version(Path(spec.model_name, CONFIG_NAME)) if spec.source == "local-dir" else None
     versions = [importlib.metadata.version(package) for package in ("open_clip_torch", "torch")]
     gpu = Path("/dev/nvidiactl").exists(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return repr((__version__, versions, spec, config, device, precision, platform.node(), gpu))
+    asked = (spec, config, request.device, request.precision)
+    return repr((__version__, versions, *asked, platform.node(), gpu))

@@ -7,23 +7,52 @@ JPEG, and whatever fails here, is for `clipcli.images.decode.decode`, which know
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from clipcli.errors import UsageError
 from clipcli.images.color import to_srgb
 from clipcli.images.resize import crop_offset, fitted_size, resampling_of
+from clipcli.models.pool import Pool
 from clipcli.records import Jpeg, Preprocess, Uint8Array
+
+if TYPE_CHECKING:  # imported when there is something to decode: everything may be cached
+    import torch
 
 _PIXELS_PER_CALL = 2**27  # 0.4 GB as RGB
 
 
-def decode_jpegs(
-    jpegs: Sequence[Jpeg], preprocess: Preprocess, device: torch.device
-) -> list[Uint8Array | None]:
+class NvjpegDecoder:
+    """A `BatchDecoder` on the GPUs that a model runs on; a batch goes to the one that has least to do.
+
+    Args:
+        devices: of the encoder.
+        preprocess: the model's recipe.
+
+    Raises:
+        UsageError: they are not CUDA GPUs.
+    """
+
+    def __init__(self, devices: Sequence[str], preprocess: Preprocess) -> None:
+        if not all(device.startswith("cuda") for device in devices):
+            where = ", ".join(devices)
+            raise UsageError(f"decoding on a GPU needs a CUDA GPU; the model runs on {where}")
+        self._preprocess = preprocess
+        self._devices = Pool(devices)
+
+    def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
+        """Each to (H, W, 3) uint8 sRGB, in order; None for a file that could not be decoded.
+
+        Raises:
+            UsageError: TorchCodec is not installed, or does not fit torch.
+        """
+        with self._devices.least_used() as device:
+            return decode_jpegs(jpegs, self._preprocess, device)
+
+
+def decode_jpegs(jpegs: Sequence[Jpeg], preprocess: Preprocess, device: str) -> list[Uint8Array | None]:
     """Decode, orient, resize and crop, each to (H, W, 3) uint8 sRGB of `preprocess.size`.
 
     Args:
@@ -52,13 +81,15 @@ def _groups(jpegs: Sequence[Jpeg]) -> Iterator[list[Jpeg]]:
         yield group
 
 
-def _decoded(group: Sequence[Jpeg], preprocess: Preprocess, device: torch.device) -> list[Uint8Array | None]:
+def _decoded(group: Sequence[Jpeg], preprocess: Preprocess, device: str) -> list[Uint8Array | None]:
     """A group decoded in one call; if that fails, each file by itself."""
+    import torch
+
     try:
         from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]
     except (ImportError, OSError, RuntimeError) as error:
-        reason = f"TorchCodec cannot be loaded: {error}"
-        raise UsageError(f"--gpu-decode: {reason}", "pip install 'clipcli[gpu-decode]'") from error
+        message = f"decoding on a GPU: TorchCodec cannot be loaded: {error}"
+        raise UsageError(message, "pip install 'clipcli[gpu-decode]'") from error
     try:
         images = decode_jpeg([jpeg.data for jpeg in group], mode="RGB", device=device)
         fitted = torch.stack([_fitted(image, preprocess) for image in images]).cpu().numpy()
@@ -77,11 +108,12 @@ def _in_srgb(pixels: Uint8Array, jpeg: Jpeg) -> Uint8Array:
 
 def _fitted(image: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
     """(3, H, W) uint8 -> resized and cropped or padded to (h, w, 3) uint8, as `decode.resize` does."""
+    import torch
+
     height, width = preprocess.size
     fitted = fitted_size((image.shape[2], image.shape[1]), preprocess)
-    resized = F.interpolate(
-        image[None].float(), fitted[::-1], mode=resampling_of(preprocess).name.lower(), antialias=True
-    )[0]
+    mode = resampling_of(preprocess).name.lower()
+    resized = torch.nn.functional.interpolate(image[None].float(), fitted[::-1], mode=mode, antialias=True)[0]
     resized = resized.round().clamp(0, 255).to(torch.uint8)
     if preprocess.resize_mode == "longest":
         canvas = resized.new_full((3, height, width), preprocess.fill_color)

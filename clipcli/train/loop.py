@@ -25,7 +25,7 @@ import torch
 from clipcli.choices import Loss, TrainPrecision
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.devices import resolve_device, resolve_precision
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
 from clipcli.prefetch import available_cores, prefetch_map
 from clipcli.records import ImageFailure
 from clipcli.train import run_folder

@@ -13,9 +13,9 @@ from torch.nn.functional import normalize
 from clipcli.choices import Loss
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.build import build_model, build_random, build_tokenizer
-from clipcli.models.encoder import causal_tower, encode_causal_texts, pad_id
-from clipcli.models.registry import ModelFiles
+from clipcli.models.locate import ModelFiles
 from clipcli.models.silence import quiet
+from clipcli.models.text_tower import causal_tower, encode_causal_texts, pad_id
 from clipcli.records import Uint8Array
 from clipcli.train.losses import contrastive_loss, sigmoid_loss
 

@@ -271,7 +271,7 @@ def test_decoding_on_a_gpu_that_is_not_there_says_so(run_cli: Cli, tmp_path: Pat
     Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
     result = run_cli("classify", tmp_path, *LABELS, *NANO, "--gpu-decode")
     assert result.code == 2
-    assert "--gpu-decode needs a CUDA GPU; nano runs on cpu" in " ".join(result.err.split())
+    assert "decoding on a GPU needs a CUDA GPU; the model runs on cpu" in " ".join(result.err.split())
     result = run_cli("classify", tmp_path, *LABELS, *NANO, "--gpu-decode", "--exact-decode")
     assert result.code == 2
     assert "exclude each other" in " ".join(result.err.split())

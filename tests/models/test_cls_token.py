@@ -7,18 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from open_clip.model import CLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
-from clipcli.models.encoder import causal_tower, encode_causal_texts, image_group_size
 from clipcli.models.optimize.cls_token import has_plain_attention, one_token, read_class_token_only
 
 VISION: dict[str, Any] = {
     "image_size": 32, "patch_size": 8, "width": 48, "layers": 3, "heads": 4, "mlp_ratio": 2, "output_dim": 16,
 }  # fmt: skip
 TEXT: dict[str, Any] = {"context_length": 12, "vocab_size": 100, "width": 32, "heads": 4, "layers": 2}
-END = 99  # the highest token, as the end of a text is in CLIP's vocabulary
 
 
 def lived(module: Any) -> Any:
@@ -90,54 +87,3 @@ def test_any_token_of_a_block_with_what_it_may_see() -> None:
             unseen = (torch.arange(length) > place).expand(3, length)
             one = one_token(block, hidden, hidden[:, place : place + 1], unseen)
             torch.testing.assert_close(one[:, 0], whole[:, place], atol=1e-5, rtol=0)
-
-
-def texts() -> torch.Tensor:
-    """Texts of every length, the last as long as the context."""
-    rows = torch.randint(1, END, (11, 12), generator=torch.Generator().manual_seed(0))
-    for row, tokens in enumerate(rows):
-        tokens[row + 1] = END
-        tokens[row + 2 :] = 0
-    return rows
-
-
-def test_texts_of_the_first_clip_models() -> None:
-    model = lived(CLIP(16, {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1}, TEXT))
-    assert causal_tower(model) is model
-    with torch.inference_mode():
-        expected = model.encode_text(texts())
-        torch.testing.assert_close(encode_causal_texts(model, texts()), expected, atol=1e-5, rtol=0)
-        short = texts()[:4, :5]
-        torch.testing.assert_close(encode_causal_texts(model, short), expected[:4], atol=1e-5, rtol=0)
-    assert expected.std(0).min() > 0.01
-
-
-@pytest.mark.parametrize("pool", ["argmax", "eos", "first"])
-def test_texts_of_towers_of_their_own(pool: str) -> None:
-    tower = lived(TextTransformer(**TEXT, output_dim=16, pool_type=pool, eos_id=END))
-    assert causal_tower(tower) is tower
-    with torch.inference_mode():
-        torch.testing.assert_close(encode_causal_texts(tower, texts()), tower(texts()), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("options", [{"no_causal_mask": True}, {"embed_cls": True}, {"pool_type": "last"}])
-def test_towers_whose_padding_is_seen_are_not_cut(options: dict[str, Any]) -> None:
-    assert causal_tower(lived(TextTransformer(**TEXT, output_dim=16, **options))) is None
-
-
-@pytest.mark.parametrize(
-    ("side", "patch", "images"), [(224, 32, 4), (256, 32, 4), (224, 16, 1), (336, 14, 1)]
-)
-def test_fewer_images_at_once_the_more_tokens_each_has(side: int, patch: int, images: int) -> None:
-    with torch.device("meta"):
-        tower = VisionTransformer(side, patch, width=768, layers=2, heads=12, mlp_ratio=4)
-    assert image_group_size(tower) == images
-
-
-def test_images_at_once_of_other_towers() -> None:
-    assert image_group_size(nn.Linear(4, 4)) == 16
-    assert image_group_size(nn.Conv2d(512, 2048, 3)) == 4
-    large = nn.Conv2d(512, 2048, 3)
-    large.trunk = nn.Module()
-    large.trunk.pos_embed = nn.Parameter(torch.zeros(1, 256, 8))
-    assert image_group_size(large) == 1

@@ -23,17 +23,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from clipcli import load_model
-from clipcli.errors import (
-    ClipcliWarning,
-    ModelError,
-    UsageError,
-    WeightsDamagedError,
-    WeightsUnavailableError,
-)
+from clipcli.errors import ClipcliWarning, WeightsDamagedError, WeightsUnavailableError
 from clipcli.images.decode import DecodeOptions
-from clipcli.models.devices import Replica, resolve_device, resolve_precision
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ASSETS, is_cached, locate, parse_model
+from clipcli.models.pool import Pool
+from clipcli.models.registry import ASSETS, is_cached, parse_model
+from clipcli.models.replica import Replica
 from clipcli.prompts import templates as prompts
 from clipcli.prompts.class_lists import ClassSpec
 from clipcli.scoring.classifier import build_classifier
@@ -99,7 +94,7 @@ def test_pixels_equal_open_clips_transform(
         pixels = load_pixels(str(path), encoder.preprocess, EXACT)[None]
         ours = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)
         theirs = reference.transform(rgb(path))
-        assert torch.equal(encoder._normalized(ours)[0], theirs), path
+        assert torch.equal(encoder.replicas[0].normalized(ours)[0], theirs), path
 
 
 def test_image_features_equal_open_clips(pair: tuple[OpenClipEncoder, Reference], photos: list[Path]) -> None:
@@ -178,7 +173,8 @@ def test_features_do_not_depend_on_the_number_of_threads(
     try:
         for threads in (1, 3, 4):
             torch.set_num_threads(threads)
-            monkeypatch.setattr(encoder, "replica", Replica(encoder.device))
+            replica = Replica(encoder.model, torch.device("cpu"), encoder.precision, encoder.preprocess)
+            monkeypatch.setattr(encoder, "_pool", Pool([replica]))
             np.testing.assert_array_equal(encoder.encode_images(pixels), expected)
     finally:
         torch.set_num_threads(before)
@@ -232,68 +228,6 @@ def test_bf16_is_close_to_fp32(nano: OpenClipEncoder, photos: list[Path]) -> Non
     cosines = np.sum(low.encode_images(pixels) * nano.encode_images(pixels), axis=1)
     assert cosines.mean() > 0.999
     assert low.fingerprint == nano.fingerprint
-
-
-def test_the_same_weights_elsewhere_have_the_same_fingerprint(nano: OpenClipEncoder, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(nano.files.weights.parent, copy)
-    assert locate(parse_model(str(copy))).fingerprint == nano.fingerprint
-    config = copy / "open_clip_config.json"
-    config.write_text(config.read_text().replace("longest", "squash"))
-    assert locate(parse_model(str(copy))).fingerprint != nano.fingerprint
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-    ],
-)
-def test_out_of_memory_halves_the_batch_and_loses_nothing(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = load_model("nano", device="cpu", precision="fp32")
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), dtype=np.uint8)
-    expected = encoder.encode_images(pixels)
-    sizes: list[int] = []
-    encode = encoder._encode_pixels
-
-    def with_little_memory(group: np.ndarray) -> torch.Tensor:
-        sizes.append(len(group))
-        if len(group) > 8:
-            raise error
-        return encode(group)
-
-    monkeypatch.setattr(encoder, "_encode_pixels", with_little_memory)
-    with pytest.warns(ClipcliWarning, match="going on with batches of"):
-        np.testing.assert_allclose(encoder.encode_images(pixels), expected, rtol=0, atol=1e-6)
-    before = len(sizes)
-    encoder.encode_images(pixels)
-    assert max(sizes[before:]) <= 8, "the smaller batch is kept"
-
-
-def test_other_errors_of_the_device_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_model("nano", device="cpu", precision="fp32")
-
-    def fail(_: np.ndarray) -> torch.Tensor:
-        raise RuntimeError("device-side assert")
-
-    monkeypatch.setattr(encoder, "_encode_pixels", fail)
-    with pytest.raises(RuntimeError, match="device-side assert"):
-        encoder.encode_images(np.zeros((2, 64, 64, 3), dtype=np.uint8))
-
-
-def test_devices_that_are_not_there() -> None:
-    for device, message in (("cuda", "no device 'cuda'"), ("toaster", "unknown device 'toaster'")):
-        with pytest.raises(UsageError, match=message):
-            resolve_device(device)
-
-
-def test_precision_asked_for_is_precision_given() -> None:
-    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    assert resolve_precision("auto", torch.device("cpu")) == ("bf16" if native else "fp32")
 
 
 # --- Weights -------------------------------------------------------------------------------------
@@ -359,27 +293,6 @@ def test_a_weights_file_with_its_architecture(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_images(pixels), theirs, atol=1e-5)
 
 
-def test_a_weights_file_whose_preprocessing_is_not_known_is_an_error(tmp_path: Path) -> None:
-    weights = tmp_path / "weights.safetensors"
-    weights.touch()
-    with pytest.raises(ModelError, match="ViT-L-14 is published with 2 kinds of preprocessing"):
-        locate(parse_model("ViT-L-14", str(weights)))
-
-
-def test_a_siglip_weights_file_keeps_siglips_preprocessing(tmp_path: Path) -> None:
-    from clipcli.models.registry import _builtin_config, _preprocess
-
-    weights = tmp_path / "weights.safetensors"
-    weights.touch()
-    config = _builtin_config(parse_model("ViT-B-16-SigLIP2-256", str(weights)))
-    preprocess = _preprocess(config["model_cfg"], config["preprocess_cfg"])
-    assert (preprocess.resize_mode, preprocess.mean, preprocess.size) == (
-        "squash",
-        (0.5, 0.5, 0.5),
-        (256, 256),
-    )
-
-
 # --- QuickGELU -----------------------------------------------------------------------------------
 
 
@@ -393,17 +306,6 @@ def put_in_hub_cache(repository: str, weights: Path) -> None:
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("0" * 40)
     shutil.copy(weights, snapshot / "open_clip_model.safetensors")
-
-
-def test_every_tag_gets_the_activation_it_was_trained_with() -> None:
-    from clipcli.models.registry import _builtin_config
-
-    for model_name, tag in open_clip.list_pretrained():
-        of_tag = open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False)
-        of_architecture = open_clip.get_model_config(model_name).get("quick_gelu", False)
-        wanted = of_tag or of_architecture
-        config = _builtin_config(parse_model(f"{model_name}:{tag}"))
-        assert config["model_cfg"]["quick_gelu"] == wanted, (model_name, tag)
 
 
 @pytest.mark.slow
@@ -430,7 +332,7 @@ def test_quickgelu_is_built_where_the_weights_need_it(
     encoder = load_model(model_name, tag, device="cpu", precision="fp32", offline=True)
     assert encoder.quick_gelu is quick
     pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    batch = encoder._normalized(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    batch = encoder.replicas[0].normalized(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     with torch.no_grad():
         theirs = reference.encode_image(batch, normalize=True).numpy()
     np.testing.assert_allclose(encoder.encode_images(pixels), theirs, atol=1e-5)

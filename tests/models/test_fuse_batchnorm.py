@@ -1,4 +1,4 @@
-"""Batch norms folded into convolutions: nothing else may change, and nothing that does not follow from it."""
+"""Batch norms fused with convolutions: nothing else may change, and nothing that does not follow from it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_features_stay_and_batch_norms_go(name: str) -> None:
     torch.manual_seed(0)
     tower = lived(TOWERS[name]())
     before = norms(tower)
-    folded = fuse_batch_norms(tower, (64, 64))
+    fused = fuse_batch_norms(tower, (64, 64))
     assert norms(tower) == before
-    assert norms(folded) <= before // 2
+    assert norms(fused) <= before // 2
     images = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
-        expected, found = tower(images), folded(images)
+        expected, found = tower(images), fused(images)
     assert (expected - found).abs().max() <= 2e-5 * expected.abs().max()
 
 
@@ -85,11 +85,11 @@ class _Between(_Twice):
 def test_what_does_not_only_feed_a_batch_norm_stays(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     tower = lived(build())
-    folded = fuse_batch_norms(tower, (8, 8))
+    fused = fuse_batch_norms(tower, (8, 8))
     images = torch.randn(2, 3, 8, 8)
     with torch.inference_mode():
-        assert torch.equal(tower(images), folded(images))
-    assert norms(folded) == 2
+        assert torch.equal(tower(images), fused(images))
+    assert norms(fused) == 2
 
 
 def test_a_tower_without_batch_norms_is_the_same_object() -> None:
@@ -97,7 +97,7 @@ def test_a_tower_without_batch_norms_is_the_same_object() -> None:
     assert fuse_batch_norms(tower, (8, 8)) is tower
 
 
-def test_the_bundled_model_is_folded_and_gives_open_clips_features(nano: Any) -> None:
+def test_the_bundled_model_is_fused_and_gives_open_clips_features(nano: Any) -> None:
     assert norms(nano.model.visual) == 0
     model = open_clip.create_model(f"local-dir:{nano.files.weights.parent}").eval()
     assert norms(model.visual) > 0

@@ -198,7 +198,7 @@ def test_a_wrong_quantisation_is_refused(nano: OpenClipEncoder, monkeypatch: pyt
     monkeypatch.setattr(int8.Int8Tower, "__call__", lambda self, batch: tower(self, batch)[:, ::-1].copy())
     with pytest.raises(ModelError, match=r"cosine of -?0\.\d+ to fp32") as caught:
         int8.make(nano.model, nano.preprocess.size)
-    assert "--precision fp32" in caught.value.hint
+    assert "precision fp32" in caught.value.hint
 
 
 def test_a_tower_that_cannot_be_exported_is_an_error(nano: OpenClipEncoder) -> None:
@@ -208,7 +208,7 @@ def test_a_tower_that_cannot_be_exported_is_an_error(nano: OpenClipEncoder) -> N
 
     with pytest.raises(ModelError, match="cannot run in int8") as caught:
         int8.make(Unexportable(), (8, 8))
-    assert "--precision fp32" in caught.value.hint
+    assert "precision fp32" in caught.value.hint
 
 
 def test_a_missing_extra_says_what_to_install(

@@ -1,23 +1,36 @@
-"""When everything is cached, torch is never imported; and what is remembered is never stale."""
+"""When everything is cached, torch is never imported; what is known is never stale, and fits any process."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Result
 from fakes import FakeEncoder
 
-from clipcli.models.lazy import LazyEncoder, ModelFacts
+from clipcli import load_model
+from clipcli.cache import FeatureCache
+from clipcli.models import lazy
+from clipcli.models.encoder import OpenClipEncoder
+from clipcli.models.lazy import LazyEncoder, ModelFacts, open_encoder
 from clipcli.models.registry import ASSETS
+from clipcli.models.request import ModelRequest
+from clipcli.records import Encoder, Float32Array
 
 Cli = Callable[..., Result]
 
@@ -117,3 +130,123 @@ def test_batches_in_flight_load_the_model_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(encoder.encode_images, [np.zeros((1, 8, 8, 3), dtype=np.uint8)] * 4))
     assert len(loads) == 1
+
+
+# --- From a request ------------------------------------------------------------------------------
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[FeatureCache]:
+    with contextlib.closing(FeatureCache(tmp_path / "cache")) as opened:
+        yield opened
+
+
+def request_for(model: Path | str) -> ModelRequest:
+    return ModelRequest(str(model), device="cpu", precision="fp32", offline=True)
+
+
+def refuse(*_: object) -> OpenClipEncoder:
+    pytest.fail("the model was built")
+
+
+def test_a_known_model_is_built_when_something_is_encoded(
+    model: Path, cache: FeatureCache, nano: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_encoder(request_for(model), cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(lazy, "_load", refuse)
+        encoder = open_encoder(request_for(model), cache)
+        told = {field.name for field in fields(ModelFacts)} - {
+            "name",
+            "provenance",
+            "weights",
+            "weights_version",
+        }
+        assert {name: getattr(encoder, name) for name in told} == {name: getattr(nano, name) for name in told}
+        assert encoder.provenance()["weights_sha256"] == nano.files.sha256
+    encoder = open_encoder(request_for(model), cache)
+    np.testing.assert_array_equal(encoder.encode_images(PIXELS), nano.encode_images(PIXELS))
+    np.testing.assert_array_equal(encoder.encode_texts(["a cat"]), nano.encode_texts(["a cat"]))
+
+
+def test_the_python_api_opens_it_too(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_model("nano", device="cpu", precision="fp32", cache=cache)
+    monkeypatch.setattr(lazy, "_load", refuse)
+    again = load_model("nano", device="cpu", precision="fp32", cache=cache)
+    assert isinstance(first, LazyEncoder) and isinstance(again, LazyEncoder)
+    assert (again.cache_key, again.logit_scale) == (first.cache_key, first.logit_scale)
+
+
+def test_without_a_cache_it_is_loaded_now() -> None:
+    assert isinstance(open_encoder(request_for("nano")), OpenClipEncoder)
+    assert isinstance(load_model("nano", device="cpu", precision="fp32"), OpenClipEncoder)
+
+
+def change_facts(cache: FeatureCache, change: Callable[[dict[str, Any]], object]) -> None:
+    """Rewrite what the cache knows of its one model."""
+    with contextlib.closing(sqlite3.connect(cache.path)) as connection, connection:
+        ((key, stored),) = connection.execute("SELECT request, facts FROM models").fetchall()
+        facts = json.loads(stored)
+        change(facts)
+        connection.execute("UPDATE models SET facts = ? WHERE request = ?", (json.dumps(facts), key))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.pop("devices"),
+        lambda facts: facts.pop("preprocess"),
+        lambda facts: facts.update(channels=3),
+        lambda facts: facts.update(preprocess=None),
+        lambda facts: facts["preprocess"].pop("mean"),
+        lambda facts: facts["preprocess"].update(antialias=True),
+    ],
+    ids=["no devices", "no preprocess", "more", "empty preprocess", "no mean", "more preprocess"],
+)
+def test_facts_of_another_version_are_not_known(
+    model: Path, cache: FeatureCache, change: Callable[[dict[str, Any]], object]
+) -> None:
+    open_encoder(request_for(model), cache)
+    change_facts(cache, lambda facts: facts.update(batch_size=7))
+    assert open_encoder(request_for(model), cache).batch_size == 7, "the facts are read"
+    change_facts(cache, change)
+    assert open_encoder(request_for(model), cache).batch_size == 32, "the model is loaded"
+    change_facts(cache, lambda facts: facts.update(batch_size=7))
+    assert open_encoder(request_for(model), cache).batch_size == 7, "and its facts were kept"
+
+
+def encode_elsewhere(encoder: Encoder, folder: Path) -> tuple[Float32Array, Float32Array]:
+    """What another process makes of it, in another working directory."""
+    os.chdir(folder)
+    return encoder.encode_images(PIXELS), encoder.encode_texts(["a cat"])
+
+
+def test_another_process_encodes_the_same_from_a_pickle(
+    model: Path, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    encoder = open_encoder(request_for(model.name), cache)
+    images, texts = encoder.encode_images(PIXELS), encoder.encode_texts(["a cat"])
+    assert len(pickle.dumps(encoder)) < 10_000, "the loaded model stays here"
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        (tmp_path / "elsewhere").mkdir()
+        there = pool.submit(encode_elsewhere, encoder, tmp_path / "elsewhere").result()
+    np.testing.assert_array_equal(there[0], images)
+    np.testing.assert_array_equal(there[1], texts)
+
+
+def test_int8_towers_are_kept_beside_the_cache(
+    cache: FeatureCache, nano: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[object] = []
+
+    def load(*arguments: object) -> OpenClipEncoder:
+        folders.append(arguments[-1])
+        return nano
+
+    monkeypatch.setattr(lazy, "_load", load)
+    open_encoder(request_for("nano"), cache)
+    open_encoder(request_for("nano"), None, cache.path.parent / "other")
+    assert folders == [cache.path.parent, cache.path.parent / "other"]

@@ -7,7 +7,9 @@ run with `TEST_CUDA_DEVICES=0 pytest tests/models/test_nvjpeg.py`.
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from fakes import items
 from picture_files import encoded, noise
 from PIL import Image
 
+from clipcli import build_classifier, classify, load_model
 from clipcli.cache import FeatureCache
 from clipcli.errors import UsageError
 from clipcli.images.decode import DecodeOptions, decode, ordinary_jpeg
-from clipcli.models import nvjpeg as gpu_decode
+from clipcli.models import nvjpeg
 from clipcli.pipeline import EngineOptions, encode
 from clipcli.records import ImageFailure, Jpeg, Preprocess, Uint8Array
 
@@ -58,7 +61,7 @@ def turned(orientation: int) -> bytes:
 def by_torchcodec(files: Sequence[bytes], preprocess: Preprocess, device: str) -> list[Uint8Array | None]:
     jpegs = [ordinary_jpeg(data) for data in files]
     assert None not in jpegs
-    return gpu_decode.decode_jpegs(jpegs, preprocess, torch.device(device))  # type: ignore[arg-type]
+    return nvjpeg.decode_jpegs(jpegs, preprocess, device)  # type: ignore[arg-type]
 
 
 def assert_alike(pixels: Uint8Array | None, expected: Uint8Array, levels: int = 3) -> None:
@@ -108,8 +111,8 @@ def test_colours_of_a_profile_become_srgb() -> None:
 def test_memory_bounds_how_many_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [encoded(soft(100, 100, seed), "JPEG", quality=95) for seed in range(5)]
     whole = by_torchcodec(files, RECIPES[0], "cpu")
-    monkeypatch.setattr(gpu_decode, "_PIXELS_PER_CALL", 25_000)
-    groups = [len(group) for group in gpu_decode._groups([jpeg(data) for data in files])]
+    monkeypatch.setattr(nvjpeg, "_PIXELS_PER_CALL", 25_000)
+    groups = [len(group) for group in nvjpeg._groups([jpeg(data) for data in files])]
     assert groups == [2, 2, 1]
     np.testing.assert_array_equal(by_torchcodec(files, RECIPES[0], "cpu"), whole)
 
@@ -200,19 +203,16 @@ def test_a_damaged_file_costs_its_neighbours_nothing(device: str) -> None:
 # --- In a run ------------------------------------------------------------------------------------
 
 
-class Decoding:
-    """An encoder whose GPU is the CPU."""
+class OnCpu:
+    """A decoder whose GPU is the CPU."""
 
-    def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder
+    def __init__(self, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
         self.decoded = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.encoder, name)
 
     def decode_jpegs(self, jpegs: Sequence[Jpeg]) -> list[Uint8Array | None]:
         self.decoded += len(jpegs)
-        return gpu_decode.decode_jpegs(jpegs, self.preprocess, torch.device("cpu"))
+        return nvjpeg.decode_jpegs(jpegs, self.preprocess, "cpu")
 
 
 @pytest.fixture
@@ -232,36 +232,78 @@ def folder(tmp_path: Path) -> list[str]:
     return [str(tmp_path / name) for name in files]
 
 
-def run(paths: list[str], encoder: Any, decoding: DecodeOptions, cache: FeatureCache | None = None) -> Any:
-    batches = list(encode(items(paths), encoder, EngineOptions(batch_size=4, decoding=decoding), cache))
+def run(
+    paths: list[str],
+    encoder: Any,
+    decoding: DecodeOptions,
+    cache: FeatureCache | None = None,
+    decoder: OnCpu | None = None,
+) -> Any:
+    options = EngineOptions(batch_size=4, decoding=decoding, decoder=decoder)
+    batches = list(encode(items(paths), encoder, options, cache))
     outcomes = [outcome for batch in batches for outcome in batch.outcomes]
     return outcomes, np.concatenate([batch.features for batch in batches])
 
 
 def test_a_run_tells_the_same_of_every_file(nano: Any, folder: list[str]) -> None:
-    encoder = Decoding(nano)
-    outcomes, features = run(folder, encoder, ON_GPU)
+    decoder = OnCpu(nano.preprocess)
+    outcomes, features = run(folder, nano, ON_GPU, decoder=decoder)
     expected, exact = run(folder, nano, EXACT)
     assert outcomes == expected
     assert [isinstance(outcome, ImageFailure) for outcome in outcomes] == [False] * 3 + [True] * 2 + [False]
-    assert encoder.decoded == 4
+    assert decoder.decoded == 4
     assert np.sum(features * exact, axis=1).mean() > 0.995
 
 
 def test_the_cache_keeps_the_pixels_of_the_gpu_apart(nano: Any, folder: list[str], tmp_path: Path) -> None:
-    encoder, cache = Decoding(nano), FeatureCache(tmp_path / "cache")
+    decoder, cache = OnCpu(nano.preprocess), FeatureCache(tmp_path / "cache")
     _, on_cpu = run(folder, nano, DecodeOptions(), cache)
-    _, on_gpu = run(folder, encoder, ON_GPU, cache)
-    assert encoder.decoded == 4 and not np.array_equal(on_cpu, on_gpu)
-    _, again = run(folder, encoder, ON_GPU, cache)
-    assert encoder.decoded == 5, "only the damaged file is tried again"
+    _, on_gpu = run(folder, nano, ON_GPU, cache, decoder)
+    assert decoder.decoded == 4 and not np.array_equal(on_cpu, on_gpu)
+    _, again = run(folder, nano, ON_GPU, cache, decoder)
+    assert decoder.decoded == 5, "only the damaged file is tried again"
     np.testing.assert_array_equal(again, on_gpu)
     cache.close()
 
 
 def test_a_model_on_a_cpu_says_what_is_missing(nano: Any) -> None:
     with pytest.raises(UsageError, match="needs a CUDA GPU"):
-        nano.decode_jpegs([jpeg(encoded(soft(9, 9), "JPEG"))])
+        nvjpeg.NvjpegDecoder(nano.devices, nano.preprocess)
+    with pytest.raises(UsageError, match="needs a CUDA GPU"):
+        classify([], nano, build_classifier(nano, ["cat"]), decoding=ON_GPU)
+
+
+def test_a_run_without_a_decoder_is_refused_before_anything_is_kept(nano: Any, folder: list[str]) -> None:
+    with pytest.raises(ValueError, match="needs a decoder"):
+        run(folder, nano, ON_GPU)
+
+
+def test_batches_go_to_the_gpu_that_has_least_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both must be at work at the same moment, or the barrier breaks."""
+    both = threading.Barrier(2, timeout=60)
+    used: list[str] = []
+
+    def meet(jpegs: Sequence[Jpeg], _: Preprocess, device: str) -> list[Uint8Array | None]:
+        both.wait()
+        used.append(device)
+        return [None] * len(jpegs)
+
+    monkeypatch.setattr(nvjpeg, "decode_jpegs", meet)
+    decoder = nvjpeg.NvjpegDecoder(("cuda:0", "cuda:2"), RECIPES[0])
+    data = jpeg(encoded(soft(9, 9), "JPEG"))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(decoder.decode_jpegs, [[data], [data, data]])) == [[None], [None, None]]
+    assert sorted(used) == ["cuda:0", "cuda:2"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="TEST_CUDA_DEVICES names no GPU")
+def test_a_run_on_a_gpu(folder: list[str]) -> None:
+    encoder = load_model("nano", device="cuda:0", precision="fp32")
+    decoder = nvjpeg.NvjpegDecoder(encoder.devices, encoder.preprocess)
+    outcomes, features = run(folder, encoder, ON_GPU, decoder=decoder)  # type: ignore[arg-type]
+    expected, exact = run(folder, encoder, EXACT)
+    assert outcomes == expected
+    assert np.sum(features * exact, axis=1).mean() > 0.995
 
 
 def test_without_torchcodec_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,18 @@
-"""Names of models, their files and identity; nothing here loads weights."""
+"""Names of models, and the list of them; nothing here loads weights."""
 
 from __future__ import annotations
 
 import csv
-import json
-import shutil
-from pathlib import Path
 
 import open_clip
 import pytest
 
-from clipcli.errors import ModelError, UnknownModelError, UsageError, WeightsUnavailableError
+from clipcli.errors import UnknownModelError, UsageError
 from clipcli.models.registry import (
     ASSETS,
     PRESETS,
     licence_of,
     list_models,
-    locate,
     parse_model,
 )
 
@@ -62,49 +58,6 @@ def test_near_names_are_suggested() -> None:
     with pytest.raises(UnknownModelError) as raised:
         parse_model("ViT-B32")
     assert "ViT-B-32" in raised.value.hint
-
-
-def test_preprocessing_comes_from_the_models_own_configuration() -> None:
-    preprocess = locate(parse_model("nano")).preprocess
-    assert (preprocess.size, preprocess.resize_mode, preprocess.fill_color) == ((80, 80), "longest", 255)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_cfg": {"embed_dim": 8}}'])
-def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: str) -> None:
-    (tmp_path / "open_clip_config.json").write_text(content)
-    with pytest.raises(ModelError, match="is not an open_clip configuration"):
-        locate(parse_model(str(tmp_path)))
-
-
-def test_safetensors_are_taken_before_pickles(tmp_path: Path) -> None:
-    shutil.copytree(ASSETS / "nano", tmp_path / "model")
-    (tmp_path / "model" / "a.pt").write_bytes(b"never opened")
-    (tmp_path / "model" / "open_clip_pytorch_model.bin").write_bytes(b"never opened")
-    files = locate(parse_model(str(tmp_path / "model")))
-    assert files.weights.name == "open_clip_model.safetensors"
-    files.weights.rename(files.weights.with_name("other.safetensors"))
-    (tmp_path / "model" / "open_clip_pytorch_model.bin").unlink()
-    assert locate(parse_model(str(tmp_path / "model"))).weights.name == "other.safetensors"
-
-
-def test_the_fingerprint_covers_weights_and_configuration(tmp_path: Path) -> None:
-    shutil.copytree(ASSETS / "nano", tmp_path / "model")
-    spec = parse_model(str(tmp_path / "model"))
-    first = locate(spec).fingerprint
-    config = json.loads((tmp_path / "model" / "open_clip_config.json").read_text())
-    config["preprocess_cfg"]["mean"] = [0.4, 0.4, 0.4]
-    (tmp_path / "model" / "open_clip_config.json").write_text(json.dumps(config))
-    second = locate(spec).fingerprint
-    with (tmp_path / "model" / "open_clip_model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\x55")
-    third = locate(spec).fingerprint
-    assert len({first, second, third}) == 3
-
-
-def test_offline_without_weights() -> None:
-    with pytest.raises(WeightsUnavailableError, match="offline mode forbids the network"):
-        locate(parse_model("accurate"), offline=True)
 
 
 def test_the_list_has_presets_first_and_every_pair_of_open_clip() -> None:

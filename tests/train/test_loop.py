@@ -32,7 +32,8 @@ from clipcli.errors import (
 )
 from clipcli.models.build import build_random
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.registry import ModelFiles, locate, locate_config, parse_model
+from clipcli.models.locate import ModelFiles, locate, locate_config
+from clipcli.models.registry import parse_model
 from clipcli.records import ImageFailure
 from clipcli.train.augment import Augmentation
 from clipcli.train.data import ReadReport

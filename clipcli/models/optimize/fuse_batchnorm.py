@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same features in fewer passes over them."""
+"""Batch norms fused with the convolutions before them: the same features in fewer passes over them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-_ROUNDING = 1e-4  # of outputs, in parts of the largest, that folding may change
+_ROUNDING = 1e-4  # of outputs, in parts of the largest, that fusing may change
 
 
 @torch.no_grad()
 def fuse_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
-    """The tower with each batch norm folded into the convolution whose output it takes.
+    """The tower with each batch norm fused into the convolution whose output it takes.
 
     In evaluation a batch norm is a scale and a shift of each channel, which the convolution can do itself
     (Jacob et al. 2018, section 3.2). Which norm follows which convolution is seen by running an image, not
@@ -29,13 +29,13 @@ def fuse_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
     if not any(map(_fusable, tower.modules())):
         return tower
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
-    folded = copy.deepcopy(tower)
-    before, pairs = _run(folded, image)
+    fused = copy.deepcopy(tower)
+    before, pairs = _run(fused, image)
     for convolution, norm in pairs:
-        _replace(folded, convolution, fuse_conv_bn_eval(convolution, norm))
-        _replace(folded, norm, getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
-    change = (before - folded(image)).abs().max()
-    return folded if change <= _ROUNDING * before.abs().max() else tower
+        _replace(fused, convolution, fuse_conv_bn_eval(convolution, norm))
+        _replace(fused, norm, getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
+    change = (before - fused(image)).abs().max()
+    return fused if change <= _ROUNDING * before.abs().max() else tower
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""The image tower in 8 bits, on ONNX Runtime: what `--precision int8` encodes images with.
+"""The image tower in 8 bits, on ONNX Runtime: what the precision int8 encodes images with.
 
 The tower is exported once, its products with weights are replaced by integer ones, the result is compared
 with fp32 and kept in the cache folder. Why it is done so (figures in bench/RESULTS.md):
@@ -33,7 +33,7 @@ from clipcli.models.silence import quiet
 from clipcli.records import Float32Array
 
 LEAST_COSINE = 0.98
-"""Trainable that come out further from fp32 than this are refused."""
+"""Towers that come out further from fp32 than this are refused."""
 
 _MAKE = 2  # raised when the recipe below changes
 _WEIGHT_MAX = 64
@@ -123,7 +123,7 @@ def needed(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"--precision int8 needs {module}, which is not installed", "pip install 'clipcli[int8]'"
+            f"int8 needs {module}, which is not installed", "pip install 'clipcli[int8]'"
         ) from error
 
 
@@ -191,7 +191,7 @@ def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
     return data
 
 
-_OTHERWISE = "Use --precision fp32, or bf16 where the CPU has it."
+_OTHERWISE = "Use the precision fp32, or bf16 where the CPU has it."
 
 
 class _Tower(torch.nn.Module):

@@ -1,0 +1,97 @@
+"""Texts on their way through a model: tokens, the length that each text needs, and the causal text tower."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
+
+from clipcli.models.quick_import import open_clip  # before anything else imports open_clip
+
+# isort: split
+import numpy as np
+import numpy.typing as npt
+import torch
+from open_clip.transformer import TextTransformer, text_global_pool
+
+from clipcli.errors import ClipcliWarning
+from clipcli.models.optimize.cls_token import has_plain_attention, one_token
+
+TokenArray: TypeAlias = npt.NDArray[np.int64]
+
+_LENGTH_STEP = 4  # lengths are rounded up to it, so that few different ones are left
+
+
+# --- Tokens --------------------------------------------------------------------------------------
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenArray:
+    """M texts -> (M, context_length) token ids; warns of each text that had to be cut."""
+    if getattr(tokenizer, "tokenizer_mode", ""):  # its end token stands last, whatever the length
+        return np.asarray(tokenizer(list(texts)).numpy())
+    limit = int(tokenizer.context_length)
+    with_one_more = tokenizer(list(texts), context_length=limit + 1).numpy()
+    tokens = np.asarray(with_one_more[:, :-1])
+    for index in np.flatnonzero(with_one_more[:, -1] != pad_id(tokenizer)).tolist():
+        tokens[index] = tokenizer([texts[index]])[0].numpy()
+        message = f"prompt longer than {limit} tokens, its end is not seen: {texts[index]!r}"
+        warnings.warn(message, ClipcliWarning, stacklevel=3)
+    return tokens
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The token that fills a text up to the context length."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return 0 if inner is None else int(inner.pad_token_id)
+
+
+def needed_lengths(tokens: TokenArray, padding: int) -> TokenArray:
+    """(M, L) token ids -> (M,) columns that each text needs: its own, in steps of 4, and at most L.
+
+    They are enough for `encode_causal_texts`; other towers see the padding too.
+    """
+    full = tokens.shape[1]
+    used = full - np.argmax(tokens[:, ::-1] != padding, axis=1)
+    return np.asarray(np.minimum(-(-used // _LENGTH_STEP) * _LENGTH_STEP, full))
+
+
+# --- The tower -----------------------------------------------------------------------------------
+
+
+def causal_tower(model: Any) -> Any:
+    """The text tower if padding cannot reach the result: causal, and pooled at the end-of-text token."""
+    tower = getattr(model, "text", model)
+    is_clip = isinstance(model, open_clip.CLIP) or type(tower) is TextTransformer
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+    if not (is_clip and causal and pool in ("argmax", "eos", "first")):
+        return None
+    return tower if has_plain_attention(tower.transformer.resblocks[-1]) else None
+
+
+def encode_causal_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L) token ids -> (M, D), for L up to the context length.
+
+    The steps are those of open_clip's `encode_text`, with positions and causal mask cut to L, and the last
+    block for the token alone that is read. A token never looks at what follows it, so the result is the same.
+    """
+    length = tokens.shape[1]
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)  # (M, L, W)
+    *blocks, last = tower.transformer.resblocks
+    for block in blocks:
+        x = block(x, attn_mask=tower.attn_mask[:length, :length])
+    positions = torch.arange(length, device=tokens.device).expand_as(tokens)  # (M, L)
+    unseen = positions > _read_token(tower, positions, tokens)[:, None]
+    x = tower.ln_final(one_token(last, x, _read_token(tower, x, tokens)[:, None], unseen)[:, 0])  # (M, W)
+    projection = tower.text_projection
+    if projection is not None:
+        x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+    return cast(torch.Tensor, x)
+
+
+def _read_token(tower: Any, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L, ...) -> (M, ...), each row's value at the token that becomes its text's features."""
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    end = getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
+    return cast(torch.Tensor, text_global_pool(rows, tokens, pool, eos_token_id=end))

@@ -23,7 +23,8 @@ PACKAGE = TESTS.parent / "clipcli"
 LAYERS = [
     {"errors", "choices", "version"},
     {"records", "prefetch", "files"},
-    {"cache", "cache_schema"},
+    {"cache_schema"},
+    {"cache"},
     {"inputs", "images", "prompts"},
     {"models", "scoring"},
     {"output", "train"},

@@ -1,4 +1,4 @@
-"""The README and the pages in docs/: commands that can run offline are run, links lead somewhere, figures agree."""
+"""The README and docs/: commands that can run offline are run, links lead somewhere, figures agree."""
 
 from __future__ import annotations
 

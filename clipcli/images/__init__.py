@@ -1,1 +1,1 @@
-"""Encoded images to a model's pixels."""
+"""From an encoded image to the pixels that a model expects."""

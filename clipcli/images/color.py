@@ -1,4 +1,4 @@
-"""Any kind of pixels to 8-bit sRGB: transparency, inks, deep grey, and colour profiles."""
+"""Converts any kind of pixels to 8-bit sRGB: transparency, CMYK, 16-bit grey, and colour profiles."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-_PIXELS_PER_PART = 2**20  # pixels converted at a time where that takes several copies
+_PIXELS_PER_PART = 2**20  # converted at a time where the conversion needs several copies
 _SPACES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "L": "GRAY", "LA": "GRAY", "CMYK": "CMYK"}
-_INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the mode that a transform from a space takes
+_INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the Pillow mode of each colour space
 
 
 def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
-    """Any mode to RGB: deep grey scaled to 8 bits, transparency composited on white.
+    """Convert any mode to RGB: deep grey is scaled to 8 bits, transparency is composited on white.
 
-    Inks go through their profile, if there is one; colours stay in the space they are in, see `to_srgb`.
+    CMYK goes through its profile, if there is one. RGB and grey stay in their colour space; see `to_srgb`.
     """
     if image.mode.startswith(("I", "F")):
         return _deep_grey_to_8_bits(image).convert("RGB")
@@ -31,12 +31,12 @@ def to_rgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image:
-    """From the colours of an embedded ICC profile to sRGB; RGB in, RGB out.
+    """Convert an RGB image from the colour space of an embedded ICC profile to sRGB.
 
     Args:
-        image: what `to_rgb` made, resized or not.
-        profile: the file's own, if it has one. A damaged one, or one for other modes, is ignored.
-        mode: the mode that the file was stored in.
+        image: the result of `to_rgb`, resized or not.
+        profile: the file's own, if it has one. It is ignored if it is damaged or made for another mode.
+        mode: the Pillow mode in which the file was stored.
     """
     space = _SPACES.get(mode)
     if not profile or space not in ("RGB", "GRAY"):
@@ -49,7 +49,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image
 
 @lru_cache(maxsize=64)
 def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
-    """To sRGB with the intent that browsers use, or None where there is nothing to convert."""
+    """A transform to sRGB with the intent that browsers use, or None if nothing is to be converted."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != space:
@@ -64,7 +64,7 @@ def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None for conversions in place only
+    assert converted is not None  # it is None only when converting in place
     return converted
 
 
@@ -78,9 +78,10 @@ def _composited_on_white(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit by its full range, floats within 0..1 by 255; other ranges from lowest to highest value.
+    """Scale 16-bit values by their full range, and floats within 0..1 by 255.
 
-    What is not finite (no value at this pixel, say) is black, or white for +inf.
+    Any other range is stretched from its lowest to its highest value. Values that are not finite become
+    black, but +inf becomes white.
     """
     low, high = _finite_range(image)
     if image.mode.startswith("I") and low >= 0 and high <= 65535:
@@ -97,7 +98,7 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:
-    """(lowest, highest) finite value, or zeros where there is none."""
+    """The lowest and the highest finite value, or zeros if there is none."""
     parts = (np.asarray(part) for _, part in _parts(image))
     finite = (values[np.isfinite(values)] for values in parts)
     ranges = [(float(values.min()), float(values.max())) for values in finite if values.size]
@@ -105,7 +106,7 @@ def _finite_range(image: Image.Image) -> tuple[float, float]:
 
 
 def _parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
-    """(left and top, part), row by row: with copies of the whole, a large image would take gigabytes."""
+    """Parts of an image, each with its (left, top): copies of a whole large image would take gigabytes."""
     width = min(image.width, _PIXELS_PER_PART)
     height = max(1, _PIXELS_PER_PART // width)
     for top in range(0, image.height, height):

@@ -1,11 +1,11 @@
-"""Image files to model pixels: decode, orient, flatten, resize, crop.
+"""From an image file to the pixels that a model expects: decode, turn upright, convert to sRGB, resize, crop.
 
-The result equals open_clip's own transform bit for bit (before normalisation), with five
-deliberate differences where that transform loses information: EXIF orientation is applied,
-transparency is composited on white, every image becomes RGB *before* resizing, 16-bit grey
-is scaled instead of clipped, and colours of an embedded profile other than sRGB become sRGB.
-Of images longer than 16 times their width (or the reverse), only the part that the crop shows
-is resized, which may round differently.
+The result equals that of open_clip's own transform, bit for bit (before normalisation), with five
+deliberate differences where that transform loses information: EXIF orientation is applied, transparency
+is composited on white, every image becomes RGB *before* it is resized, 16-bit grey is scaled instead of
+clipped, and colours of an embedded profile other than sRGB are converted to sRGB. Of an image that is more
+than 16 times as long as wide (or the reverse), only the part that the crop shows is resized, which may
+round differently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_PIXELS = 2**28
 """Larger images are refused before they are decoded: 268 megapixels, some 0.8 GB as RGB."""
 
 PIXELS_VERSION = 2
-"""To be raised when the same file gives other pixels, so that the cache forgets what it knew."""
+"""Increase it when the same file gives other pixels, so that features in the cache are not used any more."""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,13 +72,13 @@ class DecodeOptions:
         max_pixels: images with more pixels are refused before decoding.
         exact: decode every image at full size, as open_clip does. Otherwise a JPEG of at least four
             times the size that the model sees is decoded at a half, a quarter or an eighth of its size,
-            never below twice what the model sees. That is several times faster, and moves the result by
-            less than a change of resampling filter.
-        truncated: `ok` uses what can be read of a damaged image, instead of refusing it.
-        on_gpu: decode ordinary JPEGs on the GPU that encodes them, see `clipcli.models.nvjpeg`.
+            but never below twice the size that the model sees. That is several times faster, and changes
+            the result less than another resampling filter would.
+        truncated: `ok` uses the part of a damaged image that can be read, instead of refusing the image.
+        on_gpu: decode ordinary JPEGs on the GPU that encodes them; see `clipcli.models.nvjpeg`.
 
     Raises:
-        UsageError: a value that cannot be, or two that exclude each other.
+        UsageError: a value is out of range, or two options exclude each other.
     """
 
     max_pixels: int = MAX_PIXELS
@@ -96,7 +96,7 @@ class DecodeOptions:
 
     @property
     def cache_suffix(self) -> str:
-        """What decides which pixels an image has, or whether it has any."""
+        """Tells apart, in the cache, options that can give an image other pixels or make it unreadable."""
         limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
         exact, partial = "-exact" if self.exact else "", "-partial" if self.truncated == "ok" else ""
         gpu = "-gpu" if self.on_gpu else ""
@@ -146,9 +146,10 @@ def _decode_bytes(data: bytes, preprocess: Preprocess, options: DecodeOptions) -
 
 
 def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Image.Image:
-    """Decode an encoded image without resizing it: upright, RGB, sRGB; errors as in `decode`.
+    """Decode an encoded image as `decode` does, upright and in sRGB, but do not resize it.
 
-    Unless `options.exact`, a large JPEG is a reduced copy, never below twice what the model sees.
+    Unless `options.exact`, a large JPEG is decoded at reduced size, but never below twice the size that the
+    model sees.
     """
     with _as_image_errors(data):
         image = _open(data, options.max_pixels)
@@ -160,17 +161,17 @@ def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = D
 
 
 def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
-    """The file if it is a whole JPEG, grey or of the usual colours, of a usual size and shape; else None.
+    """The file as a `Jpeg` if it is complete and ordinary enough for a GPU to decode, else None.
 
-    What is left out is inks, colours stored as RGB, several images in one file, all that `decode`
-    refuses by its first bytes, and files above 1 MB: many of them would wait for the GPU in memory, and
-    reduced decoding on the CPU suits them better.
+    Not ordinary are CMYK, colours stored as RGB, several images in one file, extreme shapes, whatever
+    `decode` refuses by its first bytes, and files above 1 MB: many of them would wait for the GPU in
+    memory, and decoding them at reduced size on the CPU is the better way.
     """
     if len(data) > _LARGEST_FOR_GPU or not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
         return None
     try:
         image = _open(data, options.max_pixels)
-    except Exception:  # `decode` says what is wrong
+    except Exception:  # `decode` will say what is wrong
         return None
     usual_colours = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
     if image.format != "JPEG" or not usual_colours or _component_names(image) == b"RGB":
@@ -181,7 +182,7 @@ def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
 
 
 def _component_names(image: Image.Image) -> bytes:
-    """What a JPEG calls its channels: 1, 2, 3 in most, RGB where the colours were left as they are."""
+    """The names of a JPEG's channels: 1, 2, 3 in most files, RGB if the colours were not converted."""
     return bytes(name for name, *_ in getattr(image, "layer", ()))
 
 
@@ -205,12 +206,12 @@ def _as_image_errors(data: bytes | None = None) -> Iterator[None]:
 
 
 def rely_on_max_pixels() -> None:
-    """Switch Pillow's own limit off, for this whole process, in favour of `DecodeOptions.max_pixels`."""
+    """Switch off Pillow's own limit for the whole process; only `DecodeOptions.max_pixels` then applies."""
     Image.MAX_IMAGE_PIXELS = None
 
 
 class _Budget:
-    """Lets threads share an amount; more than all of it is granted when nobody else holds any."""
+    """An amount that threads share. A thread that needs more than all of it waits until no other has any."""
 
     def __init__(self, amount: int) -> None:
         self._amount, self._held = amount, 0
@@ -218,7 +219,7 @@ class _Budget:
 
     @contextlib.contextmanager
     def of(self, amount: int) -> Iterator[None]:
-        """Wait until this much is free, and hold it."""
+        """Wait until this much is free, and keep it within the context."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._held + amount <= self._amount)
             self._held += amount
@@ -230,7 +231,7 @@ class _Budget:
                 self._changed.notify_all()
 
 
-_BUDGET = _Budget(MAX_PIXELS)  # pixels decoded at a time, by all threads together
+_BUDGET = _Budget(MAX_PIXELS)  # pixels that all threads together decode at a time
 
 
 # --- Opening and decoding ------------------------------------------------------------------------
@@ -238,7 +239,7 @@ _BUDGET = _Budget(MAX_PIXELS)  # pixels decoded at a time, by all threads togeth
 
 @lru_cache
 def _formats() -> list[str]:
-    """The formats of `_FORMATS` that this machine's Pillow can read, with those of its plug-ins."""
+    """Those of `_FORMATS` that Pillow can read here, with its plug-ins."""
     Image.init()
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
@@ -263,7 +264,7 @@ def _check_size(sizes: list[tuple[int, int]], max_pixels: int) -> None:
 
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes that the images in an icon give themselves; its own list of them may say less."""
+    """The sizes in the headers of an icon's images; the icon's own list of sizes may state smaller ones."""
     (count,) = struct.unpack_from("<H", data, 4)
     for (offset,) in struct.iter_unpack("<12xI", data[6 : 6 + 16 * count]):
         part = data[offset : offset + 24]
@@ -275,7 +276,7 @@ def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | None:
-    """Let a JPEG be decoded at a fraction of its size; returns the part that holds the image."""
+    """Have a JPEG decoded at a fraction of its size, if possible; returns the box that will hold it."""
     drafted = image.draft(None, _least_size(image.size, preprocess))
     return drafted[1] if drafted else None
 
@@ -283,7 +284,7 @@ def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | No
 def _load(
     image: Image.Image, data: bytes, box: tuple[float, ...] | None, truncated: Truncated
 ) -> Image.Image:
-    """Decode; what is left of an image decoded at a fraction of its size is `box`."""
+    """Decode; of an image that is decoded at a fraction of its size, only `box` is part of the image."""
     try:
         image.load()
     except OSError as error:
@@ -292,19 +293,19 @@ def _load(
         _keep_what_was_read(image, data, error)
     if box is None or box[2:] == image.size:
         return image
-    whole = round(box[2]), round(box[3])  # of a last row or column, a part lies beyond the image
+    whole = round(box[2]), round(box[3])  # the last row or column may lie partly beyond the image
     return image.resize(whole, Image.Resampling.BICUBIC, (box[0], box[1], box[2], box[3]))
 
 
 def _keep_what_was_read(image: Image.Image, data: bytes, error: OSError) -> None:
-    """After decoding failed, make the image what was decoded until then.
+    """After decoding failed, turn the image into the part that was decoded until then.
 
     Raises:
-        OSError: the error given, where that is nothing but one colour.
+        OSError: `error`, if that part shows nothing but one colour.
     """
     assert isinstance(image, ImageFile.ImageFile)
     if image.format in ("JPEG", "MPO"):
-        image.fp = io.BytesIO(data + _JPEG_END)  # the decoder then gives what it has of a progressive JPEG
+        image.fp = io.BytesIO(data + _JPEG_END)  # gives what there is of a progressive JPEG
     else:
         image.tile = []
     try:
@@ -317,17 +318,17 @@ def _keep_what_was_read(image: Image.Image, data: bytes, error: OSError) -> None
 
 
 def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
-    """The (width, height) below which an image of this size, turned or not, may not be decoded."""
+    """The smallest (width, height) at which an image of this size may be decoded, turned or not."""
     height, width = preprocess.size
     pick = max if preprocess.resize_mode == "longest" else min
     upright = pick(size[0] / width, size[1] / height)
-    turned = pick(size[0] / height, size[1] / width)  # as EXIF may say, once it is decoded
+    turned = pick(size[0] / height, size[1] / width)  # EXIF may ask for this once the image is decoded
     ratio = max(1.0, min(upright, turned) / 2)
     return math.ceil(size[0] / ratio), math.ceil(size[1] / ratio)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF is no reason to lose the image."""
+    """Apply the EXIF orientation. Damaged EXIF is ignored."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # as in `decode`

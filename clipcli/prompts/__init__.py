@@ -1,1 +1,1 @@
-"""Words to prompts: class lists, templates, and the texts that they make together."""
+"""From words to prompts: class lists, templates, and the texts that they make together."""

@@ -1,4 +1,4 @@
-"""Class lists: which classes there are, and by which names they go."""
+"""Class lists: the classes to choose from, and the names of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from clipcli.prompts.text_files import (
 
 _SENTENCE_WORDS = 6
 _MAX_DEPTH = 64
-_MAX_ALIASED = 1_000_000  # nodes that the aliases of a YAML file stand for
+_MAX_ALIASED = 1_000_000  # nodes that the aliases of a YAML file expand to
 _CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
 
 
@@ -41,12 +41,12 @@ class ClassSpec:
     """One class of a class list.
 
     Args:
-        label: what the output says.
-        name: what the prompts say; the label where empty.
-        aliases: further names, averaged into the class.
-        context: a word that settles which meaning is meant: crane + bird.
-        prompts: sentences used in place of the templates; placeholders in them are filled.
-        where: file and line, for messages.
+        label: what the output shows.
+        name: what the prompts call the class; if empty, the label.
+        aliases: further names, whose prompts are averaged into the class.
+        context: a word that settles which meaning of the name is meant, such as bird for crane.
+        prompts: sentences to use in place of the templates; placeholders in them are filled in.
+        where: file and line of the class, for error messages.
     """
 
     label: str
@@ -58,33 +58,33 @@ class ClassSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that prompts are made with, the main one first, context added."""
+        """All names to make prompts with, each followed by the context; the main name comes first."""
         names = dict.fromkeys((self.name or self.label, *self.aliases))
         return tuple(f"{name} {self.context}".strip() for name in names)
 
 
 def list_class_lists() -> dict[str, str]:
-    """The shipped class lists: name -> one-line description."""
+    """The class lists that come with the package: name -> one-line description."""
     shipped = {path.stem: description(path) for path in sorted((LIBRARY / "classes").glob("*.txt"))}
     return shipped | {"imagenet": "ImageNet-1k, 1000 classes, with open_clip's curated names"}
 
 
 def parse_labels(text: str) -> list[ClassSpec]:
-    """The value of `--labels`: labels separated by commas; empty ones are reported and left out."""
+    """Labels separated by commas. Empty ones are left out, with a warning."""
     specs = []
     for number, part in enumerate(text.split(","), 1):
         if part.strip():
-            specs.append(ClassSpec(part.strip(), where=f"`labels`, label {number}"))
+            specs.append(ClassSpec(part.strip(), where=f"label {number}"))
         else:
-            warn(f"`labels`: label {number} is empty and was left out")
+            warn(f"label {number} is empty and was left out")
     return specs
 
 
 def load_classes(reference: str) -> list[ClassSpec]:
-    """Read a class list: the name of a shipped one, or a .txt, .csv, .json, .yaml file.
+    """Read a class list: one that comes with the package, by its name, or a .txt, .csv, .json or .yaml file.
 
     Raises:
-        PromptError: no such list, unreadable, malformed (with its line where there is one) or empty.
+        PromptError: there is no such list, or it is unreadable, malformed or empty.
     """
     if reference == "imagenet":
         return _imagenet_classes()
@@ -105,10 +105,10 @@ def load_classes(reference: str) -> list[ClassSpec]:
 
 
 def check_classes(specs: Sequence[ClassSpec]) -> None:
-    """Refuse an empty list, texts that no model can read, and labels that stand twice, naming both places.
+    """Check that a class list can be used.
 
     Raises:
-        PromptError: any of these.
+        PromptError: it is empty, a text is too long or not valid Unicode, or a label is given twice.
     """
     if not specs:
         raise PromptError("no labels given", 'Use `labels` "cat,dog", `label` or `classes` FILE.')
@@ -119,17 +119,17 @@ def check_classes(specs: Sequence[ClassSpec]) -> None:
 
 
 def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
-    """Each label comes with its place: a file and line, a file, or nothing."""
+    """Check pairs of a label and where it is given: a file and line, a file, or an empty string."""
     first: dict[str, str] = {}
     for label, where in labels:
         if label in first:
-            hint = f"First in {first[label]}." if first[label] not in ("", where) else ""
-            raise PromptError(f"{where or 'labels'}: label {SHORT.repr(label)} stands twice", hint)
+            hint = f"It is first given in {first[label]}." if first[label] not in ("", where) else ""
+            raise PromptError(f"{where or 'labels'}: label {SHORT.repr(label)} is given twice", hint)
         first[label] = where
 
 
 def _read_lines(text: str, where: str) -> list[ClassSpec]:
-    """.txt: a label a line; `label: alias, alias`."""
+    """Text: one label a line, or `label: alias, alias`."""
     specs = []
     for number, line in content_lines(text, where):
         label, _, aliases = line.partition(":")
@@ -140,7 +140,7 @@ def _read_lines(text: str, where: str) -> list[ClassSpec]:
 
 
 def _read_csv(text: str, where: str) -> list[ClassSpec]:
-    """.csv: columns label, and any of name, aliases, context, prompt; several values parted by `|` or `;`."""
+    """CSV: a column label, and perhaps name, aliases, context and prompt; `|` or `;` separates values."""
     rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True)
     try:
         columns = [column.strip().lower() for column in next(rows, ())]
@@ -163,12 +163,12 @@ def _check_columns(columns: list[str], where: str) -> None:
         raise PromptError(f"{where}: no column named 'label'", f"Found: {found}.")
     for key in sorted({"label", *_CLASS_KEYS}):
         if columns.count(key) > 1:
-            raise PromptError(f"{where}: column {key!r} stands twice")
+            raise PromptError(f"{where}: there are two columns named {key!r}")
 
 
 def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | None:
     if any(cell.strip() for cell in cells[len(columns) :]):
-        raise PromptError(f"{where}: more cells than columns", "Put a cell that holds a comma in quotes.")
+        raise PromptError(f"{where}: more cells than columns", "Quote a cell that contains a comma.")
     known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *_CLASS_KEYS}}
     if not any(cell.strip() for cell in known.values()):
         return None
@@ -181,7 +181,7 @@ def _read_json(text: str, where: str) -> list[ClassSpec]:
         return dict(pairs)
 
     try:
-        content = json.loads(  # numbers as they are written: 1.10 is a label
+        content = json.loads(  # numbers stay as they are written: 1.10 is a label
             text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=str
         )
     except json.JSONDecodeError as error:
@@ -191,11 +191,11 @@ def _read_json(text: str, where: str) -> list[ClassSpec]:
     return _from_content(content, where)
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if PyYAML has it
 
 
 class _TextLoader(_Loader):  # type: ignore[misc]
-    """Scalars as they are written, but null: `no`, `1.10` and `010` are labels, no boolean and no numbers."""
+    """Reads every scalar but null as text: `no`, `1.10` and `010` are labels, not a boolean and numbers."""
 
 
 _TextLoader.yaml_implicit_resolvers = {
@@ -221,15 +221,15 @@ def _read_yaml(text: str, where: str) -> list[ClassSpec]:
         raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        if "nesting depth" in str(error.problem):  # libyaml's own bound, met while it looks ahead for a key
+        if "nesting depth" in str(error.problem):  # libyaml's own limit
             raise PromptError(f"{where}:{line}: nested too deeply") from None
         raise PromptError(f"{where}:{line}: not valid YAML: {str(error.problem)[:MAX_TEXT]}") from None
     return _from_content(content, where)
 
 
 def _check_yaml(text: str, where: str) -> None:
-    """Refuse deep nesting, on which composing ends the process, and aliases that unfold to a flood."""
-    open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and nodes before each
+    """Refuse what PyYAML cannot bear: deep nesting, which crashes it, and aliases that expand to billions."""
+    open_: list[tuple[str | None, int]] = []  # enclosing collections: anchor, nodes before
     sizes: dict[str | None, int] = {}
     nodes = aliased = 0
     event: Any
@@ -247,7 +247,7 @@ def _check_yaml(text: str, where: str) -> None:
                 sizes.pop(event.anchor, None)
                 open_.append((event.anchor, nodes))
         if len(open_) > _MAX_DEPTH or aliased > _MAX_ALIASED:
-            reason = "nested too deeply" if len(open_) > _MAX_DEPTH else "aliases stand for too much"
+            reason = "nested too deeply" if len(open_) > _MAX_DEPTH else "aliases expand to too many entries"
             raise PromptError(f"{where}:{event.start_mark.line + 1}: {reason}")
 
 
@@ -260,7 +260,7 @@ def _label_nodes(node: yaml.Node | None) -> list[yaml.ScalarNode]:
 
 
 def _from_content(content: Any, where: str) -> list[ClassSpec]:
-    """.json and .yaml: a list of labels, or label -> name | aliases | sentences | {name, aliases, ...}."""
+    """JSON and YAML: a list of labels, or a mapping from label to name, aliases, sentences or an object."""
     if isinstance(content, list):
         return [_spec(label, {}, where) for label in content]
     if isinstance(content, dict):
@@ -283,7 +283,7 @@ def _fields(value: Any, label: Any, where: str) -> dict[str, Any]:
 
 
 def _are_sentences(items: list[Any]) -> bool:
-    """CuPL-style lists hold sentences, other lists hold aliases: most items end in a stop or are long."""
+    """Whether a list holds prompts, as CuPL writes them, and not aliases: most items read like sentences."""
     sentences = [
         text
         for text in items
@@ -308,7 +308,7 @@ def _spec(label: Any, fields: dict[str, Any], where: str) -> ClassSpec:
 
 
 def _text(value: Any, where: str) -> str:
-    """A text or nothing; anything else stands where no text was expected."""
+    """The text of a value, or an empty one for null; refuses any other type."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -317,7 +317,7 @@ def _text(value: Any, where: str) -> str:
 
 
 def _texts(value: Any, where: str, separators: str) -> tuple[str, ...]:
-    """A list of texts, or one string that is parted at the separators."""
+    """The texts of a list, or of one string with separators."""
     if isinstance(value, str):
         value = re.split(f"[{re.escape(separators)}]", value)
     items = value if isinstance(value, list) else [value]
@@ -329,7 +329,7 @@ def _split(aliases: str) -> tuple[str, ...]:
 
 
 def _imagenet_classes() -> list[ClassSpec]:
-    """Two names stand twice in open_clip's list (missile, sunglasses); the second label gets a number."""
+    """open_clip's list has two names twice (missile, sunglasses); the second label gets a number."""
     specs: dict[str, ClassSpec] = {}
     for name in open_clip_metadata().IMAGENET_CLASSNAMES:
         label = f"{name} (2)" if name in specs else name

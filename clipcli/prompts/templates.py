@@ -1,7 +1,7 @@
-"""Words to prompts: template sets, and the `PromptSet` that they make of a class list.
+"""Template sets, and the `PromptSet` that templates and a class list make together.
 
-A template is a sentence with a placeholder for the class name: `{}`, `{c}`, `{label}` or `<>`;
-any other brace is literal.
+A template is a sentence with a placeholder for the class name: `{}`, `{c}`, `{label}` or `<>`.
+Any other brace is an ordinary character.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLACEHOLDER = re.compile(r"\{\}|\{c\}|\{label\}|<>")
 DEFAULT_TEMPLATES = "imagenet7"
 
 _FROM_OPEN_CLIP = {
-    "imagenet7": ("SIMPLE_IMAGENET_TEMPLATES", "the seven templates that did best together on ImageNet"),
+    "imagenet7": ("SIMPLE_IMAGENET_TEMPLATES", "the seven templates that work best together on ImageNet"),
     "imagenet80": ("OPENAI_IMAGENET_TEMPLATES", "the 80 templates of the CLIP paper for ImageNet"),
 }
 
@@ -44,7 +44,7 @@ class PromptSet:
 
 
 def fill(template: str, name: str) -> str:
-    """Put a class name into every placeholder of a template."""
+    """Replace every placeholder of a template by a class name."""
     return PLACEHOLDER.sub(lambda _: name, template)
 
 
@@ -58,16 +58,16 @@ def add_concept(template: str, concept: str) -> str:
 
 
 def list_template_sets() -> dict[str, str]:
-    """The shipped template sets: name -> one-line description."""
+    """The template sets that come with the package: name -> one-line description."""
     shipped = {path.stem: description(path) for path in sorted((LIBRARY / "templates").glob("*.txt"))}
     return shipped | {name: text for name, (_, text) in _FROM_OPEN_CLIP.items()}
 
 
 def load_templates(references: Sequence[str] = ()) -> tuple[str, ...]:
-    """Resolve `--templates` values and join them: each a set's name, a file, or a template.
+    """The templates that these references stand for: each is the name of a set, a file, or a template.
 
     Raises:
-        PromptError: no such set or file, or a template that is too long or has no placeholder.
+        PromptError: there is no such set or file, or a template is too long or has no placeholder.
     """
     found = [template for reference in references or (DEFAULT_TEMPLATES,) for template in _resolve(reference)]
     return tuple(dict.fromkeys(found))
@@ -80,7 +80,7 @@ def _resolve(reference: str) -> tuple[str, ...]:
     if re.fullmatch(r"[\w-]+", reference) and is_file(shipped):
         return _read_templates(shipped)
     if PLACEHOLDER.search(reference):
-        check_text(reference, "`templates`")
+        check_text(reference, "templates")
         return (reference,)
     if is_file(Path(reference)):
         return _read_templates(Path(reference))
@@ -117,15 +117,15 @@ def _open_clip_templates(attribute: str) -> tuple[str, ...]:
 
 
 def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept: str = "") -> PromptSet:
-    """Every name of every class through every template.
+    """Fill every template with every name of every class.
 
     Args:
         specs: the classes, in order.
-        templates: each with a placeholder.
+        templates: sentences with a placeholder.
         concept: a hint added to every template, such as "a type of pet".
 
     Raises:
-        PromptError: no class, or a label that stands twice.
+        PromptError: there is no class, or a label is given twice.
     """
     check_classes(specs)
     hinted = [add_concept(template, concept) for template in templates] if concept.strip() else templates

@@ -1,4 +1,4 @@
-"""The text files that classes and templates come from: the shipped ones, and a user's own."""
+"""Reads the text files of classes and templates: those of the package, and the user's own."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from clipcli.errors import ClipcliWarning, PromptError
 
 _PACKAGED = Path(__file__).parents[1] / "_prompts"  # in a wheel
 LIBRARY = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "prompts"
-"""Where the shipped template sets and class lists lie."""
+"""The folder of the template sets and class lists that come with the package."""
 
 MAX_BYTES = 256_000_000
-"""Larger class and template files are refused before they are read."""
+"""Size above which a class or template file is refused before it is read."""
 
 MAX_TEXT = 4096
-"""Longer labels, names and templates are refused: models read some 77 tokens, and long words take minutes."""
+"""Characters above which a label, name or template is refused: models read some 77 tokens, and a very long
+word keeps the tokenizer busy for minutes."""
 
 _SHOWN_EMPTY = 10
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SHORT = reprlib.Repr()
-"""Shows what stands in a file, cut where it is long."""
+"""Quotes a value from a file in a message, shortened if it is long."""
 SHORT.maxstring = SHORT.maxother = 120
 
 
 def is_file(path: Path) -> bool:
-    """Whether this is the name of a regular file."""
+    """Whether this is a regular file."""
     try:
         return path.is_file()
-    except OSError:  # a list of labels in place of a file's name may be too long for one
+    except OSError:  # too long for a file name, say, because it is a list of labels
         return False
 
 
 def refuse_pipe(path: Path) -> None:
-    """Say of a pipe or device that it is none of the files that are read: reading one may never end."""
+    """Raise PromptError for a pipe or device: reading one may never end."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -49,10 +50,10 @@ def refuse_pipe(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A whole file.
+    """The content of a text file.
 
     Raises:
-        PromptError: too large, not UTF-8, or not readable.
+        PromptError: the file is too large, not UTF-8, or not readable.
     """
     try:
         size = path.stat().st_size
@@ -68,8 +69,8 @@ def read_text(path: Path) -> str:
 
 
 def content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without comments; empty lines between others are reported."""
-    lines = text.split("\n")  # `splitlines` would part labels at rarer characters too
+    """Lines with their numbers, without comments. Empty lines between others are left out, with a warning."""
+    lines = text.split("\n")  # `splitlines` would also split labels at rare characters, such as a form feed
     while lines and not lines[-1].strip():
         lines.pop()
     empty = EmptyLines(where)
@@ -82,37 +83,37 @@ def content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:
 
 
 class EmptyLines:
-    """Reports empty lines of a file: the first ones by their numbers, the others by how many they are."""
+    """Warns about the empty lines of a file: the first few by their numbers, the others by how many."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.count = 0
 
     def add(self, number: int) -> None:
-        """One more, of this number."""
+        """Count the empty line with this number."""
         self.count += 1
         if self.count <= _SHOWN_EMPTY:
             warn(f"{self.where}:{number}: empty line left out")
 
     def report_others(self) -> None:
-        """Tell of those that were too many to name, at the file's end."""
+        """Warn, at the end of the file, about those that were not named."""
         if self.count > _SHOWN_EMPTY:
             warn(f"{self.where}: {self.count - _SHOWN_EMPTY} more empty lines left out")
 
 
 def description(path: Path) -> str:
-    """The comment in the first line of a shipped file."""
+    """What the comment in the first line of a file says."""
     first = read_text(path).partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
 def warn(message: str) -> None:
-    """Tell of what was left out."""
+    """Issue a warning that the command line shows."""
     warnings.warn(message, ClipcliWarning, stacklevel=2)
 
 
 def check_text(text: str, where: str) -> None:
-    """Every text that goes to a model and into the output passes here."""
+    """Refuse a text that is too long, or that the output could not hold."""
     if len(text) > MAX_TEXT:
         raise PromptError(f"{where}: a text of {len(text)} characters, the limit is {MAX_TEXT}")
     if "\0" in text or (not text.isascii() and _LONE_SURROGATE.search(text)):
@@ -120,7 +121,7 @@ def check_text(text: str, where: str) -> None:
 
 
 def open_clip_metadata() -> ModuleType:
-    """`open_clip.zero_shot_metadata`, loaded by itself: importing all of open_clip takes seconds."""
+    """`open_clip.zero_shot_metadata` alone, because importing all of open_clip takes seconds."""
     package = importlib.util.find_spec("open_clip")
     assert package is not None and package.origin is not None
     path = Path(package.origin).with_name("zero_shot_metadata.py")

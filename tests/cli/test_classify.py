@@ -231,7 +231,7 @@ def test_an_unreadable_class_file(run_cli: Cli, pictures: Path, tmp_path: Path) 
     assert_refused(run_cli("classify", pictures, "-c", bad, *NANO), 2, f"{bad}:2: not UTF-8 text")
     bad.write_text("cat\ndog\ncat\n")
     assert_refused(
-        run_cli("classify", pictures, "-c", bad, *NANO), 2, f"{bad}:3: label 'cat' stands twice", f"{bad}:1"
+        run_cli("classify", pictures, "-c", bad, *NANO), 2, f"{bad}:3: label 'cat' is given twice", f"{bad}:1"
     )
 
 

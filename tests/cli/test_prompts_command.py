@@ -79,4 +79,4 @@ def test_wrong_usage(run_cli: Cli, arguments: list[str], message: str) -> None:
 def test_an_empty_label_is_left_out_with_a_warning(run_cli: Cli) -> None:
     result = run_cli("prompts", "-l", "cat,,dog", "-t", "{}", "--dry-run")
     assert result.out == "label,prompt\ncat,cat\ndog,dog\n"
-    assert "warning: --labels: label 2 is empty" in result.err
+    assert "warning: label 2 is empty" in result.err

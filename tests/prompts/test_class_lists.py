@@ -25,10 +25,10 @@ def write(path: Path, content: str | bytes) -> str:
 # --- Labels and the shipped lists ----------------------------------------------------------------
 
 
-def test_labels_are_parted_at_commas() -> None:
+def test_labels_are_separated_by_commas() -> None:
     specs = parse_labels(" cat, big dog ,ünïcode")
     assert [spec.label for spec in specs] == ["cat", "big dog", "ünïcode"]
-    assert specs[1].where == "--labels, label 2"
+    assert specs[1].where == "label 2"
 
 
 def test_empty_labels_are_reported_and_left_out() -> None:
@@ -36,10 +36,10 @@ def test_empty_labels_are_reported_and_left_out() -> None:
         specs = parse_labels("cat,,dog, ")
     assert [spec.label for spec in specs] == ["cat", "dog"]
     assert [str(warning.message) for warning in warned] == [
-        "--labels: label 2 is empty and was left out",
-        "--labels: label 4 is empty and was left out",
+        "label 2 is empty and was left out",
+        "label 4 is empty and was left out",
     ]
-    assert specs[1].where == "--labels, label 3"
+    assert specs[1].where == "label 3"
 
 
 SIZES = {
@@ -268,7 +268,7 @@ def test_yaml_scalars_are_taken_as_written(tmp_path: Path) -> None:
         (".json", '{"cat": {"aliases": {"x": 1}}}', ": expected a text, found {'x': '1'}"),
         (".json", '{"cat": {"alias": ["x"]}}', ": class 'cat': unknown key 'alias'"),
         (".json", '{"cat": {"label": "dog"}}', ": class 'cat': unknown key 'label'"),
-        (".json", '{"cat": 1, "cat": 2}', ": label 'cat' stands twice"),
+        (".json", '{"cat": 1, "cat": 2}', ": label 'cat' is given twice"),
         (".yaml", "cat: a\ndog: [b\n", ":3: not valid YAML: "),
         (".yaml", "cat: a\n\tdog: b\n", ":2: not valid YAML: "),
         (".yaml", "cat: a\ndog: \x07\n", ":2: not valid YAML: "),
@@ -349,18 +349,18 @@ def test_a_repeated_label_names_both_lines(
     path = write(tmp_path / f"c{suffix}", content)
     with pytest.raises(PromptError) as error:
         build_prompts(load_classes(path), ["{}"])
-    assert error.value.message == f"{path}:{places[0]}: label 'cat' stands twice"
-    assert error.value.hint == f"First in {path}:{places[1]}."
+    assert error.value.message == f"{path}:{places[0]}: label 'cat' is given twice"
+    assert error.value.hint == f"It is first given in {path}:{places[1]}."
 
 
 def test_a_repeated_label_of_the_command_line_names_both_places() -> None:
-    with pytest.raises(PromptError, match=r"^--labels, label 3: label 'cat' stands twice$") as error:
+    with pytest.raises(PromptError, match=r"^label 3: label 'cat' is given twice$") as error:
         check_classes(parse_labels("cat,dog,cat"))
-    assert error.value.hint == "First in --labels, label 1."
+    assert error.value.hint == "It is first given in label 1."
 
 
 def test_a_repeated_label_of_the_python_api_needs_no_place() -> None:
-    with pytest.raises(PromptError, match=r"^labels: label 'cat' stands twice$") as error:
+    with pytest.raises(PromptError, match=r"^labels: label 'cat' is given twice$") as error:
         check_classes([ClassSpec("cat"), ClassSpec("cat")])
     assert error.value.hint == ""
 

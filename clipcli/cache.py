@@ -99,7 +99,8 @@ class FeatureCache:
         folder: where `features.sqlite` lies or will lie.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        folder = Path(folder)
         self.path = folder / NAME
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None

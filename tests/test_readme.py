@@ -36,9 +36,6 @@ NOT_RUN = {
     "installs a plug-in": 3,
     "needs the network": 3,
     "needs a GPU": 2,
-    "wired with the tables": 2,
-    "wired with several outputs": 1,
-    "wired with the Python API": 2,
 }
 
 

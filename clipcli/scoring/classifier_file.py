@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from clipcli.version import __version__
 _KIND = "clipcli class embeddings"
 
 
-def save_classifier(classifier: Classifier, path: Path) -> None:
+def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
     `.safetensors` holds one tensor `class_embeddings` (C, D) and, as JSON in its metadata, class
@@ -33,6 +34,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     """
     from safetensors import SafetensorError
 
+    path = Path(path)
     check_output(path)
     with replacing(path, errors=(SafetensorError, UnicodeError)) as partial:
         _WRITERS[path.suffix.lower()](classifier, partial)
@@ -52,7 +54,7 @@ def check_output(path: Path) -> None:
     check_place(path)
 
 
-def load_classifier(path: Path) -> Classifier:
+def load_classifier(path: str | PathLike[str]) -> Classifier:
     """Read a `.safetensors` file that `save_classifier` wrote.
 
     Raises:
@@ -60,6 +62,7 @@ def load_classifier(path: Path) -> Classifier:
     """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if path.suffix.lower() != ".safetensors":
         raise UsageError(
             f"{path}: class embeddings are read from .safetensors only",

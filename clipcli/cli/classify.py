@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, startup
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
@@ -179,12 +179,12 @@ def classify(
     `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
     """
     from clipcli import pipeline
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.walk import Inputs
     from clipcli.output.sinks import Layout
     from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
 
-    rely_on_max_pixels()
+    startup.lift_pillow_limit()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)

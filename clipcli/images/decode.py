@@ -192,11 +192,6 @@ def _as_image_errors(data: bytes) -> Iterator[None]:
         raise ImageError(f"damaged image: {error or type(error).__name__}") from None
 
 
-def rely_on_max_pixels() -> None:
-    """Switch Pillow's own limit off, for this whole process, in favour of `DecodeOptions.max_pixels`."""
-    Image.MAX_IMAGE_PIXELS = None
-
-
 class _Budget:
     """Lets threads share an amount; more than all of it is granted when nobody else holds any."""
 

@@ -1,8 +1,4 @@
-"""open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out.
-
-With `devices.py`, `folding.py`, `gpu_decode.py`, `last_block.py`, `loading.py`, `quick_import.py`, `int8.py`
-and the modules of training (`train.py` and what it imports), the only one that imports torch.
-"""
+"""open_clip behind the `Encoder` seam: pixels and texts in, unit-norm features out."""
 
 from __future__ import annotations
 
@@ -16,11 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from clipcli.models.quick_import import open_clip  # before anything else imports open_clip
-
-# isort: split
 import numpy as np
 import numpy.typing as npt
+import open_clip
 import torch
 from open_clip.transformer import TextTransformer, text_global_pool
 

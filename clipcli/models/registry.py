@@ -182,7 +182,7 @@ def _unknown_model(name: str) -> tuple[str, str]:
 @lru_cache
 def _registry() -> dict[str, list[str]]:
     """open_clip's architectures and their tags."""
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     return {name: list(open_clip.list_pretrained_tags_by_model(name)) for name in open_clip.list_models()}
 
@@ -279,7 +279,7 @@ def _builtin_config(spec: ModelSpec) -> dict[str, Any]:
     A weights file carries no tag; then the preprocessing that all the architecture's tags share is
     taken (SigLIP's mean and squashing, say), never open_clip's default by accident.
     """
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     model_cfg = open_clip.get_model_config(spec.model_name)
     if spec.source == "pretrained":
@@ -310,7 +310,7 @@ def _preprocess(model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> Pr
 
 def _hub_location(spec: ModelSpec) -> tuple[str, tuple[str, ...]]:
     """Repository and candidate file names of a tag, safetensors first."""
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     location: str = open_clip.get_pretrained_cfg(spec.model_name, spec.pretrained)["hf_hub"]
     repository, _, name = location.rpartition("/")

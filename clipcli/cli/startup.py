@@ -1,10 +1,10 @@
 """What makes the `clipcli` command start faster and keeps libraries quiet, in the command's own process only.
 
-`import open_clip` takes about twice as long as this program needs. torchvision and timm import torch's compiler
-only to mark functions that the compiler should skip, and open_clip imports transformers for text towers that
-few models have and for writing captions, which this program does not do. torch offers no way to leave its
-compiler out, so while open_clip is imported, and only then, two modules are replaced by stand-ins whose functions
-import the real module when they are called.
+`import open_clip` takes about twice as long as this program needs. torchvision and timm import torch's
+compiler only to mark functions that the compiler should skip, and open_clip imports transformers for text
+towers that few models have and for writing captions, which this program does not do. torch offers no way to
+leave its compiler out, so while open_clip is imported, and only then, two modules are replaced by stand-ins
+whose functions import the real module when they are called.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ class _ParametersToBeLoaded(TorchFunctionMode):
     """
 
     _DRAWN = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"})
-    _FITTED = frozenset({"erfinv_", "mul_", "add_", "div_", "clamp_"})  # how a normal distribution is truncated
+    _FITTED = frozenset(
+        {"erfinv_", "mul_", "add_", "div_", "clamp_"}
+    )  # how a normal distribution is truncated
     _NEW = frozenset({"rand", "randn"})
 
     def __init__(self) -> None:

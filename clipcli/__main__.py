@@ -6,10 +6,12 @@ import gc
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line in a process of its own."""
     gc.disable()  # until a command begins: imports leave no garbage, and looking for it takes time
+    from clipcli.cli import startup
     from clipcli.cli.app import main as run
 
+    startup.prepare()
     run()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, options, progress, session, tables
+from clipcli.cli import console, options, progress, session, startup, tables
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def classify(
     Example: `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
     """
     from clipcli import api
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions, rely_on_max_pixels
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
@@ -162,7 +162,7 @@ def classify(
     from clipcli.pipeline import EngineOptions
     from clipcli.scoring.classifier import Classifier, Ranking
 
-    rely_on_max_pixels()
+    startup.lift_pillow_limit()
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))

@@ -205,11 +205,6 @@ def _as_image_errors(data: bytes | None = None) -> Iterator[None]:
         raise ImageError(f"damaged image: {error or type(error).__name__}") from None
 
 
-def rely_on_max_pixels() -> None:
-    """Switch off Pillow's own limit for the whole process; only `DecodeOptions.max_pixels` then applies."""
-    Image.MAX_IMAGE_PIXELS = None
-
-
 class _Budget:
     """An amount that threads share. A thread that needs more than all of it waits until no other has any."""
 

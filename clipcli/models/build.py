@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import tempfile
-from collections.abc import Iterator
+import copy
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from clipcli.models.quick_import import load_hf_towers, open_clip  # before anything else imports open_clip
-
-# isort: split
+import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer
+from torch.overrides import TorchFunctionMode
 
 from clipcli.errors import ModelError, WeightsDamagedError
 from clipcli.models.hub import digest_in_cache, sha256_of
 from clipcli.models.locate import ModelFiles
-from clipcli.models.silence import quiet
 
 
 def build_model(files: ModelFiles) -> Any:
@@ -30,13 +27,10 @@ def build_model(files: ModelFiles) -> Any:
     """
     try:
         _verify(files.weights)
-        with quiet(), _no_initialisation():
-            model = open_clip.create_model(
-                _register(files),
-                pretrained=str(files.weights),
-                require_pretrained=True,
-                weights_only=True,
-            )
+        with _ParametersToBeLoaded(), torch.device("cpu"):
+            model = _architecture(files)
+        with _root_logger_unchanged():
+            open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
     except Exception as error:
         raise WeightsDamagedError(*_build_failure(files, error)) from error
     return model.eval()
@@ -50,11 +44,69 @@ def build_random(files: ModelFiles, seed: int) -> Any:
     """
     torch.manual_seed(seed)
     try:
-        with quiet():
-            return open_clip.create_model(_register(files), load_weights=False, pretrained_text=False)
+        return _architecture(files)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{files.spec.name} cannot be built: {reason}") from error
+
+
+def _architecture(files: ModelFiles) -> Any:
+    """The model of a configuration, as `open_clip.create_model` chooses and builds it.
+
+    That function itself would take the configuration from open_clip's registry or a folder only, and gives
+    the host's root logger a handler.
+    """
+    model_cfg = copy.deepcopy(files.model_cfg)
+    vision_cfg, text_cfg = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    custom_text = model_cfg.pop("custom_text", False) or "hf_model_name" in text_cfg
+    if "timm_model_name" in vision_cfg:
+        vision_cfg["timm_model_pretrained"] = False
+    if "hf_model_name" in text_cfg:
+        text_cfg["hf_model_pretrained"] = False
+    custom = open_clip.CoCa if "multimodal_cfg" in model_cfg else open_clip.CustomTextCLIP
+    return (custom if custom_text else open_clip.CLIP)(**model_cfg)
+
+
+class _ParametersToBeLoaded(TorchFunctionMode):
+    """In this thread, create parameters without drawing their values, which a checkpoint then replaces.
+
+    For ViT-B-32 drawing would be most of the loading time. Loading is strict: a parameter that the checkpoint
+    lacks is an error, never left undefined. What is no parameter, such as a mask, is computed as always.
+    Random numbers for it come from a generator of its own, so that those of the host go on as if no model
+    had been built.
+    """
+
+    _DRAWN = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"})
+    _FITTED = frozenset(
+        {"erfinv_", "mul_", "add_", "div_", "clamp_"}
+    )  # how a normal distribution is truncated
+    _NEW = frozenset({"rand", "randn"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generator = torch.Generator()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        filled = args[0] if args else kwargs.get("tensor")
+        if name in self._DRAWN | self._FITTED and isinstance(filled, torch.nn.Parameter):
+            return filled
+        if name in self._DRAWN | self._NEW:
+            kwargs = {"generator": self._generator, **kwargs}
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _root_logger_unchanged() -> Iterator[None]:
+    """Take back the handler that `logging.info`, by which open_clip tells what it resizes, may add."""
+    had_handlers = bool(logging.root.handlers)
+    try:
+        yield
+    finally:
+        for handler in () if had_handlers else tuple(logging.root.handlers):
+            logging.root.removeHandler(handler)
 
 
 def _verify(weights: Path) -> None:
@@ -63,18 +115,6 @@ def _verify(weights: Path) -> None:
     found = sha256_of(weights) if expected else expected
     if found != expected:
         raise ValueError(f"its SHA-256 is {found}, and should be {expected}")
-
-
-def _register(files: ModelFiles) -> str:
-    """Make the configuration, wherever it comes from, known to open_clip under a name of its own."""
-    if files.model_cfg["text_cfg"].get("hf_model_name"):
-        load_hf_towers()
-    name = f"clipcli-{files.fingerprint}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"{name}.json")
-        path.write_text(json.dumps(files.model_cfg), encoding="utf-8")
-        open_clip.add_model_config(path)
-    return name
 
 
 def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
@@ -107,20 +147,7 @@ def build_tokenizer(files: ModelFiles) -> Any:
         return open_clip.SimpleTokenizer(**arguments)
     try:
         mode = text_cfg.get("tokenizer_mode")
-        with quiet():
-            return HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
+        return HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"the tokenizer in {files.tokenizer} cannot be loaded: {reason}") from error
-
-
-@contextlib.contextmanager
-def _no_initialisation() -> Iterator[None]:
-    """Do not draw random weights that the checkpoint replaces; for ViT-B-32 that is most of the loading time.
-
-    Loading is strict: a weight that the checkpoint lacks is an error, never left undefined.
-    """
-    with contextlib.ExitStack() as stack:
-        for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"):
-            stack.enter_context(mock.patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
-        yield

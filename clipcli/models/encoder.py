@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipcli.models.quick_import import open_clip  # before anything else imports open_clip
-
-# isort: split
 import numpy as np
+import open_clip
 import torch
 
 from clipcli.cache import default_folder

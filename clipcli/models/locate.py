@@ -127,7 +127,7 @@ def _builtin_config(spec: ModelSpec) -> dict[str, Any]:
     A weights file carries no tag; then the preprocessing that all the architecture's tags share is
     taken (SigLIP's mean and squashing, say), never open_clip's default by accident.
     """
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     model_cfg = open_clip.get_model_config(spec.model_name)
     if spec.source == "pretrained":

@@ -149,7 +149,7 @@ def _unknown_model(name: str) -> tuple[str, str]:
 @lru_cache
 def architectures() -> dict[str, list[str]]:
     """open_clip's architectures and their tags."""
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     return {name: list(open_clip.list_pretrained_tags_by_model(name)) for name in open_clip.list_models()}
 
@@ -167,7 +167,7 @@ def is_cached(spec: ModelSpec) -> bool:
 
 def hub_location(spec: ModelSpec) -> tuple[str, tuple[str, ...]]:
     """Repository and candidate file names of a tag, safetensors first."""
-    from clipcli.models.quick_import import open_clip
+    import open_clip
 
     location: str = open_clip.get_pretrained_cfg(spec.model_name, spec.pretrained)["hf_hub"]
     repository, _, name = location.rpartition("/")

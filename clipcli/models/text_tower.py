@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
-from clipcli.models.quick_import import open_clip  # before anything else imports open_clip
+import open_clip
 
 # isort: split
 import numpy as np

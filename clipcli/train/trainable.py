@@ -14,7 +14,6 @@ from clipcli.choices import Loss
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.build import build_model, build_random, build_tokenizer
 from clipcli.models.locate import ModelFiles
-from clipcli.models.silence import quiet
 from clipcli.models.text_tower import causal_tower, encode_causal_texts, pad_id
 from clipcli.records import Uint8Array
 from clipcli.train.losses import contrastive_loss, sigmoid_loss
@@ -148,11 +147,10 @@ def lock_towers(model: Any, image: bool, text: bool, unlocked_layers: int = 0) -
 
 def _lock_but_last(model: Any, image: bool, text: bool, unlocked_layers: int) -> None:
     try:
-        with quiet():
-            if image:
-                model.lock_image_tower(unlocked_groups=unlocked_layers)
-            if text:
-                model.lock_text_tower(unlocked_layers=unlocked_layers)
+        if image:
+            model.lock_image_tower(unlocked_groups=unlocked_layers)
+        if text:
+            model.lock_text_tower(unlocked_layers=unlocked_layers)
     except Exception as error:
         raise ModelError(
             f"open_clip cannot unlock layers of this model: {error}", "Leave out --unlocked-layers."

@@ -20,8 +20,9 @@ from conftest import PEAK_MEGABYTES
 from picture_files import BLUE, GREEN, RED, as_stored, encoded, noise
 from PIL import Image, features
 
+from clipcli.cli.startup import lift_pillow_limit
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import DecodeOptions, _Budget, decode, rely_on_max_pixels
+from clipcli.images.decode import DecodeOptions, _Budget, decode
 from clipcli.images.resize import resize
 from clipcli.inputs.item import MAX_BYTES
 from clipcli.records import Preprocess
@@ -374,7 +375,7 @@ def test_what_is_no_image_says_why(data: bytes, reason: str) -> None:
 @pytest.fixture
 def no_limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # so that the tests' end restores it
-    rely_on_max_pixels()
+    lift_pillow_limit()
 
 
 @pytest.mark.usefixtures("no_limit_of_pillow")
@@ -400,8 +401,10 @@ def peak_megabytes(script: str, *arguments: str) -> float:
     """Most memory that a process needed for what comes after its imports."""
     measured = f"""{PEAK_MEGABYTES}
 import sys
+from clipcli.cli.startup import lift_pillow_limit
 from clipcli.images.decode import *
 from clipcli.records import Preprocess
+from clipcli.stages import load_pixels
 before = peak_megabytes()
 {script}
 print(peak_megabytes() - before)
@@ -420,7 +423,7 @@ try:
 except ImageError as error:
     assert str(error) == "too large: 20000x20000 is 400 megapixels, the limit is 268", error
 """
-    assert peak_megabytes("rely_on_max_pixels()" + script, str(tmp_path / "bomb.png")) < 20
+    assert peak_megabytes("lift_pillow_limit()" + script, str(tmp_path / "bomb.png")) < 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak of memory from /proc")

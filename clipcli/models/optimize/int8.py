@@ -29,7 +29,6 @@ import torch
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliError, ClipcliWarning, ModelError, UsageError
 from clipcli.files import replacing
-from clipcli.models.silence import quiet
 from clipcli.records import Float32Array
 
 LEAST_COSINE = 0.98
@@ -176,10 +175,9 @@ def make(model: torch.nn.Module, size: tuple[int, int]) -> bytes:
     for module in ("onnx", "onnxscript", "onnx_ir"):
         needed(module)
     try:
-        with quiet():
-            data = _quantized(_exported(model, size))
-            images = _check_images(size)
-            found = Int8Tower(data)(images)
+        data = _quantized(_exported(model, size))
+        images = _check_images(size)
+        found = Int8Tower(data)(images)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"this model's image tower cannot run in int8: {reason}", _OTHERWISE) from error

@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
-import open_clip
-
-# isort: split
 import numpy as np
 import numpy.typing as npt
+import open_clip
 import torch
 from open_clip.transformer import TextTransformer, text_global_pool
 

@@ -45,7 +45,7 @@ from clipcli.models.locate import ModelFiles, locate
 from clipcli.models.registry import parse_model
 from clipcli.prompts import templates as prompts
 from clipcli.prompts.class_lists import ClassSpec, load_classes
-from clipcli.scoring.classifier import build_classifier
+from clipcli.scoring.class_embeddings import build_classifier
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

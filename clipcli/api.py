@@ -20,8 +20,8 @@ from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
 from clipcli.records import Encoder, ImageFailure, ImageFeatures, Outcome
+from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
 from clipcli.scoring.classifier import Classifier, Ranking
-from clipcli.scoring.classifier import build_classifier as _build_classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
 
 if TYPE_CHECKING:

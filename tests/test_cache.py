@@ -27,7 +27,7 @@ from clipcli.inputs.item import FileItem
 from clipcli.pipeline import EngineOptions, encode
 from clipcli.prompts.templates import PromptSet
 from clipcli.records import Version
-from clipcli.scoring.classifier import build_classifier
+from clipcli.scoring.class_embeddings import build_classifier
 
 VECTORS = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 DIGESTS = [content_digest(bytes([number])) for number in range(3)]

@@ -21,7 +21,8 @@ from clipcli.inputs.item import FileItem
 from clipcli.pipeline import EngineOptions, classify, encode
 from clipcli.prompts.templates import PromptSet
 from clipcli.records import ImageFailure, ImagePredictions
-from clipcli.scoring.classifier import Classifier, Ranking, build_classifier
+from clipcli.scoring.class_embeddings import build_classifier
+from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.stages import EncodedBatch
 
 

@@ -31,7 +31,7 @@ from clipcli.models.registry import ASSETS, is_cached, parse_model
 from clipcli.models.replica import Replica
 from clipcli.prompts import templates as prompts
 from clipcli.prompts.class_lists import ClassSpec
-from clipcli.scoring.classifier import build_classifier
+from clipcli.scoring.class_embeddings import build_classifier
 from clipcli.stages import load_pixels
 
 EXACT = DecodeOptions(exact=True)

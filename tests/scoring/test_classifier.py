@@ -13,16 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from clipcli.errors import ModelMismatchError, UsageError
 from clipcli.prompts.templates import PromptSet
 from clipcli.records import Prediction
+from clipcli.scoring import class_embeddings
 from clipcli.scoring import classifier as classifier_module
-from clipcli.scoring.classifier import (
-    Classifier,
-    Ranking,
-    Score,
-    best_classes,
-    build_classifier,
-    sigmoid,
-    softmax,
-)
+from clipcli.scoring.class_embeddings import build_classifier
+from clipcli.scoring.classifier import Classifier, Ranking, Score, best_classes, sigmoid, softmax
 
 EAST, NORTH = np.array([[1.0, 0.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
 
@@ -239,7 +233,7 @@ def test_a_prompt_of_several_classes_is_encoded_once() -> None:
 
 
 def test_many_prompts_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier_module, "TEXTS_PER_CALL", 2)
+    monkeypatch.setattr(class_embeddings, "TEXTS_PER_CALL", 2)
     parts = build_classifier(FakeEncoder(VECTORS), PROMPTS).class_embeddings
     root = math.sqrt(5)
     np.testing.assert_allclose(parts, [[1 / root, 2 / root], [-0.6, 0.8]], rtol=1e-6)

@@ -1,0 +1,74 @@
+"""Words to class embeddings: prompts are encoded, and averaged into one embedding a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipcli.cache import FeatureCache, prompts_digest
+from clipcli.prompts.templates import PromptSet
+from clipcli.records import Encoder, Float32Array
+from clipcli.scoring.classifier import Classifier
+
+TEXTS_PER_CALL = 4096
+"""Texts that an encoder is given together."""
+
+
+def build_classifier(
+    encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None = None
+) -> Classifier:
+    """Encode prompts and average them into one embedding a class.
+
+    Each prompt's feature has unit norm; a class is the mean of its prompts, normalised again
+    (Radford et al. 2021, section 3.1.4, and `open_clip.build_zero_shot_classifier`).
+
+    Args:
+        encoder: the model.
+        prompt_set: the prompts of C classes.
+        cache: where embeddings made before are found, and new ones kept.
+
+    Returns:
+        A classifier with (C, D) class embeddings.
+    """
+    return Classifier(
+        classnames=prompt_set.classnames,
+        class_embeddings=_mean_features(encoder, prompt_set, cache),
+        logit_scale=encoder.logit_scale,
+        logit_bias=encoder.logit_bias,
+        activation=encoder.activation,
+        fingerprint=encoder.fingerprint,
+        provenance=encoder.provenance(),
+        prompts=prompt_set.prompts,
+    )
+
+
+def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None) -> Float32Array:
+    """(C, D), from the cache where a class was built before from the same prompts."""
+    digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
+    if cache:
+        cache.name_encoder(encoder.cache_key, encoder.name)
+    found = {digest: cache.features(encoder.cache_key, digest) if cache else None for digest in digests}
+    missing = {
+        digest: prompts
+        for digest, prompts in zip(digests, prompt_set.prompts, strict=True)
+        if found[digest] is None
+    }
+    if missing:
+        made = _encode_classes(encoder, list(missing.values()))
+        found |= zip(missing, made, strict=True)
+        if cache:
+            cache.add(encoder.cache_key, list(missing), made)
+    return np.stack([vector for digest in digests if (vector := found[digest]) is not None])
+
+
+def _encode_classes(encoder: Encoder, prompts_of: Sequence[tuple[str, ...]]) -> Float32Array:
+    """Prompts of C classes -> (C, D); texts that several classes share are encoded once."""
+    texts = list(dict.fromkeys(prompt for prompts in prompts_of for prompt in prompts))
+    row = {text: index for index, text in enumerate(texts)}
+    chunks = [
+        encoder.encode_texts(texts[i : i + TEXTS_PER_CALL]) for i in range(0, len(texts), TEXTS_PER_CALL)
+    ]
+    features = np.concatenate(chunks)  # (M, D)
+    means = np.stack([features[[row[prompt] for prompt in prompts]].mean(axis=0) for prompts in prompts_of])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Images with captions, to train on: a table, or a folder with a text beside each image."""
+"""Images with captions, read from a table or from a folder with a text file beside each image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from clipcli.records import ImageFailure
 _IMAGE_COLUMNS = ("image", "path", "filepath", "file_name", "filename", "file")
 _CAPTION_COLUMNS = ("caption", "captions", "text", "title")
 _CONCEPT_COLUMN = "concept"
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which JSON can name, and no text can hold
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can contain it, UTF-8 text cannot
 
 Row: TypeAlias = tuple[str, dict[str, Any]]
-"""Where a row stands, as an error names it, and its fields."""
+"""The place of a row, as error messages name it, and its fields."""
 
 
 class Caption(NamedTuple):
-    """One caption of an image; captions of one concept are positives of each other's images."""
+    """One caption of an image; captions with the same concept are right for each other's images."""
 
     text: str
     concept: str = ""
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs in the order of the file, one an image, and the images that have no caption."""
+    """Images with their captions, in the order of the file, and the images that have no caption."""
 
     pairs: tuple[Pair, ...]
     failures: tuple[ImageFailure, ...] = ()
@@ -47,13 +47,14 @@ def read_pairs(path: Path) -> Pairs:
     """Read images and captions.
 
     Args:
-        path: a .csv, .tsv, .jsonl or .parquet file with columns `image` and `caption`, and perhaps
-            `concept`; several captions are several rows or, but in CSV, a list. Relative paths start at
-            the file's folder. Or a folder, where `NAME.txt` holds the captions of `NAME.jpg`, one a line.
+        path: a .csv, .tsv, .jsonl or .parquet file with the columns `image` and `caption` and, optionally,
+            `concept`. An image with several captions has several rows or, except in CSV and TSV, a list of
+            captions. Relative paths are relative to the file's folder. Or a folder, where `NAME.txt` holds
+            the captions of `NAME.jpg`, one a line.
 
     Raises:
-        UsageError: no such file, another format, a column that is missing, a row without image or
-            caption (file and row are named), or no pair at all.
+        UsageError: no such file, an unknown format, a missing column, a row without image or caption (the
+            message names file and row), or no pair at all.
     """
     if path.is_dir():
         return _read_folder(path)
@@ -70,7 +71,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _merged(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    """One pair an image: captions of repeated rows together, each once."""
+    """One pair per image, with the distinct captions of all its rows."""
     captions: dict[str, dict[Caption, None]] = {}
     for pair in pairs:
         captions.setdefault(pair.image, {}).update(dict.fromkeys(pair.captions))
@@ -93,7 +94,7 @@ def _pairs_of(path: Path, rows: Iterable[Row]) -> Iterator[Pair]:
         kept = tuple(Caption(text, " ".join(str(concept).split())) for text in texts)
         yield Pair(os.path.normpath(path.parent / image), kept)
     if not found:
-        raise UsageError(f"{path} holds no pairs", "It wants rows with `image` and `caption`.")
+        raise UsageError(f"{path} holds no pairs", "It needs rows with `image` and `caption`.")
 
 
 def _field(row: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
@@ -110,7 +111,7 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
         if not text:
             raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
         if _LONE_SURROGATE.search(text):
-            raise UsageError(f"{where}: half a character in the caption {text!r}", "Save it as UTF-8.")
+            raise UsageError(f"{where}: half a character in the caption {text!r}", "Save the text as UTF-8.")
         texts.append(text)
     if not texts:
         raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
@@ -126,7 +127,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
                     columns = len(reader.fieldnames or ())
                     raise UsageError(
                         f"{path}, line {reader.line_num}: not {columns} columns",
-                        "A text with commas wants quotes around it.",
+                        "Put quotes around a text with commas.",
                     )
                 yield f"{path}, line {reader.line_num}", dict(row)
         except csv.Error as error:

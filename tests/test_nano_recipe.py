@@ -30,6 +30,7 @@ from training.card import measures_table
 from training.catalogue import Picture
 from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among
+from training.examples import Examples
 from training.export import rounded
 from training.image_start import (
     class_directions,
@@ -37,7 +38,7 @@ from training.image_start import (
     reference_features,
     start_from_photographs,
 )
-from training.image_tower import Examples, ImageTraining, Settings, resemblance
+from training.image_tower import ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions

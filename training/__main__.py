@@ -28,9 +28,10 @@ from training.catalogue import Picture, whole_catalogue
 from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import Task, tasks
 from training.evaluate import main as evaluate_main
+from training.examples import Examples
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
-from training.image_tower import Examples, ImageTraining, Settings
+from training.image_tower import ImageTraining, Settings
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from clipcli.train.run_folder import save_state
 from training.captions import FASHION, captions, dominant_colour
 from training.catalogue import EmojiNames, Picture
+from training.examples import Examples, sampling_weights
 from training.image_start import class_directions, reference_features
-from training.image_tower import Examples, sampling_weights
 from training.render import Masters, load
 from training.sources import BY_NAME
 from training.splits import HELD_OUT, may_train, mentions

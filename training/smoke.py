@@ -24,7 +24,8 @@ from training.budget import Budget
 from training.captions import captions, dominant_colour
 from training.catalogue import Picture
 from training.evaluate import Measure, Task, measures, on_white
-from training.image_tower import Examples, Settings, sampling_weights
+from training.examples import Examples, sampling_weights
+from training.image_tower import Settings
 from training.prepare import MASTER, shrunk
 from training.render import load, render
 from training.text_tower import hashed

@@ -23,12 +23,14 @@ from clipcli.models.registry import ASSETS
 from training.__main__ import discriminant_shares, new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
-from training.calibration import calibrated_scale, calibration
+from training.budget import Budget, lr_at
+from training.calibration import calibration
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
 from training.catalogue import Picture
 from training.discriminant import Concepts, Meaning, kind_vectors
-from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among, wilson
+from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among
+from training.examples import Examples
 from training.export import rounded
 from training.image_start import (
     class_directions,
@@ -36,11 +38,11 @@ from training.image_start import (
     reference_features,
     start_from_photographs,
 )
-from training.image_tower import Examples, ImageTraining, Settings, resemblance
+from training.image_tower import ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
-from training.text_tower import Budget, Lesson, carried_over, distil, explained, hashed, text_features
+from training.text_tower import Lesson, carried_over, distil, explained, hashed, text_features
 from training.views import MEAN, STD, Chances, views
 from training.words import WordNet
 
@@ -163,12 +165,11 @@ def test_a_name_is_defined_by_its_first_sense_that_is_a_thing(
     assert two_senses.definition(name) == definition
 
 
-def test_the_scale_is_the_one_by_which_the_labels_were_drawn() -> None:
+def test_scores_at_the_scale_by_which_the_labels_were_drawn_are_calibrated() -> None:
     generator = np.random.default_rng(0)
     cosines = generator.uniform(-0.2, 0.6, (4000, 8))
     shares = np.exp(15 * cosines) / np.exp(15 * cosines).sum(1, keepdims=True)
     labels = [generator.choice(8, p=share) for share in shares]
-    assert calibrated_scale(cosines, labels) == pytest.approx(15, rel=0.05)
     fitted, too_sure = (calibration(cosines, labels, scale) for scale in (15, 45))
     assert fitted.error < 0.03
     assert fitted.score == pytest.approx(fitted.right, abs=0.03)
@@ -212,6 +213,39 @@ def test_texts_of_like_length_are_encoded_together_as_open_clip_encodes_each() -
     tokens = tokenizer(["a cat", "a very long name of a small cat on a mat", "cat!!!", "", "a dog", "dogs"])
     with torch.no_grad():
         torch.testing.assert_close(text_features(model, tokens, groups=3), model.encode_text(tokens))
+
+
+def test_the_learning_rate_rises_over_steps_and_falls_with_the_budget() -> None:
+    budget = Budget(seconds=100)
+    assert budget.progress(25, step=7) == 0.25
+    assert Budget(steps=10).progress(25, step=7) == 0.7
+    assert lr_at(0, step=0, highest=8, warmup=4, least=0.1) == 2
+    assert lr_at(0.5, step=1000, highest=8, warmup=4, least=0.1) == pytest.approx(4)
+    assert lr_at(1, step=1000, highest=8, warmup=4, least=0.1) == pytest.approx(0.8)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_an_image_tower_that_was_stopped_continues_exactly(tmp_path: Path) -> None:
+    def begun(steps: int) -> ImageTraining:
+        torch.manual_seed(1)
+        found = blank_pictures(6, {"cat": 0.7, "pet": 0.3})
+        found = replace(found, masters=torch.randint(0, 256, found.masters.shape, dtype=torch.uint8))
+        return ImageTraining(*new_model(), found, Settings(Budget(steps=steps), batch_size=4, ema=0.9))
+
+    whole, part, rest = begun(4), begun(4), begun(4)
+    whole.run(lambda _: None, tmp_path / "whole.pt")
+    part.losses = [part.make_step() for _ in range(2)]
+    part.settings = replace(part.settings, budget=Budget(steps=2))
+    part.run(lambda _: None, tmp_path / "part.pt")
+    rest.resume(tmp_path / "part.pt")
+    assert rest.step == 2
+    rest.run(lambda _: None)
+    assert rest.losses == whole.losses
+    expected, averaged = whole.averaged(), rest.averaged()
+    differing = [name for name in expected if not torch.equal(averaged[name], expected[name])]
+    assert all("num_batches" in name for name in differing), "which count and do nothing"
+    live = rest.model.state_dict()["visual.head.proj.weight"]
+    assert not torch.equal(averaged["visual.head.proj.weight"], live)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -281,11 +315,6 @@ def test_pictures_of_other_styles_take_the_place_of_names(nano: Any, labels: lis
     task = Task("x", [square, stripes], ["a", "b"], [0, 1], others=([square, stripes], labels))
     row = measures(nano, task)[-1]
     assert (row.measure, row.single, row.ensemble, row.chance) == (BY_PICTURES, share, share, 0.5)
-
-
-def test_wilsons_interval() -> None:
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(0, 10)[0] == 0
 
 
 def test_rounding_keeps_the_nearest_value_of_fewer_bits() -> None:
@@ -397,7 +426,7 @@ def test_the_projection_starts_where_photo_classes_find_their_names(photo_weight
         training.bank.captions[i] == name for i, name in zip(nearest, found.direction_names, strict=True)
     ]
     assert sum(right) > 45
-    assert training.learn() > 0  # a step with both losses
+    assert training.make_step() > 0  # a step with both losses
 
 
 def test_concepts_are_the_means_of_their_pictures() -> None:

@@ -6,7 +6,6 @@ Each step leaves its result in the work folder and is not done again while that 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -18,22 +17,25 @@ import torch
 import torch.nn.functional as F
 
 from clipcli import load_model
+from clipcli.models.build import build_random, build_tokenizer
+from clipcli.models.locate import locate_config
 from clipcli.records import Encoder
-from training.calibration import calibrated_scale, calibrations, cosines_of
+from clipcli.scoring.metrics import accuracy
+from training.budget import Budget
+from training.calibration import calibrated_scale, calibrations
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import Picture, whole_catalogue
 from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import Task, tasks
 from training.evaluate import main as evaluate_main
+from training.examples import Examples
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
-from training.image_tower import Examples, ImageTraining, Settings
+from training.image_tower import ImageTraining, Settings
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
-from training.splits import DEVELOPMENT_STYLE
 from training.text_tower import (
-    Budget,
     Lesson,
     Teacher,
     TextSpace,
@@ -56,14 +58,10 @@ _LEAST_DRAWN = 0.3
 _OF_DISCRIMINANT, _SETTLED = 2.0, 10.0
 
 
-def new_model(config: Path = CONFIG) -> tuple[Any, Any]:
+def new_model(seed: int = 0, config: Path = CONFIG) -> tuple[Any, Any]:
     """An untrained model of the configuration, and its tokenizer."""
-    from open_clip import SimpleTokenizer
-    from open_clip.model import CLIP
-
-    model_cfg = json.loads(config.read_text())["model_cfg"]
-    model = CLIP(model_cfg["embed_dim"], model_cfg["vision_cfg"], model_cfg["text_cfg"])
-    return model, SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
+    files = locate_config(config)
+    return build_random(files, seed), build_tokenizer(files)
 
 
 def draw_masters(work: Path) -> None:
@@ -92,7 +90,6 @@ def train_text(
     described: int,
 ) -> None:
     """Distil the text tower on the captions of the pictures and other phrases; write its weights."""
-    torch.manual_seed(0)
     model, tokenizer = new_model()
     bank = text_bank(pictures, wordnet)
     texts = phrases(
@@ -122,7 +119,6 @@ def finish_text(
     if its pictures were drawn often, because these are close to its vector already. Things that no caption
     names are learned with the captions.
     """
-    torch.manual_seed(0)
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(start, weights_only=True), strict=False)
     bank = text_bank(pictures, wordnet)
@@ -175,15 +171,13 @@ def train_images(
     Args:
         start: the unpacked package of weights that the image tower starts from; random ones without.
     """
-    torch.manual_seed(settings.seed)
-    model, tokenizer = new_model()
+    model, tokenizer = new_model(settings.seed)
     model.load_state_dict(torch.load(text, weights_only=True), strict=False)
     if start:
         start_from_photographs(model.visual, start, settings.fixed_blocks, settings.fixed_filters)
     training = ImageTraining(model, tokenizer, found, settings)
     log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
-    if checkpoint.exists():
-        training.resume(checkpoint)
+    training.resume(checkpoint)
     training.run(log, checkpoint, look=look(training, tokenizer) if look else None)
     return training, training.averaged()
 
@@ -201,18 +195,14 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
             for t in chosen
         ]  # fmt: skip
         names = [averaged(training.model, tokenizer, t.classnames, ENSEMBLE) for t in chosen]
-        visual = copy.deepcopy(training.visual).eval()
 
-        @torch.inference_mode()
         def look() -> str:
-            state = training.averaged()
-            visual.load_state_dict({k[7:]: v for k, v in state.items() if k.startswith("visual.")})
-            texts = []
-            for task, pixels, features in zip(chosen, inputs, names, strict=True):
-                scores = visual(pixels) @ features.T
-                share = (scores.argmax(1) == torch.tensor(task.labels)).float().mean().item()
-                texts.append(f"{task.name.removeprefix(DEVELOPMENT_STYLE)} {share:.1%}")
-            return ", ".join(texts)
+            with training.averaged_tower() as visual, torch.inference_mode():
+                cosines = [visual(pixels) @ of.T for pixels, of in zip(inputs, names, strict=True)]
+            shares = [
+                accuracy(c.numpy(), t.labels, (1,))["acc1"] for c, t in zip(cosines, chosen, strict=True)
+            ]
+            return ", ".join(f"{task.name} {share:.1%}" for task, share in zip(chosen, shares, strict=True))
 
         return look
 
@@ -227,7 +217,7 @@ def export_calibrated(weights: dict[str, torch.Tensor], output: Path, task: Task
         return size, load_model(f"local-dir:{output.resolve()}", device="cpu", precision="fp32")
 
     _, encoder = written()
-    weights["logit_scale"] = torch.tensor(calibrated_scale(cosines_of(encoder, task), task.labels)).log()
+    weights["logit_scale"] = torch.tensor(calibrated_scale(encoder, task)).log()
     return written()
 
 
@@ -259,7 +249,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
     )
     run = {
         "views": training.step * training.settings.batch_size,
-        "seconds": training.spent,
+        "seconds": training.seconds,
         "pictures": len(shown.masters),
         "captions": len(training.bank.captions),
         "zipped": size,

@@ -1,7 +1,8 @@
-"""The logit scale at which scores are as sure as they are right: temperature scaling (Guo et al. 2017).
+"""How well the model is calibrated, and the logit scale at which its scores are as sure as they are right.
 
-A scale that was learned on the training pictures is too sure of pictures in styles never seen, and the text
-tower was moved after it was learned. One number is fitted here, which changes no ranking.
+A scale that was learned on the training images is too sure of images in styles never seen, and the text tower
+is changed after the scale was learned. So one number is fitted at the end (temperature scaling, Guo et al.
+2017); it changes no ranking.
 """
 
 from __future__ import annotations
@@ -10,34 +11,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from clipcli import build_classifier
+from clipcli.scoring.metrics import Scores, expected_calibration_error, fit_logit_scale, log_softmax
 from training.captions import ENSEMBLE
-from training.evaluate import Task, class_embeddings, picture_features
+from training.evaluate import Task, image_features
 
-Cosines = npt.NDArray[np.floating[Any]]  # (N, C)
 _SCALES = np.exp(np.linspace(np.log(5), np.log(100), 300))  # up to CLIP's own limit
 
 
-def cosines_of(encoder: Any, task: Task) -> Cosines:
-    """The cosines of a task's pictures and classes, as `clipcli classify` makes them by default -> (N, C)."""
-    names = class_embeddings(encoder, task.classnames, ENSEMBLE)
-    return picture_features(encoder, task.pictures) @ names.T
+def cosines_of(encoder: Any, task: Task) -> Scores:
+    """The cosines of a task's images and classes, as `clipcli classify` has them by default -> (N, C)."""
+    return build_classifier(encoder, task.classnames, ENSEMBLE).cosines(
+        image_features(encoder, task.pictures)
+    )
 
 
-def calibrated_scale(cosines: Cosines, labels: Sequence[int]) -> float:
-    """The scale of the least negative log-likelihood of the right labels (section 4.2 there)."""
-    losses = [_log_loss(cosines * scale, labels) for scale in _SCALES]
-    return float(_SCALES[int(np.argmin(losses))])
+def calibrated_scale(encoder: Any, task: Task) -> float:
+    """The scale whose probabilities fit a task best."""
+    return fit_logit_scale(cosines_of(encoder, task), task.labels, _SCALES)
 
 
 class Calibration(NamedTuple):
-    """How sure the best scores are, how often they are right, and how far both are apart (section 2 there).
+    """How sure the best scores are, how often they are right, and how far the two are apart.
 
     Args:
         score: the mean score of the best label.
-        right: how often it is the right one.
-        error: the expected calibration error over ten bins.
+        right: the share of images whose best label is the right one.
+        error: the expected calibration error over ten bins of equal width.
     """
 
     score: float
@@ -45,14 +46,12 @@ class Calibration(NamedTuple):
     error: float
 
 
-def calibration(cosines: Cosines, labels: Sequence[int], scale: float) -> Calibration:
+def calibration(cosines: Scores, labels: Sequence[int], scale: float) -> Calibration:
     """How a scale is calibrated on pictures with (N, C) cosines and N labels."""
-    probabilities = np.exp(_log_softmax(cosines * scale))
-    score = probabilities.max(1)
-    right = probabilities.argmax(1) == np.asarray(labels)
-    bins = np.minimum((score * 10).astype(int), 9)
-    gaps = [abs(score[bins == b].sum() - right[bins == b].sum()) for b in range(10)]
-    return Calibration(float(score.mean()), float(right.mean()), float(sum(gaps) / len(score)))
+    probs = np.exp(log_softmax(cosines * scale))
+    score, right = probs.max(axis=1), probs.argmax(axis=1) == np.asarray(labels)
+    error = expected_calibration_error(score, right, bins=10)
+    return Calibration(float(score.mean()), float(right.mean()), error)
 
 
 def calibrations(encoder: Any, tasks: Iterable[Task], scales: Mapping[str, float]) -> dict[str, Any]:
@@ -63,12 +62,3 @@ def calibrations(encoder: Any, tasks: Iterable[Task], scales: Mapping[str, float
         found = {name: calibration(cosines, task.labels, scale)._asdict() for name, scale in scales.items()}
         rows.append({"task": task.name, "pictures": len(task.labels), **found})
     return {"scales": dict(scales), "tasks": rows}
-
-
-def _log_softmax(logits: Cosines) -> Cosines:
-    shifted = logits - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
-
-
-def _log_loss(logits: Cosines, labels: Sequence[int]) -> float:
-    return float(-_log_softmax(logits)[np.arange(len(logits)), list(labels)].mean())

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clipcli import load_model
+from clipcli import build_classifier, load_model
 from clipcli.images.resize import resize
+from clipcli.scoring.metrics import Scores, accuracy, ranks, wilson_interval
 from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE, SINGLE
 from training.catalogue import EmojiNames, Picture
@@ -73,35 +74,13 @@ class Measure:
     classes: int
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` (E. B. Wilson 1927)."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def ranks(logits: npt.NDArray[np.floating[Any]], labels: Sequence[int]) -> npt.NDArray[np.int64]:
-    """How many classes score as high as the right one or higher: (N, C), (N,) -> (N,)."""
-    right = logits[np.arange(len(labels)), list(labels)]
-    return np.asarray((logits >= right[:, None]).sum(1) - 1)
-
-
 def right_among(rank: npt.NDArray[np.int64], classes: int, k: int) -> npt.NDArray[np.float64]:
     """The chance that none of the classes above is among k - 1 others drawn from all -> (N,)."""
     total = math.comb(classes - 1, k - 1)
     return np.array([math.comb(max(classes - 1 - int(r), 0), k - 1) / total for r in rank])
 
 
-def class_embeddings(encoder: Any, classnames: Sequence[str], templates: Sequence[str]) -> Features:
-    """Prompts encoded, averaged, normalised again -> (C, D)."""
-    total = sum(
-        encoder.encode_texts([template.format(name) for name in classnames]) for template in templates
-    )
-    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
-
-
-def picture_features(encoder: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Features:
+def image_features(encoder: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Features:
     """(H, W, 3) uint8 each, in the model's own preprocessing -> (N, D)."""
     return np.concatenate([
         encoder.encode_images(np.stack([fitted(p, encoder) for p in pictures[i : i + 256]]))
@@ -119,34 +98,44 @@ def class_means(features: Features, labels: Sequence[int], classes: int) -> Feat
 def measures(encoder: Any, task: Task) -> list[Measure]:
     """Top-1, top-5 and top-1 among fewer classes, with one template and with the default ensemble.
 
-    Where there are pictures in other styles, top-1 also with the mean of these in place of each name: that is
-    how far the image tower alone would go.
+    Where there are images in other styles, top-1 also with their mean in place of each name: this is how far
+    the image tower alone would get.
     """
-    features = picture_features(encoder, task.pictures)
-    classes = len(task.classnames)
-    found = {
-        kind: ranks(features @ class_embeddings(encoder, task.classnames, templates).T, task.labels)
-        for kind, templates in (("single", SINGLE), ("ensemble", ENSEMBLE))
-    }
-    kinds = [("top-1", 1 / classes, lambda r: r < 1)]
-    if classes > 20:
-        kinds.append(("top-5", 5 / classes, lambda r: r < 5))
-    kinds += [(f"among {k} random", 1 / k, lambda r, k=k: right_among(r, classes, k)) for k in task.among]
-    rows = []
-    for name, chance, of in kinds:
-        single, ensemble = (float(np.mean(of(found[kind]))) for kind in ("single", "ensemble"))
-        count = len(task.labels)
-        intervals = (single, *wilson(single, count), ensemble, *wilson(ensemble, count))
-        rows.append(Measure(task.name, name, *intervals, chance, count, classes))
-    pictures, labels = task.others
-    if pictures:
-        means = class_means(picture_features(encoder, pictures), labels, classes)
-        share = float(np.mean(ranks(features @ means.T, task.labels) < 1))
-        interval = (share, *wilson(share, len(task.labels)))
-        rows.append(
-            Measure(task.name, BY_PICTURES, *interval, *interval, 1 / classes, len(task.labels), classes)
-        )
+    features = image_features(encoder, task.pictures)
+    single, ensemble = (
+        _shares(build_classifier(encoder, task.classnames, templates).cosines(features), task)
+        for templates in (SINGLE, ENSEMBLE)
+    )
+    chances = _chances(task)
+    rows = [_measure(task, name, single[name], ensemble[name], chances[name]) for name in single]
+    images, labels = task.others
+    if images:
+        means = class_means(image_features(encoder, images), labels, len(task.classnames))
+        share = accuracy(features @ means.T, task.labels, (1,))["acc1"]
+        rows.append(_measure(task, BY_PICTURES, share, share, chances["top-1"]))
     return rows
+
+
+def _shares(cosines: Scores, task: Task) -> dict[str, float]:
+    """How often (N, C) cosines are right, by the name of the measure."""
+    classes, rank = len(task.classnames), ranks(cosines, task.labels)
+    accuracies = accuracy(cosines, task.labels, (1, 5))
+    shares = {"top-1": accuracies["acc1"]}
+    if classes > 20:
+        shares["top-5"] = accuracies["acc5"]
+    return shares | {f"among {k} random": float(np.mean(right_among(rank, classes, k))) for k in task.among}
+
+
+def _chances(task: Task) -> dict[str, float]:
+    """What guessing would give, by the name of the measure."""
+    classes = len(task.classnames)
+    return {"top-1": 1 / classes, "top-5": 5 / classes} | {f"among {k} random": 1 / k for k in task.among}
+
+
+def _measure(task: Task, name: str, single: float, ensemble: float, chance: float) -> Measure:
+    count = len(task.labels)
+    intervals = (single, *wilson_interval(single, count), ensemble, *wilson_interval(ensemble, count))
+    return Measure(task.name, name, *intervals, chance, count, len(task.classnames))
 
 
 def fitted(picture: npt.NDArray[np.uint8], encoder: Any) -> npt.NDArray[np.uint8]:

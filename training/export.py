@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+
+from clipcli.train.run_folder import WEIGHTS, save_model
 
 CONFIG = Path(__file__).with_name("nano.json")
-WEIGHTS = "open_clip_model.safetensors"
 _FP16_MANTISSA = 10
 
 
@@ -33,13 +32,10 @@ def export(weights: Mapping[str, torch.Tensor], folder: Path, config: Path = CON
     kept = {}
     for name, value in weights.items():
         if not value.is_floating_point() or "running_" in name or name == "logit_scale":
-            kept[name] = value.contiguous()
+            kept[name] = value
         else:
-            kept[name] = (rounded(value, bits) if value.ndim >= 2 else value.half()).contiguous()
-    save_file(kept, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read what it writes
-    shutil.copyfile(config, folder / "open_clip_config.json")
-    json.loads((folder / "open_clip_config.json").read_text())
+            kept[name] = rounded(value, bits) if value.ndim >= 2 else value.half()
+    save_model(folder, kept, json.loads(config.read_text()))
     packed = folder.with_suffix(".zip")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.write(folder / WEIGHTS)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clipcli.train.run_folder import save_state
 from training.captions import FASHION, captions, dominant_colour
 from training.catalogue import EmojiNames, Picture
+from training.examples import Examples, sampling_weights
 from training.image_start import class_directions, reference_features
-from training.image_tower import Examples, sampling_weights
 from training.render import Masters, load
 from training.sources import BY_NAME
 from training.splits import HELD_OUT, may_train, mentions
@@ -137,11 +138,9 @@ def examples(found: Material, work: Path) -> Examples:
 
 
 def _kept(path: Path, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """What is in the file, made and written first unless it is there."""
+    """The tensor in the file, which is computed and written first if it is not there."""
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        torch.save(make(), partial)
-        partial.replace(path)
+        save_state(path, make())
     kept: torch.Tensor = torch.load(path, weights_only=True)
     return kept
 

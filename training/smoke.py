@@ -20,13 +20,15 @@ import torch
 from PIL import Image, ImageDraw
 
 from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
+from training.budget import Budget
 from training.captions import captions, dominant_colour
 from training.catalogue import Picture
 from training.evaluate import Measure, Task, measures, on_white
-from training.image_tower import Examples, Settings, sampling_weights
+from training.examples import Examples, sampling_weights
+from training.image_tower import Settings
 from training.prepare import MASTER, shrunk
 from training.render import load, render
-from training.text_tower import Budget, hashed
+from training.text_tower import hashed
 from training.words import WordNet
 
 COLOURS = {"red": (215, 40, 45), "green": (70, 160, 70), "blue": (50, 115, 205), "yellow": (250, 210, 60)}

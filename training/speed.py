@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcli import build_classifier, load_model
+from clipcli.inputs.item import FileItem
 from clipcli.pipeline import classify
 from clipcli.scoring.classifier import Classifier
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 def images_per_second(paths: Sequence[str], encoder: Any, classifier: Classifier) -> float:
     """Classify all files once."""
     began = time.perf_counter()
-    count = sum(1 for _ in classify(paths, encoder, classifier))
+    count = sum(1 for _ in classify(map(FileItem, paths), encoder, classifier))
     return count / (time.perf_counter() - began)
 
 

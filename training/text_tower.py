@@ -7,7 +7,6 @@ nouns, in any template. The image tower learns afterwards to hit these vectors (
 
 from __future__ import annotations
 
-import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,11 +18,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clipcli.scoring.metrics import accuracy
+from clipcli.train.optimizer import adamw, parameter_groups, set_lr
+from clipcli.train.trainable import lock_towers
+from training.budget import Budget, lr_at
 from training.captions import PLURAL_TEMPLATES, TEMPLATES, plural
 from training.image_start import first_projection
 
 Teacher = Callable[[Sequence[str]], torch.Tensor]  # texts -> (N, D) unit norm
 Log = Callable[[str], None]
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+_LR, _WEIGHT_DECAY, _BATCH_SIZE = 2e-3, 0.05, 256
 _SHARPNESS = 20.0  # of the softmax over the phrases of a batch
 _START, _END = 49406, 49407
 _LONGEST = 64  # tokens that the teacher reads
@@ -171,19 +176,15 @@ def start_from_words(
     return used
 
 
-class Budget(NamedTuple):
-    """How long to train: so many seconds, or, for a run that is the same on every machine, so many steps."""
-
-    seconds: float = math.inf
-    steps: int = 0
-
-    def passed(self, seconds: float, step: int) -> float:
-        """How much of it is over, 0 to 1."""
-        return step / self.steps if self.steps else seconds / self.seconds
-
-
 class Distilled(NamedTuple):
-    """What came of the distillation: cosine to the teacher and retrieval of phrases held out from it."""
+    """How well the text tower was distilled.
+
+    Args:
+        steps: the steps made.
+        cosine: the mean cosine of held-out texts to their vectors.
+        retrieval: the share of held-out texts that are nearest to their own vector.
+        among: how many texts were held out.
+    """
 
     steps: int
     cosine: float
@@ -192,9 +193,14 @@ class Distilled(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What is distilled: the vectors (N, D) that N texts are to have.
+    """What is distilled.
 
-    A step takes 256: `bank` of the first texts, in proportion to `draws`, and the rest of all, evenly.
+    Args:
+        texts: N texts.
+        targets: (N, D) the vectors that they shall have, unit norm.
+        draws: how often each of the first texts, those of the bank, is drawn.
+        bank: how many of the 256 texts of a step are drawn from the bank; the others are drawn evenly from
+            all texts.
     """
 
     texts: Sequence[str]
@@ -206,51 +212,61 @@ class Lesson(NamedTuple):
 def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log) -> Distilled:
     """Train the text tower to give each text its vector.
 
-    The loss is the distance to the target plus the divergence from the teacher's similarities in the batch.
+    The loss is the distance to the target plus the divergence from the similarities that the targets have
+    within the batch.
     """
-    texts, targets, draws, bank = lesson
-    n_bank, shares = len(draws), draws / draws.sum()
+    lock_towers(model, image=True, text=False)
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = parameter_groups(model, _WEIGHT_DECAY, no_decay={"token_embedding.weight"})
+    optimizer = adamw(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
     generator = np.random.default_rng(0)
-    n_held = min(500, -(-(len(texts) - n_bank) // 10))
-    held = generator.choice(np.arange(n_bank, len(texts)), n_held, replace=False)
-    kept = np.setdiff1d(np.arange(len(texts)), held)
-    parameters = [
-        p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"
-    ]
-    groups = [
-        {
-            "params": [p for p in parameters if p.ndim >= 2 and p is not model.token_embedding.weight],
-            "weight_decay": 0.05,
-        },
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        {"params": [model.token_embedding.weight], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=2e-3, fused=True)
+    held_out, taught = _split(lesson, generator)
     began, step = time.monotonic(), 0
-    while (passed := budget.passed(time.monotonic() - began, step)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * max(0.5 * (1 + math.cos(math.pi * passed)), 0.01)
-        rows = np.concatenate([generator.choice(n_bank, bank, p=shares), generator.choice(kept, 256 - bank)])
-        tokens = tokenizer([in_template(texts[i], generator) for i in rows])
-        features = F.normalize(text_features(model, tokens, groups=4), dim=-1)
-        target = targets[rows]
-        cosine = (features * target).sum(-1).mean()
-        divergence = F.kl_div(
-            F.log_softmax(features @ target.T * _SHARPNESS, 1), F.softmax(target @ target.T * _SHARPNESS, 1),
-            reduction="batchmean",
-        )  # fmt: skip
+    while (progress := budget.progress(time.monotonic() - began, step)) < 1:
+        set_lr(optimizer, lr_at(progress, step, _LR, warmup=50, least=0.01))
+        rows = _drawn(lesson, taught, generator)
+        tokens = tokenizer([in_template(lesson.texts[i], generator) for i in rows])
+        cosine, divergence = _agreement(text_features(model, tokens, groups=4), lesson.targets[rows])
         optimizer.zero_grad()
         (2 * (1 - cosine) + divergence).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            log(f"text tower: {passed:.0%}, step {step}, cosine {cosine:.3f}, divergence {divergence:.3f}")
-    features = F.normalize(encode(model, tokenizer, [f"a photo of a {texts[i]}" for i in held]), dim=-1)
-    found = (features @ targets[held].T).argmax(1) == torch.arange(n_held)
-    return Distilled(
-        step, (features * targets[held]).sum(-1).mean().item(), found.float().mean().item(), n_held
-    )
+            log(f"text tower: {progress:.0%}, step {step}, cosine {cosine:.3f}, divergence {divergence:.3f}")
+    return _tested(model, tokenizer, lesson, held_out, step)
+
+
+def _split(lesson: Lesson, generator: np.random.Generator) -> tuple[Rows, Rows]:
+    """The texts that are held out, none of the bank among them, and all others."""
+    count, bank = len(lesson.texts), len(lesson.draws)
+    n_held_out = min(500, -(-(count - bank) // 10))
+    held_out = generator.choice(np.arange(bank, count), n_held_out, replace=False)
+    return held_out, np.setdiff1d(np.arange(count), held_out)
+
+
+def _drawn(lesson: Lesson, taught: Rows, generator: np.random.Generator) -> Rows:
+    """The texts of a step."""
+    of_bank = generator.choice(len(lesson.draws), lesson.bank, p=lesson.draws / lesson.draws.sum())
+    return np.concatenate([of_bank, generator.choice(taught, _BATCH_SIZE - lesson.bank)])
+
+
+def _agreement(features: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean cosine of (B, D) features to their targets, and the divergence of their similarities."""
+    features = F.normalize(features, dim=-1)
+    cosine = (features * target).sum(-1).mean()
+    divergence = F.kl_div(
+        F.log_softmax(features @ target.T * _SHARPNESS, 1), F.softmax(target @ target.T * _SHARPNESS, 1),
+        reduction="batchmean",
+    )  # fmt: skip
+    return cosine, divergence
+
+
+def _tested(model: Any, tokenizer: Any, lesson: Lesson, held_out: Rows, steps: int) -> Distilled:
+    texts = [f"a photo of a {lesson.texts[i]}" for i in held_out]
+    features, targets = F.normalize(encode(model, tokenizer, texts), dim=-1), lesson.targets[held_out]
+    retrieval = accuracy((features @ targets.T).numpy(), range(len(held_out)), (1,))["acc1"]
+    return Distilled(steps, (features * targets).sum(-1).mean().item(), retrieval, len(held_out))
 
 
 def carried_over(known: torch.Tensor, features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

@@ -23,13 +23,16 @@ def train(
         Path,
         typer.Argument(
             metavar="PAIRS",
-            help="A .csv, .tsv, .jsonl or .parquet file with columns image, caption and perhaps concept;"
-            " or a folder with NAME.txt beside NAME.jpg.",
+            help="A .csv, .tsv, .jsonl or .parquet file with the columns image and caption and, optionally,"
+            " concept; or a folder of images, each with its captions in a .txt file of the same name.",
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The model, logs and checkpoints.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The folder for the trained model, logs and checkpoints."
+        ),
     ],
     init: Annotated[
         str | None,
@@ -37,23 +40,23 @@ def train(
             "--init",
             metavar="MODEL",
             envvar="CLIPCLI_MODEL",
-            help="What to start from: a model as `classify --model` takes it, or CONFIG.json,"
-            " an open_clip configuration, for random weights. [default: balanced]",
+            help="The model to start from, as for `classify --model`. To start from random weights, name an"
+            " open_clip configuration, CONFIG.json. [default: balanced]",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     lock_image: Annotated[
-        bool, typer.Option("--lock-image", help="Leave the image tower as it is.", rich_help_panel=_MODEL)
+        bool, typer.Option("--lock-image", help="Do not train the image tower.", rich_help_panel=_MODEL)
     ] = False,
     lock_text: Annotated[
-        bool, typer.Option("--lock-text", help="Leave the text tower as it is.", rich_help_panel=_MODEL)
+        bool, typer.Option("--lock-text", help="Do not train the text tower.", rich_help_panel=_MODEL)
     ] = False,
     unlocked_layers: Annotated[
         int,
         typer.Option(
             "--unlocked-layers",
             metavar="N",
-            help="Of locked towers, train the last N groups of layers all the same.",
+            help="Train the last N layer groups of locked towers after all.",
             rich_help_panel=_MODEL,
         ),
     ] = 0,
@@ -62,22 +65,31 @@ def train(
         Literal["auto", "fp32", "bf16"],
         typer.Option(
             "--precision",
-            help="auto: compute in bf16 where the hardware has it natively, else in fp32.",
+            help="The precision of computations. auto means bf16 where the hardware has it natively, else"
+            " fp32. Weights are always fp32.",
             rich_help_panel=_MODEL,
         ),
     ] = "auto",
     offline: options.Offline = False,
     epochs: Annotated[
-        int, typer.Option("--epochs", help="How often each image is seen.", rich_help_panel=_TRAINING)
+        int,
+        typer.Option("--epochs", help="How many times every image is shown.", rich_help_panel=_TRAINING),
     ] = 10,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", help="Pairs in memory, at most.", rich_help_panel=_TRAINING)
+        int,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            help="The largest number of pairs in memory at a time.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 64,
     accumulate: Annotated[
         int,
         typer.Option(
             "--accumulate",
-            help="Batches a step, compared as one large batch in the memory of one.",
+            help="Batches per step. All their pairs are compared with each other, as in one large batch, in"
+            " the memory of a single batch.",
             rich_help_panel=_TRAINING,
         ),
     ] = 1,
@@ -85,7 +97,8 @@ def train(
         float | None,
         typer.Option(
             "--lr",
-            help="Highest learning rate. [default: 5e-4 from random weights, else 1e-5]",
+            help="The learning rate at the end of the warm-up, from where it falls to zero."
+            " [default: 1e-5; 5e-4 from random weights]",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -93,62 +106,93 @@ def train(
         int | None,
         typer.Option(
             "--warmup",
-            help="Steps until then. [default: a tenth, at most 1000]",
+            help="Number of steps in which the learning rate rises from zero."
+            " [default: a tenth of all steps, at most 1000]",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option("--weight-decay", help="Of matrices only.", rich_help_panel=_TRAINING)
+        float,
+        typer.Option(
+            "--weight-decay",
+            help="Weight decay of AdamW. It applies to weight matrices, not to biases and gains.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 0.1,
     clip_grad: Annotated[
         float,
-        typer.Option("--clip-grad", help="Longest gradient; 0: no limit.", rich_help_panel=_TRAINING),
+        typer.Option(
+            "--clip-grad",
+            help="Scale gradients down to this norm where they are larger. 0 means no limit.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 1.0,
     ema: Annotated[
         float,
         typer.Option(
             "--ema",
-            help="Kept of the averaged weights a step; these are saved. 0: no average.",
+            help="Decay of the moving average of the weights, which is what is validated and saved. 0 saves"
+            " the weights themselves.",
             rich_help_panel=_TRAINING,
         ),
     ] = 0.999,
     loss: Annotated[
         Literal["auto", "clip", "siglip"],
         typer.Option(
-            "--loss", help="auto: siglip for a model with a bias, else clip.", rich_help_panel=_TRAINING
+            "--loss",
+            help="clip is the softmax loss, siglip the sigmoid loss. auto means siglip for a model with a"
+            " learned bias, else clip.",
+            rich_help_panel=_TRAINING,
         ),
     ] = "auto",
     val_fraction: Annotated[
         float,
         typer.Option(
-            "--val-fraction", help="Part of the images kept for validation.", rich_help_panel=_TRAINING
+            "--val-fraction",
+            help="Share of the images that is kept for validation and not trained on.",
+            rich_help_panel=_TRAINING,
         ),
     ] = 0.1,
     crop: Annotated[
         float,
-        typer.Option("--crop", help="Least part of the area that is shown.", rich_help_panel=_VIEWS),
+        typer.Option(
+            "--crop",
+            help="Show random parts of the images, with at least this share of the area. 1 shows images as"
+            " `classify` sees them.",
+            rich_help_panel=_VIEWS,
+        ),
     ] = 0.7,
     flip: Annotated[
         bool,
         typer.Option(
-            "--flip", help="Mirror half of the views; not with captions of sides.", rich_help_panel=_VIEWS
+            "--flip",
+            help="Mirror images at random. Leave it out where captions mention left and right.",
+            rich_help_panel=_VIEWS,
         ),
     ] = False,
     jitter: Annotated[
         float,
         typer.Option(
-            "--jitter", help="Change of brightness, contrast and saturation.", rich_help_panel=_VIEWS
+            "--jitter",
+            help="Change brightness, contrast and saturation at random by up to this share.",
+            rich_help_panel=_VIEWS,
         ),
     ] = 0.1,
     seed: Annotated[
-        int, typer.Option("--seed", help="Of weights, order and views.", rich_help_panel=_ENGINE)
+        int,
+        typer.Option(
+            "--seed",
+            help="Seed of everything random: initial weights, order and views of images.",
+            rich_help_panel=_ENGINE,
+        ),
     ] = 0,
     checkpoint_every: Annotated[
         int,
         typer.Option(
             "--checkpoint-every",
             metavar="STEPS",
-            help="What a kill may lose; there is one after each epoch, too.",
+            help="Steps between checkpoints, from which a run that was killed continues. A checkpoint is also"
+            " written after each epoch.",
             rich_help_panel=_ENGINE,
         ),
     ] = 500,
@@ -156,19 +200,25 @@ def train(
     workers: options.Workers = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a model on images with captions, or go on where a run was stopped.
+    """Train a model on images with captions, or continue a run that was stopped.
 
-    `clipcli train pairs.csv --init fast --lock-text -o mine/`, then `clipcli classify photos/ --model mine/`.
+    Run the same command again to continue the run in DIR. DIR can be used as a model at any time.
 
-    The same command again goes on with the run that DIR holds.
+    ```
+    $ clipcli train photos/ --init nano --lock-text --epochs 2 -b 4 -o mine
+    epoch 1 of 2: top-1 66.7%, image to text 66.7% (first 5: 100.0%), text to image 100.0% (first 5: 100.0%)
+    epoch 2 of 2: …
+    best: …, of images not trained on
+    58 images; the model is in mine: clipcli classify --model mine
+    ```
     """
     from clipcli.train.pairs import read_pairs
 
     given = read_pairs(pairs)
     files = _files(init, offline)
     from clipcli.train.augment import Augmentation
-    from clipcli.train.loop import TrainOptions
     from clipcli.train.loop import train as train_
+    from clipcli.train.options import TrainOptions
 
     settings = TrainOptions(
         epochs=epochs,
@@ -194,13 +244,15 @@ def train(
     with StopOnSignal() as stop, progress.TrainingProgress(quiet) as shown:
         result = train_(given, files, settings, output, stop, shown)
     if result.steps:
-        _tell(result, output, quiet)
+        _summarise(result, output, quiet)
     if not result.finished:
         try:
             stop.check()
         except Interrupted as reason:
-            made = f"step {result.step} of {result.steps} is in {output}"
-            console.note(f"{reason}: {made if result.steps else 'no step was made'}; run it again to go on")
+            state = (
+                f"step {result.step} of {result.steps} is in {output}" if result.steps else "no step was made"
+            )
+            console.note(f"{reason}: {state}; run it again to go on")
             raise typer.Exit(reason.exit_code) from None
     if result.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
@@ -221,7 +273,7 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
     return locate(request.spec(), offline)
 
 
-def _tell(result: Result, output: Path, quiet: bool) -> None:
+def _summarise(result: Result, output: Path, quiet: bool) -> None:
     from clipcli.train.run_folder import FAILURES
 
     if result.failed:

@@ -1,4 +1,4 @@
-"""Random views of images for training: a pure function of the image and a generator."""
+"""Random views of images for training, as a pure function of the image and a random generator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipcli.errors import UsageError
 from clipcli.images.resize import resize, resize_part
 from clipcli.records import Preprocess, Uint8Array
 
-_LONGEST_RATIO = 4 / 3
+_LARGEST_RATIO = 4 / 3
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
@@ -21,12 +21,14 @@ class Augmentation:
     """How views differ from the image.
 
     Args:
-        crop: the least part of the area that a view shows; 1 is the view of `classify`, always.
-        flip: mirror half of the views; wrong where captions say left and right, or images show text.
-        jitter: brightness, contrast and saturation are each multiplied by 1 - jitter to 1 + jitter.
+        crop: a view shows a random part of the image, with at least this share of its area. With 1, all views
+            show what `classify` sees.
+        flip: mirror half of the views. Wrong where captions mention left and right, or images show text.
+        jitter: brightness, contrast and saturation are each multiplied by a random factor from 1 - jitter to
+            1 + jitter.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: a value outside its range.
     """
 
     crop: float = 0.7
@@ -68,13 +70,20 @@ def _shown_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
 def crop_box(
     size: tuple[int, int], shown: tuple[float, float], least: float, generator: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A random part (left, top, right, bottom) of an image of `size`, all (width, height) in pixels.
+    """A random part (left, top, right, bottom) of an image, in pixels.
 
-    Its area is `least` to 1 of that of `shown`, its proportions 3:4 to 4:3 times those of `shown`, cut to
-    what fits: torchvision's `RandomResizedCrop`, with the size that the model sees as its base.
+    Its area is between `least` and 1 times that of `shown`, its aspect ratio between 3/4 and 4/3 times that
+    of `shown`; then it is cut to fit into the image. It is torchvision's `RandomResizedCrop` relative to the
+    part of the image that the model sees.
+
+    Args:
+        size: (width, height) of the image.
+        shown: (width, height) of the part that the model sees without augmentation.
+        least: the smallest area, as a share of that of `shown`.
+        generator: the source of randomness.
     """
     area = generator.uniform(least, 1)
-    ratio = math.exp(generator.uniform(-1, 1) * math.log(_LONGEST_RATIO))
+    ratio = math.exp(generator.uniform(-1, 1) * math.log(_LARGEST_RATIO))
     width = min(shown[0] * math.sqrt(area * ratio), size[0])
     height = min(shown[1] * math.sqrt(area / ratio), size[1])
     left = generator.uniform(0, size[0] - width)

@@ -1,6 +1,6 @@
 """Images to train on: which can be read, which are kept for validation, and random views of the others.
 
-All that is random here follows from the seed, the epoch and the image's place alone.
+Everything random here depends only on the seed, the epoch and the position of the image.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ from clipcli.train.augment import Augmentation, augmented
 from clipcli.train.pairs import Caption, Pair, Pairs
 
 MAX_VALIDATION = 5000
-"""Images; more would say little more, and compare each with every caption."""
+"""The most images that are kept for validation: every image is compared with every caption."""
 
 
 class Data(NamedTuple):
-    """What can be read, split by image; all of it in its order, with its SHA-256; and what cannot."""
+    """Images and captions, once all images have been read.
+
+    Args:
+        train: those to train on.
+        validation: those to measure with.
+        pairs: both, in their order.
+        digests: the SHA-256 of each image of `pairs`.
+        failures: the images that cannot be read.
+    """
 
     train: list[Pair]
     validation: list[Pair]
@@ -36,20 +44,20 @@ class Data(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Digest of all contents and captions in their order, 16 hexadecimal digits."""
+        """A digest of all images and captions in their order, 16 hexadecimal digits."""
         contents = [[digest, pair.captions] for digest, pair in zip(self.digests, self.pairs, strict=True)]
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
 
 
 class ReadReport(NamedTuple):
-    """So many images were looked at, of `total`."""
+    """Progress of reading the images."""
 
     done: int
     total: int
 
 
 class View(NamedTuple):
-    """One image of a step (H, W, 3), its caption, and all captions that it has."""
+    """One image of a step (H, W, 3), the caption to train it with, and all its captions."""
 
     pixels: Uint8Array
     caption: Caption
@@ -68,19 +76,19 @@ def prepare(
     report: Report = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Data | None:
-    """Read every image, and decode it once: those that fail are told and left out.
+    """Read every image and decode it once; those that fail are reported and left out.
 
     Args:
         pairs: from `clipcli.train.pairs.read_pairs`.
-        preprocess: the model's recipe.
-        val_fraction: part of the images that is kept for validation.
+        preprocess: how the model wants its images.
+        val_fraction: the share of the images that is kept for validation.
         workers: threads that read and decode.
-        known: digests of contents that need not be decoded, because they could be before.
-        report: is told of each image, and of those that cannot be read.
-        stop: asked after each image.
+        known: digests of images that were decoded before and need not be decoded again.
+        report: called for each image that was read and each that cannot be.
+        stop: called after each image; True ends the reading.
 
     Returns:
-        What can be read; None if `stop` ended it.
+        The images that can be read; None if `stop` ended the reading.
 
     Raises:
         UsageError: fewer than two images are left to train on.
@@ -90,7 +98,7 @@ def prepare(
     readable = set(known)
 
     def check(pair: Pair) -> str | ImageFailure:
-        return _checked(pair, preprocess, readable)
+        return _digest_of(pair, preprocess, readable)
 
     good, digests, failures = [], [], list(pairs.failures)
     outcomes = prefetch_map(check, pairs.pairs, workers, 4 * workers)
@@ -105,11 +113,11 @@ def prepare(
             report(ReadReport(done, len(pairs.pairs)))
             if stop():
                 return None
-    return _split(_with_captions_of_copies(good, digests), digests, failures, val_fraction)
+    return _split_data(_with_captions_of_copies(good, digests), digests, failures, val_fraction)
 
 
 def _with_captions_of_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> list[Pair]:
-    """Copies of one image each get the captions of all, so that none counts as wrong for another."""
+    """Give all copies of an image the captions of each, so that none counts as wrong for another."""
     captions: dict[str, dict[Caption, None]] = {}
     for pair, digest in zip(pairs, digests, strict=True):
         captions.setdefault(digest, {}).update(dict.fromkeys(pair.captions))
@@ -118,8 +126,8 @@ def _with_captions_of_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> l
     ]
 
 
-def _checked(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | ImageFailure:
-    """The SHA-256 of an image that can be read, which is added to those known."""
+def _digest_of(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | ImageFailure:
+    """The SHA-256 of an image that can be decoded, which is added to `readable`."""
     try:
         content = read_file(pair.image)
         digest = hashlib.sha256(content).hexdigest()
@@ -131,7 +139,9 @@ def _checked(pair: Pair, preprocess: Preprocess, readable: set[str]) -> str | Im
         return ImageFailure(pair.image, error.message)
 
 
-def _split(good: list[Pair], digests: list[str], failures: list[ImageFailure], val_fraction: float) -> Data:
+def _split_data(
+    good: list[Pair], digests: list[str], failures: list[ImageFailure], val_fraction: float
+) -> Data:
     kept = split(digests, val_fraction)
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for pair, digest in zip(good, digests, strict=True):
@@ -140,33 +150,34 @@ def _split(good: list[Pair], digests: list[str], failures: list[ImageFailure], v
         raise UsageError(
             f"{len(good)} of {len(good) + len(failures)} images can be read,"
             f" which leaves {len(sides[0])} to train on",
-            "Training compares images with each other: it wants at least 2.",
+            "Training compares images with each other and needs at least 2.",
         )
     return Data(*sides, good, digests, failures)
 
 
 def split(digests: Sequence[str], fraction: float) -> set[str]:
-    """The digests of contents that are kept for validation: by rank of a hash, whatever order or seed.
+    """The digests of the images that are kept for validation.
 
-    Copies of one image have one digest, and so are never on both sides.
+    They are chosen by a hash of the digest, so that neither order nor seed matters. Copies of an image have
+    the same digest and are therefore never on both sides.
     """
     distinct = sorted(set(digests), key=lambda digest: hashlib.sha256(digest.encode()).digest())
     return set(distinct[: min(round(fraction * len(distinct)), MAX_VALIDATION)])
 
 
 def sizes(count: int, largest: int) -> list[int]:
-    """Cut so many images into as few parts as hold at most `largest` each, as equal as can be.
+    """Divide `count` images into as few parts of at most `largest` as possible, nearly equal in size.
 
-    An image is never left by itself, where nothing would be compared and batch norm has no statistics:
-    parts of 2 may so become 3.
+    No part has a single image, which could be compared with nothing and has no statistics for batch norm;
+    for that, a part may have 3 images where `largest` is 2.
     """
     parts = max(1, min(-(-count // largest), count // 2))
-    least, longer = divmod(count, parts)
-    return [least + (part < longer) for part in range(parts)]
+    smallest, larger_parts = divmod(count, parts)
+    return [smallest + (part < larger_parts) for part in range(parts)]
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch shows its images."""
+    """The order of the images in an epoch."""
     return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(count)]
 
 
@@ -177,20 +188,22 @@ def view_of(
 
     Args:
         pair: the image.
-        preprocess: the model's recipe.
-        augmentation: how views differ.
-        entropy: seed, epoch and place of the image; equal means an equal view.
+        preprocess: how the model wants its images.
+        augmentation: how views differ from the image.
+        entropy: seed, epoch and position of the image; the same numbers give the same view.
 
     Raises:
-        ImageError: it is gone.
+        ImageError: the image can no longer be read.
     """
     seed, epoch, index = entropy
-    generator = np.random.default_rng((seed, epoch, index + 1))  # with 0 it were that of `shuffled`
+    generator = np.random.default_rng(
+        (seed, epoch, index + 1)
+    )  # plus 1, because `shuffled` uses (seed, epoch)
     caption = pair.captions[int(generator.integers(len(pair.captions)))]
     try:
         image = decode_whole(read_file(pair.image), preprocess)
     except ImageError as error:
-        raise _gone(pair.image, error) from None
+        raise _no_longer_readable(pair.image, error) from None
     return View(augmented(image, preprocess, augmentation, generator), caption, pair)
 
 
@@ -198,16 +211,16 @@ def pixels_of(pair: Pair, preprocess: Preprocess) -> Uint8Array:
     """An image as `classify` sees it (H, W, 3).
 
     Raises:
-        ImageError: it is gone.
+        ImageError: it can no longer be read.
     """
     try:
         return decode(read_file(pair.image), preprocess)
     except ImageError as error:
-        raise _gone(pair.image, error) from None
+        raise _no_longer_readable(pair.image, error) from None
 
 
-def _gone(image: str, error: ImageError) -> ImageError:
+def _no_longer_readable(image: str, error: ImageError) -> ImageError:
     return ImageError(
         f"{image}: {error.message}; it could be read when the run began",
-        "Put it back and run the same command again to go on.",
+        "Put it back and run the same command again to continue.",
     )

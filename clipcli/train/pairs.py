@@ -1,4 +1,4 @@
-"""Images with captions, to train on: a table, or a folder with a text beside each image."""
+"""Images with captions, read from a table or from a folder with a text file beside each image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMATS: dict[str, TableFormat] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jso
 
 
 class Caption(NamedTuple):
-    """One caption of an image; captions of one concept are positives of each other's images."""
+    """One caption of an image; captions with the same concept are right for each other's images."""
 
     text: str
     concept: str = ""
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs in the order of the file, one an image, and the images that have no caption."""
+    """Images with their captions, in the order of the file, and the images that have no caption."""
 
     pairs: tuple[Pair, ...]
     failures: tuple[ImageFailure, ...] = ()
@@ -44,13 +44,14 @@ def read_pairs(path: Path) -> Pairs:
     """Read images and captions.
 
     Args:
-        path: a .csv, .tsv, .jsonl or .parquet file with columns `image` and `caption`, and perhaps
-            `concept`; several captions are several rows or, but in CSV, a list. Relative paths start at
-            the file's folder. Or a folder, where `NAME.txt` holds the captions of `NAME.jpg`, one a line.
+        path: a .csv, .tsv, .jsonl or .parquet file with the columns `image` and `caption` and, optionally,
+            `concept`. An image with several captions has several rows or, except in CSV and TSV, a list of
+            captions. Relative paths are relative to the file's folder. Or a folder, where `NAME.txt` holds
+            the captions of `NAME.jpg`, one a line.
 
     Raises:
-        UsageError: no such file, another format, a column that is missing, a row without image or
-            caption (file and row are named), or no pair at all.
+        UsageError: no such file, an unknown format, a missing column, a row without image or caption (the
+            message names file and row), or no pair at all.
     """
     if path.is_dir():
         return _read_folder(path)
@@ -62,7 +63,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _merged(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    """One pair an image: captions of repeated rows together, each once."""
+    """One pair per image, with the distinct captions of all its rows."""
     captions: dict[str, dict[Caption, None]] = {}
     for pair in pairs:
         captions.setdefault(pair.image, {}).update(dict.fromkeys(pair.captions))
@@ -85,13 +86,13 @@ def _pairs_of(path: Path, table: TableFile) -> Iterator[Pair]:
         kept = tuple(Caption(text, " ".join(str(concept).split())) for text in texts)
         yield Pair(os.path.normpath(path.parent / image), kept)
     if not found:
-        raise UsageError(f"{path} holds no pairs", "It wants rows with `image` and `caption`.")
+        raise UsageError(f"{path} holds no pairs", "It needs rows with `image` and `caption`.")
 
 
 def _complete(table: TableFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where each row stands, and its cells, of which training misses none."""
     is_text = table.table_format in ("csv", "tsv")
-    hint = "A text with commas wants quotes around it." if is_text else ""
+    hint = "Put quotes around a text with commas." if is_text else ""
     for row in table.rows():
         where = f"{table.name}, {row.place}"
         if row.problem:
@@ -115,7 +116,7 @@ def _texts(captions: Iterable[Any], where: str) -> list[str]:
         if not text:
             raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")
         if LONE_SURROGATE.search(text):
-            raise UsageError(f"{where}: half a character in the caption {text!r}", "Save it as UTF-8.")
+            raise UsageError(f"{where}: half a character in the caption {text!r}", "Save the text as UTF-8.")
         texts.append(text)
     if not texts:
         raise UsageError(f"{where}: no caption", "Give each image a text, or leave out its row.")

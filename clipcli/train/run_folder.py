@@ -1,7 +1,7 @@
-"""The folder of a training run: one process at a time, the same settings, and files that are whole.
+"""The folder of a training run: used by one process at a time, with the same settings, and always complete.
 
-What replaces a file is on the disk before it does, so that neither a kill nor a power cut leaves half a
-file. Logs are on the disk before the checkpoint that counts on them.
+A new file is on the disk before it replaces the old one, so that neither a killed process nor a power cut
+leaves a partial file. Logs are on the disk before the checkpoint that refers to them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,36 @@ from safetensors.torch import save_file
 from clipcli.errors import ModelError, OutputError, UsageError
 from clipcli.files import PARTIAL, replacing, sync_file
 from clipcli.models.registry import CONFIG_NAME
-from clipcli.records import ImageFailure, Preprocess
+from clipcli.records import ImageFailure
 
 WEIGHTS, CHECKPOINT, SETTINGS = "open_clip_model.safetensors", "checkpoint.pt", "train.json"
 LOG, EPOCHS = "log.csv", "epochs.csv"
 READABLE = "readable.txt"
-"""SHA-256 of each image that could be decoded, one a line: a run that goes on need not try again."""
+"""The SHA-256 of each image that could be decoded, one a line. A continued run need not decode them again."""
 FAILURES = "failures.csv"
 """The images that were left out, and why."""
 LOCK = "train.lock"
 
-# --- Whose folder it is --------------------------------------------------------------------------
+# --- Lock and settings ---------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder, and keep other processes from training into it; leaves none behind that is empty.
+    """Make the folder and keep other processes from training into it; remove it if it is new and stays empty.
 
     Raises:
         UsageError: it holds something else, or another process trains into it.
         OutputError: it cannot be made.
     """
     try:
-        made = not folder.exists()
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_others(folder)
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(
-            f"another process trains into {folder}", "Wait for its end, or name another folder with -o."
+            f"another process trains into {folder}", "Wait until it is done, or name another folder with -o."
         ) from None
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}") from None
@@ -60,40 +59,44 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         lock.release()
         with contextlib.suppress(OSError):
-            if made and [path.name for path in folder.iterdir()] == [LOCK]:
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()
                 folder.rmdir()
 
 
 def _refuse_others(folder: Path) -> None:
-    """See that the folder is empty or that of a run."""
+    """Check that the folder is empty or holds a run."""
     if (folder / SETTINGS).exists():
         return
     if any(found.name != LOCK and found.suffix != PARTIAL for found in folder.iterdir()):
-        raise UsageError(f"{folder} holds something else than a run of training", "Name another with -o.")
+        raise UsageError(
+            f"{folder} holds something other than a training run", "Name another folder with -o."
+        )
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """See that these settings are those of the run that the folder holds, if it holds one.
+    """Check that these settings are those of the run in the folder, if there is one.
 
     Raises:
-        UsageError: they are others, and which.
-        OutputError: they cannot be read.
+        UsageError: they differ; the message says where.
+        OutputError: the settings in the folder cannot be read.
     """
     path = folder / SETTINGS
     if not path.exists():
         return
     before, now = _settings_in(path), json.loads(json.dumps(settings))
-    other = [f"{name} {before.get(name)} is now {now[name]}" for name in now if before.get(name) != now[name]]
-    if other:
+    changed = [
+        f"{name} {before.get(name)} is now {now[name]}" for name in now if before.get(name) != now[name]
+    ]
+    if changed:
         raise UsageError(
-            f"{folder} holds a run with other settings: {', '.join(other)}",
-            "Name another folder with -o, or use the same images and options to go on.",
+            f"{folder} holds a run with other settings: {', '.join(changed)}",
+            "Name another folder with -o, or use the same images and options to continue.",
         )
 
 
 def save_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Keep all that decides the outcome; errors as in `check_settings`."""
+    """Write down all that decides the outcome; errors as in `check_settings`."""
     check_settings(folder, settings)
     replace_file(folder / SETTINGS, lambda path: _write_json(path, settings))
 
@@ -111,7 +114,7 @@ def _settings_in(path: Path) -> dict[str, Any]:
 
 
 def readable(folder: Path) -> frozenset[str]:
-    """Digests of images that could be decoded before."""
+    """Digests of the images that could be decoded before."""
     try:
         return frozenset((folder / READABLE).read_text(encoding="ascii").split())
     except (OSError, ValueError):
@@ -130,7 +133,7 @@ def keep_readable(folder: Path, digests: Collection[str]) -> None:
 
 
 def keep_failures(folder: Path, failures: Sequence[ImageFailure]) -> None:
-    """Write down which images were left out, if any were.
+    """Write down which images were left out and why, if any were.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -149,18 +152,21 @@ def keep_failures(folder: Path, failures: Sequence[ImageFailure]) -> None:
 # --- Models and checkpoints ----------------------------------------------------------------------
 
 
-def save_model(folder: Path, model: Any, model_cfg: dict[str, Any], preprocess: Preprocess) -> None:
+def save_model(folder: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
     """Make this the folder's model, in open_clip's local format.
+
+    Args:
+        folder: must exist.
+        weights: a state dict of an open_clip model.
+        config: open_clip's configuration: `model_cfg` and `preprocess_cfg`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    config = {"model_cfg": model_cfg, "preprocess_cfg": asdict(preprocess)}
     state = {
-        name: value.cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
+        name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in weights.items()
     }
-    replace_file(folder / WEIGHTS, lambda path: save_file(state, path))
+    replace_file(folder / WEIGHTS, lambda path: _write_weights(path, state))
     replace_file(folder / CONFIG_NAME, lambda path: _write_json(path, config))
 
 
@@ -177,7 +183,7 @@ def save_tokenizer(folder: Path, tokenizer: Any) -> None:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Keep all that a run needs to go on from here, after the logs that lead here.
+    """Keep all that is needed to continue from here; the logs that belong to it reach the disk first.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -185,23 +191,31 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     for log in (folder / LOG, folder / EPOCHS):
         if log.exists():
             sync_file(log)
-    replace_file(folder / CHECKPOINT, lambda path: torch.save(state, path))
+    save_state(folder / CHECKPOINT, state)
 
 
-def load_checkpoint(folder: Path, take: Callable[[dict[str, Any]], None]) -> None:
-    """Let a run take the last checkpoint, if there is one.
+def save_state(path: Path, state: Any) -> None:
+    """Write tensors, numbers and containers of them to a file, complete or not at all.
 
     Raises:
-        ModelError: it is damaged.
+        OutputError: it cannot be written.
     """
-    path = folder / CHECKPOINT
+    replace_file(path, lambda partial: torch.save(state, partial))
+
+
+def load_state(path: Path, restore: Callable[[dict[str, Any]], None]) -> None:
+    """Give `restore` what `save_state` wrote, if the file is there.
+
+    Raises:
+        ModelError: the file is damaged, or `restore` cannot use it.
+    """
     if not path.exists():
         return
     try:
-        take(torch.load(path, map_location="cpu", weights_only=True))
+        restore(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises whatever a damaged file makes it raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ModelError(f"{path} is damaged: {reason}", "Remove it to begin anew.") from error
+        raise ModelError(f"{path} is damaged: {reason}", "Remove it to start again.") from error
 
 
 # --- Logs ----------------------------------------------------------------------------------------
@@ -221,7 +235,7 @@ def append_row(path: Path, row: Sequence[object]) -> None:
 
 
 def keep_rows(path: Path, columns: Sequence[str], last_step: int) -> None:
-    """Leave the rows up to a step that are whole, or begin the log.
+    """Keep the complete rows up to a step, or start the log.
 
     Raises:
         OutputError: it cannot be read or written.
@@ -231,8 +245,8 @@ def keep_rows(path: Path, columns: Sequence[str], last_step: int) -> None:
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from None
     rows = [row.split(",") for row in text.splitlines()[1:]]  # no value has a comma in it
-    whole = [row for row in rows if len(row) == len(columns) and row[0].isdecimal()]
-    kept = [list(columns), *(row for row in whole if int(row[0]) <= last_step)]
+    complete = [row for row in rows if len(row) == len(columns) and row[0].isdecimal()]
+    kept = [list(columns), *(row for row in complete if int(row[0]) <= last_step)]
     lines = "".join(f"{','.join(row)}\n" for row in kept)
     replace_file(path, lambda partial: partial.write_text(lines, encoding="utf-8", newline=""))
 
@@ -241,13 +255,18 @@ def keep_rows(path: Path, columns: Sequence[str], last_step: int) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that it is there as a whole, on the disk, or not at all.
+    """Write a file so that it is on the disk completely or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     with replacing(path, errors=(RuntimeError, SafetensorError), sync=True) as partial:
         write(partial)
+
+
+def _write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    save_file(weights, path)
+    path.chmod(0o644)  # safetensors makes it readable by its owner only
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The two towers in training: what of them is trained, and features that gradients can flow through."""
+"""A model in training: which parts of it are trained, and features with gradients."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from clipcli.records import Uint8Array
 from clipcli.train.losses import contrastive_loss, sigmoid_loss
 
 MAX_SCALE = 100.0
-"""Of the learned temperature, in the softmax loss (CLIP paper, section 2.5)."""
+"""The limit of the learned temperature in the softmax loss (CLIP paper, section 2.5)."""
 
-_SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0  # to begin with, as in the SigLIP paper, section 3.2
+_SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0  # initial values in the SigLIP paper, section 3.2
 
 
 class Trainable:
-    """An open_clip model in fp32, computing in `dtype`.
+    """An open_clip model with fp32 weights that computes in `dtype`.
 
     Args:
         files: from `models.locate`, or `locate_config` for random weights.
-        loss: `auto` is that of the model: sigmoid if it has a bias, else softmax.
-        seed: of random weights.
+        loss: `clip` (softmax), `siglip` (sigmoid), or `auto`: siglip for a model with a bias, else clip.
+        seed: the seed of random weights.
         device: where it computes.
         dtype: bfloat16 or float32.
 
@@ -43,12 +43,12 @@ class Trainable:
     ) -> None:
         self.preprocess, self.device, self.dtype = files.preprocess, device, dtype
         self.model = build_random(files, seed) if files.spec.source == "config" else build_model(files)
-        self.model_cfg = _fit_bias(self.model, files.model_cfg, loss)
+        self.model_cfg = _match_loss(self.model, files.model_cfg, loss)
         self.model.to(device)
         self.tokenizer = build_tokenizer(files)
         self._causal = causal_tower(self.model)
         self._tokens: dict[str, torch.Tensor] = {}  # (L,) of each caption
-        self._told = False
+        self._warned = False
 
     @property
     def scale(self) -> float:
@@ -57,12 +57,12 @@ class Trainable:
 
     @torch.no_grad()
     def limit_scale(self) -> None:
-        """Keep the temperature within its limit; SigLIP has none."""
+        """Keep the temperature within its limit; the sigmoid loss has none."""
         if self.model.logit_bias is None:
             self.model.logit_scale.clamp_(0, math.log(MAX_SCALE))
 
     def loss(self, images: torch.Tensor, texts: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
-        """Of all features (N, D) of a step, with what is right (N, N), in fp32."""
+        """The fp32 loss of all features (N, D) of a step; `positive` (N, N) says which pairs are right."""
         scale = self.model.logit_scale.exp()
         if self.model.logit_bias is None:
             return contrastive_loss(images, texts, scale, positive)
@@ -80,7 +80,10 @@ class Trainable:
         return normalize(features.float(), dim=-1)
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        """M texts -> (M, D), fp32, unit norm; at the length of the longest where that is exact."""
+        """M texts -> (M, D), fp32, unit norm.
+
+        Texts are padded to the longest of them only, where that does not change the result.
+        """
         tokens = torch.stack([self._tokens_of(text) for text in texts]).to(self.device)  # (M, L)
         with self._autocast():
             if self._causal is None:
@@ -96,22 +99,22 @@ class Trainable:
     def _tokens_of(self, text: str) -> torch.Tensor:
         if text not in self._tokens:
             self._tokens[text] = self.tokenizer([text])[0]
-            self._tell_if_cut(text)
+            self._warn_if_cut(text)
         return self._tokens[text]
 
-    def _tell_if_cut(self, text: str) -> None:
-        """Warn of the first caption that is longer than the context."""
-        if self._told or getattr(self.tokenizer, "tokenizer_mode", None):
+    def _warn_if_cut(self, text: str) -> None:
+        """Warn once, about the first caption that is longer than the context."""
+        if self._warned or getattr(self.tokenizer, "tokenizer_mode", None):
             return
         length = int(self.tokenizer.context_length)
         if self.tokenizer([text], context_length=length + 1)[0, -1] != pad_id(self.tokenizer):
             message = f"captions longer than {length} tokens are cut; the first is {text!r}"
             warnings.warn(message, ClipcliWarning, stacklevel=2)
-            self._told = True
+            self._warned = True
 
 
-def _fit_bias(model: Any, model_cfg: dict[str, Any], loss: Loss) -> dict[str, Any]:
-    """Give the model a bias, or take it away, as the loss wants; returns the configuration to save."""
+def _match_loss(model: Any, model_cfg: dict[str, Any], loss: Loss) -> dict[str, Any]:
+    """Add or remove the model's bias, as the loss requires; returns the configuration to save."""
     has_bias = model.logit_bias is not None
     if loss == "siglip" and not has_bias:
         model.logit_bias = torch.nn.Parameter(torch.full_like(model.logit_scale, _SIGLIP_BIAS))
@@ -128,10 +131,15 @@ def _fit_bias(model: Any, model_cfg: dict[str, Any], loss: Loss) -> dict[str, An
 
 
 def lock_towers(model: Any, image: bool, text: bool, unlocked_layers: int = 0) -> None:
-    """Freeze whole towers, or all but their last groups of layers; temperature and bias are always trained.
+    """Freeze towers; the temperature and the bias are always trained.
 
-    Groups are counted as open_clip counts them: the projection of its own towers is one, that of an image
-    tower from timm is none and is trained with the first.
+    Args:
+        model: an open_clip model.
+        image: freeze the image tower.
+        text: freeze the text tower.
+        unlocked_layers: train this many of the last layer groups of frozen towers after all. Groups are
+            counted as in open_clip: the projection of its own towers is a group; that of an image tower from
+            timm is not, and is trained with the last group.
 
     Raises:
         ModelError: open_clip cannot unlock layers of this tower.
@@ -158,7 +166,7 @@ def _lock_but_last(model: Any, image: bool, text: bool, unlocked_layers: int) ->
 
 
 def set_training(model: torch.nn.Module) -> None:
-    """Training mode; but what is frozen whole keeps its running statistics, and has no dropout."""
+    """Training mode; entirely frozen modules keep their running statistics and have no dropout."""
     model.train()
     for module in model.modules():
         weights = list(module.parameters())

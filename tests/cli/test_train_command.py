@@ -273,7 +273,7 @@ def test_a_folder_with_texts_and_a_broken_picture(run_cli: Cli, tmp_path: Path) 
         (["pairs.csv", "-o", "out", "--init", "nanno"], "unknown model 'nanno'"),
         (["pairs.csv", "-o", "out", "--init", "nano", "--crop", "2"], "--crop must be above 0"),
         (["pairs.csv", "-o", "out", "--init", "nano", "--epochs", "0"], "--epochs must be at least 1"),
-        (["pairs.csv", "-o", ".", "--init", "nano"], "holds something else than a run of training"),
+        (["pairs.csv", "-o", ".", "--init", "nano"], "holds something other than a training run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -18,7 +18,8 @@ from small_models import config
 
 from clipcli.errors import WeightsDamagedError
 from clipcli.models.build import _architecture, _ParametersToBeLoaded, build_model
-from clipcli.models.registry import ModelFiles, locate, parse_model
+from clipcli.models.locate import ModelFiles, locate
+from clipcli.models.registry import parse_model
 
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 TIMM = {"timm_model_pretrained": False, "timm_proj": "linear", "image_size": 160}

@@ -1,4 +1,4 @@
-"""Training: what is frozen, what is kept, and runs that go on exactly."""
+"""Training: what is frozen, what is kept, and runs that continue exactly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from clipcli.models.registry import parse_model
 from clipcli.records import ImageFailure
 from clipcli.train.augment import Augmentation
 from clipcli.train.data import ReadReport
-from clipcli.train.loop import EpochReport, StepReport, TrainOptions, train
+from clipcli.train.loop import EpochReport, StepReport, train
+from clipcli.train.options import TrainOptions
 from clipcli.train.pairs import Caption, Pair, Pairs
 from clipcli.train.run_folder import CHECKPOINT, EPOCHS, LOCK, LOG, READABLE, WEIGHTS
 from clipcli.train.trainable import MAX_SCALE, Trainable
@@ -209,7 +210,7 @@ def test_other_settings_are_refused(pairs: Pairs, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(pairs: Pairs, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds something else than a run of training"):
+    with pytest.raises(UsageError, match="holds something other than a training run"):
         train(pairs, config(tmp_path), OPTIONS, tmp_path)
 
 
@@ -240,11 +241,11 @@ def test_a_gradient_that_is_no_number_changes_nothing(
     """The square root of 0 is 0, its slope is infinite."""
     loss_of = Trainable.loss
 
-    def steep(towers: Trainable, *features: torch.Tensor) -> torch.Tensor:
-        return loss_of(towers, *features) + (features[0] * 0).sum().sqrt()
+    def steep(trainable: Trainable, *features: torch.Tensor) -> torch.Tensor:
+        return loss_of(trainable, *features) + (features[0] * 0).sum().sqrt()
 
     monkeypatch.setattr(Trainable, "loss", steep)
-    with pytest.raises(ModelError, match="the length of the gradient is nan in step 1"):
+    with pytest.raises(ModelError, match="the norm of the gradient is nan in step 1"):
         train(pairs, config(tmp_path), PLAIN, tmp_path / "out")
     assert not (tmp_path / "out" / CHECKPOINT).exists()
     assert not (tmp_path / "out" / WEIGHTS).exists()
@@ -252,7 +253,7 @@ def test_a_gradient_that_is_no_number_changes_nothing(
 
 def test_features_that_are_no_numbers_are_never_the_best(pairs: Pairs, tmp_path: Path) -> None:
     options = replace(PLAIN, epochs=1, batch_size=30, lr=1e30, warmup=0, val_fraction=0.2)
-    with pytest.raises(ModelError, match="the model's features are no numbers"):
+    with pytest.raises(ModelError, match="the model's features are not finite"):
         train(pairs, config(tmp_path), options, tmp_path / "out")
     assert not (tmp_path / "out" / WEIGHTS).exists()
 
@@ -616,7 +617,7 @@ def test_an_architecture_that_cannot_be_built_is_told(pairs: Pairs, tmp_path: Pa
         ({"seed": 2**31}, "--seed must be below 2147483648, not 2147483648"),
         ({"loss": "sigmoid"}, "--loss must be one of auto, clip, siglip, not sigmoid"),
         ({"precision": "fp16"}, "--precision must be one of auto, fp32, bf16, not fp16"),
-        ({"unlocked_layers": 1}, "--unlocked-layers wants --lock-image or --lock-text"),
+        ({"unlocked_layers": 1}, "--unlocked-layers needs --lock-image or --lock-text"),
         ({"lock_image": True, "lock_text": True}, "with both towers locked there is nothing to train"),
     ],
     ids=str,

@@ -143,7 +143,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.csv: No such file"):
         read_pairs(tmp_path / "none.csv")
     (tmp_path / "a.png").touch()
-    with pytest.raises(UsageError, match=r"no picture in .* has a caption"):
+    with pytest.raises(UsageError, match=r"no image in .* has a caption"):
         read_pairs(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"\xff")
     with pytest.raises(UsageError, match=r"a\.txt: not UTF-8 text"):

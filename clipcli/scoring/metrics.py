@@ -1,0 +1,206 @@
+"""How good predictions are: pure functions of scores and true classes, named as in papers.
+
+Numpy only. Scores (logits, cosines or probabilities) are (N, C) with one row an image, targets (N,) hold the
+index of the true class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Scores: TypeAlias = npt.NDArray[np.floating[Any]]
+Target: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+_QUERIES_PER_BLOCK = 1024  # so that the similarities of a large gallery fit in memory
+
+
+# --- Accuracy ------------------------------------------------------------------------------------
+
+
+def ranks(scores: Scores, target: Target) -> npt.NDArray[np.intp]:
+    """The place of each image's true class among all classes, 0 being the best -> (N,).
+
+    Of classes with equal scores the earlier one comes first, as in the output of `classify`.
+
+    Args:
+        scores: (N, C), higher is better.
+        target: (N,) indices of the true classes.
+
+    Raises:
+        ValueError: the shapes do not fit, a target is no class, or a score is NaN.
+    """
+    target = _checked(scores, target)
+    true_scores = scores[np.arange(len(target)), target][:, None]  # (N, 1)
+    earlier = np.arange(scores.shape[1]) < target[:, None]  # (N, C)
+    return np.asarray(((scores > true_scores) | ((scores == true_scores) & earlier)).sum(axis=1))
+
+
+def accuracy(scores: Scores, target: Target, topk: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """The share of images whose true class is among the k best, as `acc1`, `acc5`, …
+
+    As in `clip_benchmark.metrics.zeroshot_classification.accuracy`, from which the names come. A k above the
+    number of classes is left out, because every image would count as right.
+
+    Args:
+        scores: (N, C), higher is better.
+        target: (N,) indices of the true classes.
+        topk: the values of k.
+
+    Raises:
+        ValueError: as in `ranks`.
+    """
+    rank = ranks(scores, target)
+    return {f"acc{k}": float(np.mean(rank < k)) for k in topk if k <= scores.shape[1]}
+
+
+def mean_per_class_recall(scores: Scores, target: Target) -> float:
+    """Top-1 accuracy of each class, averaged over the classes that have an image.
+
+    It is scikit-learn's `balanced_accuracy_score`, with which CLIP_benchmark computes it, and does not depend
+    on how many images each class has.
+
+    Args:
+        scores: (N, C), higher is better.
+        target: (N,) indices of the true classes.
+
+    Raises:
+        ValueError: as in `ranks`.
+    """
+    right = ranks(scores, target) == 0
+    count = np.bincount(target, minlength=scores.shape[1])  # (C,)
+    recalled = np.bincount(target, weights=right, minlength=scores.shape[1])
+    return float(np.mean(recalled[count > 0] / count[count > 0]))
+
+
+def recall_at_k(queries: Scores, gallery: Scores, positive: npt.NDArray[np.bool_], k: int) -> float:
+    """The share of queries with a positive among the k nearest of a gallery (recall@k of retrieval).
+
+    As in CLIP_benchmark's `zeroshot_retrieval.evaluate`, where a query counts once however many of its
+    positives are found. Of equal similarities the earlier one is nearer.
+
+    Args:
+        queries: (Q, D) features of unit norm.
+        gallery: (G, D) features of unit norm.
+        positive: (Q, G), which of the gallery are right for which query.
+        k: how many of the gallery are looked at.
+
+    Raises:
+        ValueError: the shapes do not fit, or there is no query.
+    """
+    if not len(queries) or positive.shape != (len(queries), len(gallery)):
+        raise ValueError(f"{positive.shape} positives for {len(queries)} queries and {len(gallery)} others")
+    found = 0
+    for start in range(0, len(queries), _QUERIES_PER_BLOCK):
+        block = slice(start, start + _QUERIES_PER_BLOCK)
+        similarity = queries[block] @ gallery.T  # (B, D) @ (D, G)
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]  # (B, k)
+        found += int(np.take_along_axis(positive[block], nearest, axis=1).any(axis=1).sum())
+    return found / len(queries)
+
+
+def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval in which a share of `count` images lies (E. B. Wilson 1927, as in Wikipedia's formula).
+
+    Args:
+        share: from 0 to 1, such as an accuracy.
+        count: images that it was measured on.
+        confidence: how likely the interval holds the true share.
+
+    Raises:
+        ValueError: a share outside 0 to 1, or no image.
+    """
+    if not (0 <= share <= 1 and count > 0):
+        raise ValueError(f"a share of {share} of {count} images has no interval")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+# --- Calibration ---------------------------------------------------------------------------------
+
+
+def expected_calibration_error(
+    confidence: Scores, correct: npt.NDArray[np.bool_], bins: int = 15, equal_mass: bool = False
+) -> float:
+    """How far confidence and accuracy are apart on average, from 0 (calibrated) to 1.
+
+    Predictions are put into bins of like confidence; the gap between mean confidence and accuracy of each bin
+    counts by its number of predictions (Guo et al. 2017, equation 3).
+
+    Args:
+        confidence: (N,) the probability of each image's best class.
+        correct: (N,) whether it is the true class.
+        bins: how many.
+        equal_mass: bins of as many predictions each, in place of bins of equal width, which may be almost
+            empty (Nguyen and O'Connor 2015; "adaptive" in Nixon et al. 2019).
+
+    Raises:
+        ValueError: the shapes do not fit, there is no prediction, or a confidence outside 0 to 1.
+    """
+    if not len(confidence) or confidence.shape != correct.shape:
+        raise ValueError(f"confidence of shape {confidence.shape}, correct of shape {correct.shape}")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidence must be from 0 to 1")
+    if equal_mass:
+        bin_of = np.empty(len(confidence), dtype=np.intp)
+        bin_of[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * bins // len(confidence)
+    else:
+        bin_of = np.maximum(np.ceil(confidence * bins).astype(np.intp) - 1, 0)  # ((b - 1) / B, b / B]
+    gaps = np.bincount(bin_of, weights=confidence - correct)  # (B,): count · (mean confidence - accuracy)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def log_softmax(logits: Scores) -> Scores:
+    """(N, C) logits -> (N, C) logarithms of the probabilities of each row."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def negative_log_likelihood(logits: Scores, target: Target) -> float:
+    """The mean of -log p(true class); least where probabilities are right (Guo et al. 2017, section 2).
+
+    Args:
+        logits: (N, C) before softmax.
+        target: (N,) indices of the true classes.
+
+    Raises:
+        ValueError: as in `ranks`.
+    """
+    target = _checked(logits, target)
+    return float(-log_softmax(logits)[np.arange(len(target)), target].mean())
+
+
+def fit_logit_scale(cosines: Scores, target: Target, scales: Sequence[float] | Scores) -> float:
+    """The scale whose probabilities fit best: temperature scaling (Guo et al. 2017, section 4.2).
+
+    The scale is one over the temperature. It changes probabilities and never the order of classes.
+
+    Args:
+        cosines: (N, C) of images and class embeddings.
+        target: (N,) indices of the true classes.
+        scales: those to choose from.
+
+    Raises:
+        ValueError: as in `ranks`.
+    """
+    losses = [negative_log_likelihood(cosines * scale, target) for scale in scales]
+    return float(scales[int(np.argmin(losses))])
+
+
+def _checked(scores: Scores, target: Target) -> npt.NDArray[np.intp]:
+    """The targets as indices, once they are known to fit the scores."""
+    indices = np.asarray(target, dtype=np.intp)
+    if scores.ndim != 2 or not len(scores) or indices.shape != scores.shape[:1]:
+        raise ValueError(f"scores of shape {scores.shape} do not fit targets of shape {indices.shape}")
+    if indices.min() < 0 or indices.max() >= scores.shape[1]:
+        raise ValueError(f"a target is none of {scores.shape[1]} classes")
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN")
+    return indices

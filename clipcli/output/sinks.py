@@ -225,9 +225,11 @@ class ParquetSink(Sink):
 
     def _close(self) -> None:
         with self.stream:
-            if self.pending:
-                self._flush()
-            self._opened_writer({}).close()
+            try:
+                if self.pending:
+                    self._flush()
+            finally:  # without an end, the groups before could not be read
+                self._opened_writer({}).close()
 
 
 def _arrow_type(kind: type, cells: Sequence[Value]) -> Any:

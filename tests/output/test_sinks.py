@@ -21,7 +21,7 @@ import pytest
 
 from clipcli.choices import LayoutName
 from clipcli.errors import OutputError, UsageError
-from clipcli.output import sinks, xlsx
+from clipcli.output import parquet, xlsx
 from clipcli.output.consumers import RowWriter, consume
 from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink, open_sinks
@@ -159,7 +159,7 @@ def test_parquet_columns_have_types(tmp_path: Path) -> None:
 
 
 def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "_ROWS_A_GROUP", 2)
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
     path = write(tmp_path / "out.parquet", [*OUTCOMES, *OUTCOMES])
     assert pq.ParquetFile(path).num_row_groups == 4
     assert read(path, "parquet") == TABLES["long"] + TABLES["long"][1:]
@@ -631,7 +631,7 @@ def test_times_with_a_zone_keep_their_instant(tmp_path: Path) -> None:
 def test_a_zone_that_is_found_in_a_later_group_keeps_the_instant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "_ROWS_A_GROUP", 2)
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
     column = pq.read_table(seen(tmp_path / "out.parquet", None, None, NOON))["seen"]
     assert column.to_pylist() == [None, None, datetime(2024, 5, 1, 10)]
 
@@ -651,7 +651,7 @@ def test_a_cell_that_parquet_cannot_hold_names_its_column(cell: Value, kind: typ
 def test_groups_before_a_cell_that_cannot_be_held_stay_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "_ROWS_A_GROUP", 2)
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
     with pytest.raises(OutputError, match="column 'seen'"):
         seen(tmp_path / "out.parquet", 1, 2, 3, "many", kind=int)
     assert [row[-1] for row in read(tmp_path / "out.parquet.partial", "parquet")] == ["seen", 1, 2]

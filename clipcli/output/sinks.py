@@ -11,18 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, ClassVar
-
-import numpy as np
+from typing import IO, ClassVar
 
 from clipcli.errors import OutputError, UsageError
 from clipcli.files import AtomicFile, write_errors
 from clipcli.inputs.formats import IMAGE_SUFFIXES
-from clipcli.output import xlsx
-from clipcli.output.cells import Row, as_text, neutralised, readable
+from clipcli.output import parquet, xlsx
+from clipcli.output.cells import Row, as_text, neutralised
 from clipcli.records import Value
-
-_ROWS_A_GROUP = 10_000
 
 
 class Sink(ABC):
@@ -193,69 +189,15 @@ class ParquetSink(Sink):
 
     def _open(self) -> None:
         assert self.file is not None
-        self.pending: list[Row] = []
-        self.writer: Any = None
         self.stream = self.file.partial.open("wb")
+        self.table = parquet.ParquetTable(self.columns, self.stream)
 
     def _write(self, row: Row) -> None:
-        self.pending.append([readable(cell) for cell in row])
-        if len(self.pending) >= _ROWS_A_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        cells = dict(zip(self.columns, zip(*self.pending, strict=True), strict=True))
-        writer = self._opened_writer(cells)
-        kinds = zip(cells, writer.schema.types, strict=True)
-        arrays = [_arrow_array(name, cells[name], kind) for name, kind in kinds]
-        writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
-        self.pending.clear()
-
-    def _opened_writer(self, cells: Mapping[str, Sequence[Value]]) -> Any:
-        """The writer; the first cells tell which columns of times have a zone."""
-        if self.writer is None:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            types = {name: _arrow_type(kind, cells.get(name, ())) for name, kind in self.columns.items()}
-            schema = pa.schema([(readable(name), kind) for name, kind in types.items()])
-            self.writer = pq.ParquetWriter(self.stream, schema)
-        return self.writer
+        self.table.append(row)
 
     def _close(self) -> None:
         with self.stream:
-            if self.pending:
-                self._flush()
-            self._opened_writer({}).close()
-
-
-def _arrow_type(kind: type, cells: Sequence[Value]) -> Any:
-    import pyarrow as pa
-
-    if kind is datetime:
-        zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in cells)
-        return pa.timestamp("us", tz="UTC" if zoned else None)
-    types = {
-        str: pa.string(),
-        np.int32: pa.int32(),
-        int: pa.int64(),
-        float: pa.float64(),
-        bool: pa.bool_(),
-        date: pa.date32(),
-    }
-    return types[kind]
-
-
-def _arrow_array(name: str, cells: Sequence[Value], kind: Any) -> Any:
-    import pyarrow as pa
-
-    try:
-        return pa.array(cells, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise OutputError(
-            f"column {name!r}: not every cell can be stored as {kind}: {error}", "Use .csv."
-        ) from error
+            self.table.close()
 
 
 class XlsxSink(Sink):

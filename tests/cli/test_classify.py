@@ -8,13 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import EXAMPLES, Result
 from PIL import Image
+
+from clipcli.records import ImageFailure, Outcome
 
 Cli = Callable[..., Result]
 LABELS = ("--labels", "cat,fish,sun,house,bicycle")
@@ -293,6 +295,80 @@ def test_a_bug_is_named_as_one(run_cli: Cli, pictures: Path, monkeypatch: pytest
     result = run_cli("classify", pictures, *LABELS, *NANO, "-o", pictures.parent / "out.csv")
     assert_refused(result, 1, "ZeroDivisionError", "CLIPCLI_DEBUG=1")
     assert not list(pictures.parent.glob("out.csv*"))
+
+
+# --- Several outputs -----------------------------------------------------------------------------
+
+
+def test_one_run_writes_several_files(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / "out.csv", tmp_path / "out.xlsx"]
+    options = [option for output in outputs for option in ("-o", output)]
+    result = run_cli("classify", pictures, *LABELS, *NANO, *options, "-o", "-")
+    assert result.code == 0, result.err
+    assert result.out == outputs[0].read_text()
+    assert len(rows_of(result.out)) == 5 * 12
+    sheet = pd.read_excel(outputs[1])
+    pd.testing.assert_frame_equal(sheet, pd.read_csv(outputs[0]), check_dtype=False)
+    assert f"wrote {outputs[0]}, {outputs[1]}\n" in result.err
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.xlsx"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "a.csv", "-o", "./a.csv"], "a.csv is named twice"),
+        (["-o", "-", "-o", "-"], "standard output is named twice"),
+        (["-o", "a.csv", "-o", "b.xlsx", "--format", "csv"], "one format, csv, for 2 outputs"),
+        (["-o", "a.csv", "-o", "b.doc"], "cannot tell the output format of b.doc"),
+    ],
+)
+def test_outputs_that_do_not_go_together(
+    run_cli: Cli,
+    pictures: Path,
+    tmp_path: Path,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(run_cli("classify", pictures, *LABELS, *NANO, *options), 2, message)
+    assert not list(tmp_path.glob("[ab].*"))
+
+
+def _interrupted(error: type[BaseException]) -> Callable[..., Iterator[Outcome]]:
+    def classify(*_: object, **__: object) -> Iterator[Outcome]:
+        yield ImageFailure("a.jpg", "no such file")
+        raise error
+
+    return classify
+
+
+def test_an_interrupted_run_names_what_it_keeps(
+    run_cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipcli.pipeline.classify", _interrupted(KeyboardInterrupt))
+    outputs = [tmp_path / "out.csv", tmp_path / "out.parquet"]
+    options = [option for output in outputs for option in ("-o", output)]
+    result = run_cli("classify", pictures, *LABELS, *NANO, *options)
+    partial = " and ".join(f"{output}.partial" for output in outputs)
+    assert result.code == 130
+    assert f"interrupted: 1 images are in {partial}; run it again to go on\n" in result.err
+    assert len(rows_of(Path(f"{outputs[0]}.partial").read_text())) == 1
+    assert len(pd.read_parquet(f"{outputs[1]}.partial")) == 1
+    assert not any(output.exists() for output in outputs)
+
+
+def test_a_reader_that_leaves_early_is_an_error_for_the_file_beside_it(
+    run_cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipcli.pipeline.classify", _interrupted(BrokenPipeError))
+    output = tmp_path / "out.csv"
+    result = run_cli("classify", pictures, *LABELS, *NANO, "-o", output, "-o", "-")
+    assert result.code == 1
+    assert "the program that reads the output has ended before the run" in result.err
+    assert f"1 images are in {output}.partial" in result.err
+    assert not output.exists()
+    assert run_cli("classify", pictures, *LABELS, *NANO, "-o", "-").code == 0
 
 
 # --- As a process --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import pytest
 
 from clipcli.choices import LayoutName
 from clipcli.errors import OutputError, UsageError
-from clipcli.output import sinks, xlsx
+from clipcli.output import parquet, xlsx
 from clipcli.output.consumers import RowWriter, consume
 from clipcli.output.rows import Layout
-from clipcli.output.sinks import open_sink
-from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
+from clipcli.output.sinks import open_sink, open_sinks
+from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction, Value
 
 FORMATS = ["csv", "tsv", "jsonl", "parquet", "xlsx"]
 LABELS = ("cat", "dog", "tie")
@@ -158,7 +159,7 @@ def test_parquet_columns_have_types(tmp_path: Path) -> None:
 
 
 def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "_ROWS_A_GROUP", 2)
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
     path = write(tmp_path / "out.parquet", [*OUTCOMES, *OUTCOMES])
     assert pq.ParquetFile(path).num_row_groups == 4
     assert read(path, "parquet") == TABLES["long"] + TABLES["long"][1:]
@@ -526,3 +527,165 @@ def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path) -> None:
 def test_an_output_named_like_an_image_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is named like an image"):
         row_writer(Layout("long", 2, LABELS), tmp_path / name, "csv")
+
+
+# --- Columns of the user's table -----------------------------------------------------------------
+
+CARRIED: dict[str, type] = {
+    "sku": str,
+    "stock": int,
+    "price": float,
+    "sold": bool,
+    "seen": datetime,
+    "made": date,
+    "image": str,
+}
+FULL: dict[str, Value] = {
+    "sku": "007, \n=ü🧀",
+    "stock": 2**40,
+    "price": 19.99,
+    "sold": True,
+    "seen": datetime(2024, 5, 1, 12, 30, 15),
+    "made": date(2023, 2, 28),
+    "image": "front.jpg",
+}
+CARRIED_OUTCOMES: list[Outcome] = [
+    OUTCOMES[0]._replace(columns=FULL),
+    OUTCOMES[1]._replace(columns=FULL | {"sold": False}),
+    OUTCOMES[2],
+]
+ISO = {"seen": "2024-05-01T12:30:15", "made": "2023-02-28"}
+STORED: dict[str, dict[str, Any]] = {
+    "csv": {**FULL, **ISO, "sold": "true", "stock": float(2**40)},
+    "tsv": {**FULL, **ISO, "sold": "true", "stock": float(2**40)},
+    "jsonl": {**FULL, **ISO},
+    "parquet": FULL,
+    "xlsx": {**FULL, "made": datetime(2023, 2, 28)},
+}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("layout", TABLES)
+def test_carried_columns_keep_their_order_and_types(
+    layout: LayoutName, file_format: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out.{file_format}"
+    columns, *rows = read(write(path, CARRIED_OUTCOMES, Layout(layout, 2, LABELS, CARRIED)), file_format)
+    own = len(TABLES[layout][0])
+    assert [columns[:own], *(row[:own] for row in rows)] == TABLES[layout]
+    assert columns[own:] == ["sku", "stock", "price", "sold", "seen", "made", "input_image"]
+    stored = STORED[file_format]
+    failed = stored | {"sold": "false" if file_format in ("csv", "tsv") else False}
+    cells = {"in/a.jpg": stored, "in/b.jpg": failed, "c.jpg": dict.fromkeys(CARRIED)}
+    assert [row[own:] for row in rows] == [list(cells[row[0]].values()) for row in rows]
+    kinds = {type(cell) for row in rows for cell in row[own:][3:4] if cell is not None}
+    assert kinds == {str if file_format in ("csv", "tsv") else bool}
+
+
+def test_carried_columns_in_the_csv_to_the_letter(tmp_path: Path) -> None:
+    layout = Layout("wide", 1, LABELS, CARRIED)
+    outcomes = [CARRIED_OUTCOMES[1]._replace(columns=FULL | {"sku": "a", "price": 0.1 + 0.2}), OUTCOMES[1]]
+    assert write(tmp_path / "out.csv", outcomes, layout).read_text() == (
+        "image,label,score,error,sku,stock,price,sold,seen,made,input_image\n"
+        "in/b.jpg,,,damaged image: truncated,a,1099511627776,0.30000000000000004,true,2024-05-01T12:30:15,"
+        "2023-02-28,front.jpg\n"
+        "in/b.jpg,,,damaged image: truncated,,,,,,,\n"
+    )
+
+
+def test_carried_columns_have_types_in_parquet(tmp_path: Path) -> None:
+    layout = Layout("long", 1, LABELS, CARRIED)
+    path = write(tmp_path / "out.parquet", CARRIED_OUTCOMES, layout)
+    carried = ["string", "int64", "double", "bool", "timestamp[us]", "date32[day]", "string"]
+    assert [str(kind) for kind in pq.read_schema(path).types][6:] == carried
+    empty = pq.read_schema(write(tmp_path / "empty.parquet", [], layout))
+    assert [str(kind) for kind in empty.types][6:] == carried
+
+
+def test_excel_neutralises_carried_texts_only(tmp_path: Path) -> None:
+    layout = Layout("wide", 1, LABELS, {"=note": str, "change": int, "made": date})
+    outcome = ImageFailure("a.jpg", "no", {"=note": "=1+1", "change": -5, "made": date(2023, 2, 28)})
+    text = write(tmp_path / "out.csv", [outcome], layout, excel=True).read_text(encoding="utf-8-sig")
+    assert text.splitlines()[0].endswith(",'=note,change,made")
+    assert text.splitlines()[1].endswith(",'=1+1,-5,2023-02-28")
+
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+
+
+def seen(path: Path, *cells: Value, kind: type = datetime) -> Path:
+    """A file with one carried column."""
+    outcomes: list[Outcome] = [ImageFailure("a.jpg", "no", {"seen": cell}) for cell in cells]
+    return write(path, outcomes, Layout("long", 1, LABELS, {"seen": kind}))
+
+
+def test_times_with_a_zone_keep_their_instant(tmp_path: Path) -> None:
+    column = pq.read_table(seen(tmp_path / "out.parquet", None, NOON))["seen"]
+    assert str(column.type) == "timestamp[us, tz=UTC]"
+    assert column.to_pylist() == [None, NOON]
+    for file_format in ("csv", "jsonl", "xlsx"):
+        rows = read(seen(tmp_path / f"out.{file_format}", NOON), file_format)
+        assert rows[1][-1] == "2024-05-01T12:00:00+02:00", file_format
+
+
+def test_a_zone_that_is_found_in_a_later_group_keeps_the_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
+    column = pq.read_table(seen(tmp_path / "out.parquet", None, None, NOON))["seen"]
+    assert column.to_pylist() == [None, None, datetime(2024, 5, 1, 10)]
+
+
+def test_json_has_no_numbers_that_are_none(tmp_path: Path) -> None:
+    path = seen(tmp_path / "out.jsonl", float("nan"), float("-inf"), 1.5, kind=float)
+    assert [row[-1] for row in read(path, "jsonl")[1:]] == [None, None, 1.5]
+    assert "NaN" not in path.read_text()
+
+
+@pytest.mark.parametrize(("cell", "kind"), [(2**63, int), ("many", int), ("soon", date)])
+def test_a_cell_that_parquet_cannot_hold_names_its_column(cell: Value, kind: type, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="column 'seen': not every cell can be stored as"):
+        seen(tmp_path / "out.parquet", cell, kind=kind)
+
+
+def test_groups_before_a_cell_that_cannot_be_held_stay_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
+    with pytest.raises(OutputError, match="column 'seen'"):
+        seen(tmp_path / "out.parquet", 1, 2, 3, "many", kind=int)
+    assert [row[-1] for row in read(tmp_path / "out.parquet.partial", "parquet")] == ["seen", 1, 2]
+
+
+def test_a_carried_text_too_long_for_a_cell_is_refused_not_cut(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="more than an XLSX cell holds"):
+        seen(tmp_path / "out.xlsx", "x" * 32_768, kind=str)
+
+
+# --- Several outputs of one run ------------------------------------------------------------------
+
+
+def test_each_output_has_its_own_format(tmp_path: Path) -> None:
+    paths = [tmp_path / f"out.{file_format}" for file_format in FORMATS]
+    kinds = [type(sink).__name__ for sink in open_sinks({"image": str}, [*paths, None])]
+    assert kinds == ["CsvSink", "TsvSink", "JsonlSink", "ParquetSink", "XlsxSink", "CsvSink"]
+
+
+@pytest.mark.parametrize("again", ["out.csv", "../{}/out.csv", "link.csv"])
+def test_the_same_file_twice_is_refused(again: str, tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("out.csv")
+    second = tmp_path / again.format(tmp_path.name)
+    with pytest.raises(UsageError, match=r"out\.csv is named twice as an output"):
+        open_sinks({"image": str}, [tmp_path / "out.csv", tmp_path / "b.csv", second])
+
+
+def test_standard_output_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="standard output is named twice"):
+        open_sinks({"image": str}, [None, None])
+
+
+def test_one_format_for_several_outputs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one format, csv, for 2 outputs"):
+        open_sinks({"image": str}, [tmp_path / "a.csv", tmp_path / "b.csv"], "csv")
+    (sink,) = open_sinks({"image": str}, [tmp_path / "a.txt"], "tsv")
+    assert type(sink).__name__ == "TsvSink"

@@ -87,6 +87,13 @@ def test_a_file_is_replaced_as_a_whole(suffix: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "c.safetensors").symlink_to("real.safetensors")
+    save_classifier(CLASSIFIER, tmp_path / "c.safetensors")
+    assert (tmp_path / "c.safetensors").is_symlink()
+    assert load_classifier(tmp_path / "real.safetensors").classnames == CLASSIFIER.classnames
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_place_that_cannot_be_written_is_an_output_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"c{suffix}"

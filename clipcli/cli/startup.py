@@ -119,7 +119,7 @@ def _no_compiler_marks() -> Iterator[None]:
         return unmarked if function is None else function
 
     original = torch.compiler.disable
-    torch.compiler.disable = unmarked
+    torch.compiler.disable = unmarked  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -84,11 +84,16 @@ def snapshot():
 before = snapshot()
 
 
+def difference(old, new):
+    if not isinstance(old, dict):
+        return f"{old} became {new}"
+    keys = [key for key in {*old, *new} if old.get(key) != new.get(key)]
+    return [f"{key}: {old.get(key)} became {new.get(key)}" for key in keys]
+
+
 def unchanged(after):
     now = snapshot()
-    changed = {
-        f"{name}: {before[name]} became {now[name]}"[:2000] for name in before if now[name] != before[name]
-    }
+    changed = {name: difference(before[name], now[name]) for name in before if now[name] != before[name]}
     assert not changed, f"{after} changed {changed}"
 
 
@@ -102,7 +107,7 @@ def call(function, *arguments, **options):
     called.append(function)
     result = getattr(clipcli, function)(*arguments, **options)
     result = list(result) if function == "classify" else result
-    unchanged(f"{function} of {arguments}")
+    unchanged(f"{function}, with the model {model},")
     return result
 
 unchanged("import clipcli")

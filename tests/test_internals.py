@@ -1,8 +1,8 @@
 """Parts of other libraries that are private or undocumented, and that this program relies on all the same.
 
 A new major release may rename any of them without a word. Each is named here with what needs it; its library
-must have an upper bound in pyproject.toml. When an entry fails, look at what changed, mend the code that
-needs it, and correct the entry; when the code needs it no more, remove the entry.
+must have an upper bound in pyproject.toml. When an entry fails, see what changed, mend the code that needs
+it, and correct the entry; when the code needs it no more, remove the entry.
 """
 
 from __future__ import annotations

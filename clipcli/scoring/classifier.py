@@ -6,6 +6,7 @@ how many images are scored together.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -155,8 +156,12 @@ def _few_threads(multiplications: int) -> AbstractContextManager[Any]:
 
 @lru_cache
 def _blas() -> ThreadpoolController:
+    variable = "KMP_DUPLICATE_LIB_OK"  # importing threadpoolctl sets it, which is for the host to decide
+    was_set = variable in os.environ
     from threadpoolctl import ThreadpoolController
 
+    if not was_set:
+        os.environ.pop(variable, None)
     return ThreadpoolController()
 
 

@@ -27,7 +27,7 @@ from training.budget import Budget, lr_at
 from training.calibration import calibration
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
 from training.card import measures_table
-from training.catalogue import Picture
+from training.catalogue import SourceImage
 from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among
 from training.examples import Examples
@@ -115,18 +115,18 @@ def test_no_set_of_the_examples_is_trained_on() -> None:
 def test_held_out_concepts_are_found_in_names_and_keywords(
     names: tuple[str, ...], tags: tuple[str, ...], allowed: bool
 ) -> None:
-    assert may_train(Picture("noto", "x", names, tags), mentions(HELD_OUT)) is allowed
+    assert may_train(SourceImage("noto", "x", names, tags), mentions(HELD_OUT)) is allowed
 
 
 def test_a_held_out_style_is_never_trained_on() -> None:
-    assert not may_train(Picture("emojione", "x", ("cat",)), mentions(HELD_OUT))
+    assert not may_train(SourceImage("emojione", "x", ("cat",)), mentions(HELD_OUT))
 
 
 def test_captions_are_shares_of_one_and_name_the_colour(tmp_path: Path) -> None:
     master = np.zeros((96, 96, 4), np.uint8)
     master[20:70, 20:70] = (215, 40, 45, 255)
     assert dominant_colour(master) == "red"
-    shares = captions(Picture("x", "x", ("square",), ("shape",)), tiny_wordnet(tmp_path / "words"), "red")
+    shares = captions(SourceImage("x", "x", ("square",), ("shape",)), tiny_wordnet(tmp_path / "words"), "red")
     assert sum(shares.values()) == pytest.approx(1)
     assert set(shares) == {"square", "shape", "box", "figure", "red square"}
     assert max(shares, key=shares.__getitem__) == "square"

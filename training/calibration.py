@@ -22,9 +22,7 @@ _SCALES = np.exp(np.linspace(np.log(5), np.log(100), 300))  # up to CLIP's own l
 
 def cosines_of(encoder: Any, task: Task) -> Scores:
     """The cosines of a task's images and classes, as `clipcli classify` has them by default -> (N, C)."""
-    return build_classifier(encoder, task.classnames, ENSEMBLE).cosines(
-        image_features(encoder, task.pictures)
-    )
+    return build_classifier(encoder, task.classnames, ENSEMBLE).cosines(image_features(encoder, task.images))
 
 
 def calibrated_scale(encoder: Any, task: Task) -> float:
@@ -47,7 +45,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(cosines: Scores, labels: Sequence[int], scale: float) -> Calibration:
-    """How a scale is calibrated on pictures with (N, C) cosines and N labels."""
+    """How a scale is calibrated on images with (N, C) cosines and N labels."""
     probs = np.exp(log_softmax(cosines * scale))
     score, right = probs.max(axis=1), probs.argmax(axis=1) == np.asarray(labels)
     error = expected_calibration_error(score, right, bins=10)

@@ -1,4 +1,4 @@
-"""What is true of a picture, in words: names, keywords, synonyms, kinds and colours, in templates."""
+"""What is true of an image, in words: names, keywords, synonyms, kinds and colours, in templates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcli.prompts.templates import list_template_sets, load_templates
-from training.catalogue import Picture
+from training.catalogue import SourceImage
 from training.words import WordNet, plain
 
 # What the text tower learns to look through: a name in any of these, or in any template set of the command,
@@ -56,19 +56,19 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def captions(picture: Picture, wordnet: WordNet, colour: str | None = None) -> dict[str, float]:
-    """What is true of the picture -> the share of each caption; they add up to 1.
+def captions(image: SourceImage, wordnet: WordNet, colour: str | None = None) -> dict[str, float]:
+    """What is true of the image -> the share of each caption; they add up to 1.
 
     Args:
         colour: the word of `dominant_colour`; "red" gives the caption "red apple".
     """
-    first = picture.names[0]
-    synonyms = [word for name in picture.names for word in wordnet.synonyms(name)]
-    kinds = [word for name in picture.names[:2] for word in wordnet.hypernyms(name)]
+    first = image.names[0]
+    synonyms = [word for name in image.names for word in wordnet.synonyms(name)]
+    kinds = [word for name in image.names[:2] for word in wordnet.hypernyms(name)]
     shares: Counter[str] = Counter({first: _SHARES["first"]})
     coloured = [f"{colour} {first}"] if colour and len(first.split()) <= 2 else []
-    told = {"names": picture.names, "tags": picture.tags[:_MOST_TAGS], "synonyms": synonyms, "kinds": kinds}
-    for kind, words in {**told, "colour": coloured}.items():
+    words_of = {"names": image.names, "tags": image.tags[:_MOST_TAGS], "synonyms": synonyms, "kinds": kinds}
+    for kind, words in {**words_of, "colour": coloured}.items():
         kept = [word for word in dict.fromkeys(words) if len(word) <= _LONGEST]
         for word in kept:
             shares[word] += _SHARES[kind] / len(kept)
@@ -77,7 +77,7 @@ def captions(picture: Picture, wordnet: WordNet, colour: str | None = None) -> d
 
 
 def dominant_colour(master: npt.NDArray[np.uint8]) -> str | None:
-    """The colour word of a premultiplied RGBA picture, if one covers 60 % of what is drawn; else None."""
+    """The colour word of a premultiplied RGBA image, if one covers 60 % of what is drawn; else None."""
     pixels = master[::3, ::3].reshape(-1, 4)
     drawn = pixels[pixels[:, 3] > 200][:, :3].astype(np.int32)  # (P, 3)
     if len(drawn) < 30:
@@ -105,9 +105,9 @@ def phrases(
     described: int,
     generator: np.random.Generator,
 ) -> list[str]:
-    """The bank of captions, the common nouns and some coloured or described ones, which have no picture.
+    """The bank of captions, the common nouns and some coloured or described ones, which have no image.
 
-    The words never seen with a picture are learned from them.
+    The words never seen with an image are learned from them.
 
     Args:
         length: how many tokens a text has; CLIP's vocabulary has one token for a common word.

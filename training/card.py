@@ -46,7 +46,7 @@ def measures_table(columns: Mapping[str, Sequence[Row]]) -> str:
 
 
 def sources_table(counts: Mapping[str, int]) -> str:
-    """One line a package that was trained on, with the number of its pictures."""
+    """One line a package that was trained on, with the number of its images."""
     lines = ["| source | package | licence | by | pictures |", "|---|---|---|---|---|"]
     for source in trained_on():
         package = f"{source.registry} `{source.package}` {source.version}"
@@ -56,7 +56,7 @@ def sources_table(counts: Mapping[str, int]) -> str:
 
 
 def trained_on() -> list[Source]:
-    """The sources of pictures that are trained on."""
+    """The sources of images that are trained on."""
     return [source for source in SOURCES if source.role == "train"]
 
 
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, default=Path(__file__).with_name("build"))
     options = parser.parse_args(arguments)
-    _, pictures = load(options.work / "masters")
-    counts = Counter(pictures[row].source for row in training_rows(pictures))
+    _, images = load(options.work / "masters")
+    counts = Counter(images[row].source for row in training_rows(images))
     counts["fashion-mnist"] = 60_000 // 2
     columns = {path.stem: json.loads(path.read_text()) for path in options.results}
     sys.stdout.write(measures_table(columns) + "\n" + sources_table(counts))

@@ -1,4 +1,4 @@
-"""Which pictures the packages hold, and what each is called: one `Picture` for each, before any is drawn."""
+"""Which images the packages hold, and what each is called, before any is drawn."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OPENCLIPART_NOISE = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture in a package.
+class SourceImage:
+    """An image in a package.
 
     Args:
         source: the name of the `Source`.
-        key: the picture's name there.
+        key: the image's name there.
         names: what it shows, best name first.
         tags: keywords.
         emoji: whether the names are Unicode CLDR's.
@@ -96,8 +96,8 @@ def emoji_words(entry: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(names), tuple(tag.lower() for tag in entry.get("tags", []))
 
 
-def pictures(source: Source, unpacked: Path, emoji: EmojiNames, wordnet: WordNet) -> Iterator[Picture]:
-    """All pictures of a source whose names say what they show."""
+def images_of(source: Source, unpacked: Path, emoji: EmojiNames, wordnet: WordNet) -> Iterator[SourceImage]:
+    """All images of a source whose names say what they show."""
     folder = unpacked / source.name
     if source.package.startswith("@iconify-json/"):
         yield from icons(source, folder / "package", emoji, wordnet)
@@ -109,8 +109,8 @@ def pictures(source: Source, unpacked: Path, emoji: EmojiNames, wordnet: WordNet
         yield from stamps(folder)
 
 
-def icons(source: Source, folder: Path, emoji: EmojiNames, wordnet: WordNet) -> Iterator[Picture]:
-    """The pictures of an icon set in Iconify's format."""
+def icons(source: Source, folder: Path, emoji: EmojiNames, wordnet: WordNet) -> Iterator[SourceImage]:
+    """The images of an icon set in Iconify's format."""
     icon_set = json.loads((folder / "icons.json").read_text())
     by_cldr = source.style == "emoji" or source.name == "fluent-emoji-high-contrast"
     for key, icon in icon_set["icons"].items():
@@ -121,7 +121,7 @@ def icons(source: Source, folder: Path, emoji: EmojiNames, wordnet: WordNet) -> 
             yield replace(named, svg=svg_of(icon, icon_set))
 
 
-def cldr_name(source: Source, key: str, emoji: EmojiNames) -> Picture | None:
+def cldr_name(source: Source, key: str, emoji: EmojiNames) -> SourceImage | None:
     """An emoji, named by CLDR where its own name is found there."""
     if SKIN_TONE.search(key):
         return None
@@ -134,12 +134,12 @@ def cldr_name(source: Source, key: str, emoji: EmojiNames) -> Picture | None:
         if entry is None:
             return None
     if entry is None:
-        return Picture(source.name, key, (re.sub(r"-\d+$", "", key).replace("-", " "),))
+        return SourceImage(source.name, key, (re.sub(r"-\d+$", "", key).replace("-", " "),))
     names, tags = emoji_words(entry)
-    return Picture(source.name, key, names, tags, emoji=True)
+    return SourceImage(source.name, key, names, tags, emoji=True)
 
 
-def icon_name(source: Source, key: str, wordnet: WordNet) -> Picture | None:
+def icon_name(source: Source, key: str, wordnet: WordNet) -> SourceImage | None:
     """An icon, if its name is a thing that can be drawn."""
     if UNCLEAR.search(key) and source.name not in {
         "game-icons",
@@ -154,7 +154,7 @@ def icon_name(source: Source, key: str, wordnet: WordNet) -> Picture | None:
         for variant in VARIANTS:
             name = name.removesuffix(f"-{variant}")
     name = re.sub(r"-\d+(px)?$|-(one|two|three|four|five)$", "", name).replace("-", " ").replace("_", " ")
-    return Picture(source.name, key, (name,)) if wordnet.concrete(name) else None
+    return SourceImage(source.name, key, (name,)) if wordnet.concrete(name) else None
 
 
 def svg_of(icon: dict[str, Any], icon_set: dict[str, Any]) -> str:
@@ -169,36 +169,34 @@ def svg_of(icon: dict[str, Any], icon_set: dict[str, Any]) -> str:
     )
 
 
-def emoji_files(source: Source, folder: Path, emoji: EmojiNames) -> Iterator[Picture]:
+def emoji_files(source: Source, folder: Path, emoji: EmojiNames) -> Iterator[SourceImage]:
     """Emoji in files named by their code points."""
     for path in sorted(folder.glob("*.webp")):
         entry = emoji.by_code.get(bare_code(path.stem))
         if entry and not SKIN_TONE.search(path.stem):
             names, tags = emoji_words(entry)
-            yield Picture(source.name, path.stem, names, tags, emoji=True, file=str(path))
+            yield SourceImage(source.name, path.stem, names, tags, emoji=True, file=str(path))
 
 
-def openclipart(folder: Path, svg_folder: Path, wordnet: WordNet) -> Iterator[Picture]:
+def openclipart(folder: Path, svg_folder: Path, wordnet: WordNet) -> Iterator[SourceImage]:
     """Open Clip Art's drawings that state that they are in the public domain."""
     found = [
         item for path in sorted(folder.rglob("*.png")) if (item := clip(path, folder, svg_folder, wordnet))
     ]
-    series = Counter(picture.names[0] for picture in found)
-    for picture in found:
-        if (
-            series[picture.names[0]] > 5
-        ):  # the title of a series says little: take the nouns of the file's name
+    series = Counter(image.names[0] for image in found)
+    for image in found:
+        if series[image.names[0]] > 5:  # the title of a series says little: take the nouns of the file's name
             words = [
-                wordnet.singular(word) for word in re.split(r"[^a-z]+", picture.key.lower()) if len(word) > 2
+                wordnet.singular(word) for word in re.split(r"[^a-z]+", image.key.lower()) if len(word) > 2
             ]
             nouns = tuple(dict.fromkeys(word for word in words if is_thing(word, wordnet)))[:2]
             if nouns:
-                yield replace(picture, names=nouns)
+                yield replace(image, names=nouns)
         else:
-            yield picture
+            yield image
 
 
-def clip(path: Path, folder: Path, svg_folder: Path, wordnet: WordNet) -> Picture | None:
+def clip(path: Path, folder: Path, svg_folder: Path, wordnet: WordNet) -> SourceImage | None:
     """One drawing with its title, the nouns in it and its keywords; None if its licence is not stated."""
     below = path.relative_to(folder)
     parts = below.parts[below.parts.index("png") + 1 :] if "png" in below.parts else below.parts
@@ -225,7 +223,7 @@ def clip(path: Path, folder: Path, svg_folder: Path, wordnet: WordNet) -> Pictur
     names = tuple(dict.fromkeys([name, *nouns]))
     if not nouns and not any(is_thing(wordnet.singular(tag), wordnet) for tag in tags):
         return None
-    return Picture("openclipart", path.stem, names, tuple(dict.fromkeys(tags)), file=str(path))
+    return SourceImage("openclipart", path.stem, names, tuple(dict.fromkeys(tags)), file=str(path))
 
 
 def is_thing(word: str, wordnet: WordNet) -> bool:
@@ -244,7 +242,7 @@ def cleaned(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"[^a-z' ]", " ", html.unescape(text).lower())).strip()
 
 
-def stamps(folder: Path) -> Iterator[Picture]:
+def stamps(folder: Path) -> Iterator[SourceImage]:
     """Tux Paint's stamps: the first line of the text beside each is its caption."""
     root = next(folder.rglob("stamps"))
     for path in sorted(root.rglob("*.txt")):
@@ -256,16 +254,18 @@ def stamps(folder: Path) -> Iterator[Picture]:
         caption = path.read_text(errors="replace").split("\n")[0].strip().lower().rstrip(".!")
         name = re.sub(r"\s*\(.*\)", "", re.sub(r"^(a|an|the|some) ", "", caption))
         if name:
-            yield Picture("tuxpaint", str(path.relative_to(root).with_suffix("")), (name,), file=str(drawn))
+            yield SourceImage(
+                "tuxpaint", str(path.relative_to(root).with_suffix("")), (name,), file=str(drawn)
+            )
 
 
-def whole_catalogue(unpacked: Path) -> tuple[list[Picture], EmojiNames, WordNet]:
-    """Every picture of every source but Fashion-MNIST, and the words that name them."""
+def whole_catalogue(unpacked: Path) -> tuple[list[SourceImage], EmojiNames, WordNet]:
+    """Every image of every source but Fashion-MNIST, and the words that name them."""
     emoji = EmojiNames(unpacked / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(unpacked / "wordnet" / "package" / "dict")
     drawn = [source for source in BY_NAME.values() if source.role != "words" and source.style != "photo"]
     return (
-        [picture for source in drawn for picture in pictures(source, unpacked, emoji, wordnet)],
+        [image for source in drawn for image in images_of(source, unpacked, emoji, wordnet)],
         emoji,
         wordnet,
     )

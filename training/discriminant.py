@@ -1,9 +1,9 @@
-"""Where a name belongs among the pictures: found from the pictures of names that mean something similar.
+"""Where a name belongs among the images: found from the images of names that mean something similar.
 
 The image tower was trained to come close to the captions' vectors, and stays far from most of them. Where it
-puts the pictures of a name is the better place for its vector; and where it would put those of a name that it
+puts the images of a name is the better place for its vector; and where it would put those of a name that it
 never saw can be guessed, by Gaussian process regression from what names mean to the mean features of their
-pictures (Rasmussen and Williams 2006, section 2.2). What tells classes apart is then the linear
+images (Rasmussen and Williams 2006, section 2.2). What tells classes apart is then the linear
 discriminant: the mean times the inverse of the covariance within classes (Fisher 1936).
 """
 
@@ -49,7 +49,7 @@ def kind_vectors(kinds: Sequence[AbstractSet[Hashable]], known: Sequence[int]) -
 
     Args:
         kinds: of each name; a name without any gets zeros.
-        known: the rows whose names have pictures. Kinds that fewer than two of them share are left out.
+        known: the rows whose names have images. Kinds that fewer than two of them share are left out.
     """
     counts = Counter(kind for row in known for kind in kinds[row])
     column = {kind: i for i, kind in enumerate(kind for kind, count in counts.items() if count > 1)}
@@ -62,12 +62,12 @@ def kind_vectors(kinds: Sequence[AbstractSet[Hashable]], known: Sequence[int]) -
 
 @dataclass(frozen=True)
 class Concepts:
-    """What the image tower makes of the pictures of each name.
+    """What the image tower makes of the images of each name.
 
     Args:
         names: of K concepts.
-        means: (K, D) the mean features of their pictures.
-        draws: (K,) how often their pictures were drawn.
+        means: (K, D) the mean features of their images.
+        draws: (K,) how often their images were drawn.
         within: (D, D) the covariance of features round the mean of their concept.
     """
 
@@ -78,11 +78,11 @@ class Concepts:
 
     @classmethod
     def of(cls, features: torch.Tensor, names: Sequence[str], weights: torch.Tensor) -> Concepts:
-        """The concepts of N pictures.
+        """The concepts of N images.
 
         Args:
-            features: (N, D) of the pictures.
-            names: of each picture's concept.
+            features: (N, D) of the images.
+            names: of each image's concept.
             weights: (N,) how often each was drawn.
         """
         row_of = {name: row for row, name in enumerate(dict.fromkeys(names))}
@@ -92,12 +92,12 @@ class Concepts:
         sums = torch.zeros(len(row_of), features.shape[1]).index_add_(0, rows, features * weights[:, None])
         means = sums / draws[:, None]
         beside = features - means[rows]
-        counted = weights * (rows.bincount() > 1)[rows]  # a single picture lies on its mean
+        counted = weights * (rows.bincount() > 1)[rows]  # a single image lies on its mean
         within = (beside * counted[:, None]).T @ beside / counted.sum().clamp(min=1e-12)
         return cls(list(row_of), means, draws, within)
 
     def discriminants(self, known: Meaning, wanted: Meaning) -> torch.Tensor:
-        """The direction that tells each wanted name's pictures from all others -> (M, D) unit norm.
+        """The direction that tells each wanted name's images from all others -> (M, D) unit norm.
 
         Args:
             known: what the K `names` mean.

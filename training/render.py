@@ -1,4 +1,4 @@
-"""Draw every picture of the catalogue once: 96-pixel RGBA masters, premultiplied by alpha, no duplicates."""
+"""Draw every image of the catalogue once: 96-pixel RGBA masters, premultiplied by alpha, no duplicates."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.catalogue import Picture
+from training.catalogue import SourceImage
 
 SIZE = 96
 _SMALLEST_SIDE = 6
 Masters = npt.NDArray[np.uint8]  # (N, SIZE, SIZE, 4), premultiplied
 
 
-def draw(picture: Picture) -> Image.Image:
-    """The picture as it is in its package, at about twice the size needed -> RGBA."""
-    if picture.svg or picture.file.endswith(".svg"):
+def draw(image: SourceImage) -> Image.Image:
+    """The image as it is in its package, at about twice the size needed -> RGBA."""
+    if image.svg or image.file.endswith(".svg"):
         import resvg_py
 
-        drawing = {"svg_string": picture.svg} if picture.svg else {"svg_path": picture.file}
+        drawing = {"svg_string": image.svg} if image.svg else {"svg_path": image.file}
         return Image.open(
             io.BytesIO(bytes(resvg_py.svg_to_bytes(width=2 * SIZE, skip_system_fonts=True, **drawing)))
         )
-    image: Image.Image = Image.open(picture.file)
-    if max(image.size) > 2000:
-        image.thumbnail((800, 800))
-    return image
+    opened: Image.Image = Image.open(image.file)
+    if max(opened.size) > 2000:
+        opened.thumbnail((800, 800))
+    return opened
 
 
 def master(image: Image.Image, size: int = SIZE) -> Masters | None:
@@ -57,9 +57,9 @@ def master(image: Image.Image, size: int = SIZE) -> Masters | None:
     return canvas
 
 
-def _drawn(picture: Picture) -> Masters | None:
+def _drawn(image: SourceImage) -> Masters | None:
     try:
-        return master(draw(picture))
+        return master(draw(image))
     except (
         OSError,
         ValueError,
@@ -69,21 +69,21 @@ def _drawn(picture: Picture) -> Masters | None:
         return None
 
 
-def render(pictures: Iterable[Picture], folder: Path, processes: int = 2) -> None:
+def render(images: Iterable[SourceImage], folder: Path, processes: int = 2) -> None:
     """Write masters.npy (N, 96, 96, 4) and masters.json (what each is) to `folder`."""
-    pictures = list(pictures)
+    images = list(images)
     folder.mkdir(parents=True, exist_ok=True)
-    kept: list[Picture] = []
+    kept: list[SourceImage] = []
     seen: set[tuple[str, bytes]] = set()
     spool = folder / "masters.raw"
     with spool.open("wb") as raw, Pool(processes) as pool:
-        for picture, drawn in zip(pictures, pool.imap(_drawn, pictures, chunksize=64), strict=True):
+        for image, drawn in zip(images, pool.imap(_drawn, images, chunksize=64), strict=True):
             if drawn is None:
                 continue
-            fingerprint = (picture.names[0], hashlib.sha256(drawn[::4, ::4].tobytes()).digest())
+            fingerprint = (image.names[0], hashlib.sha256(drawn[::4, ::4].tobytes()).digest())
             if fingerprint not in seen:
                 seen.add(fingerprint)
-                kept.append(picture)
+                kept.append(image)
                 raw.write(drawn.tobytes())
     masters = np.memmap(spool, np.uint8, "r", shape=(len(kept), SIZE, SIZE, 4))
     np.save(folder / "masters.npy", masters)
@@ -94,8 +94,10 @@ def render(pictures: Iterable[Picture], folder: Path, processes: int = 2) -> Non
     (folder / "masters.json").write_text(json.dumps(rows))
 
 
-def load(folder: Path) -> tuple[Masters, list[Picture]]:
-    """(masters, pictures) as `render` wrote them."""
+def load(folder: Path) -> tuple[Masters, list[SourceImage]]:
+    """(masters, images) as `render` wrote them."""
     rows = json.loads((folder / "masters.json").read_text())
-    pictures = [Picture(r["source"], r["key"], tuple(r["names"]), tuple(r["tags"]), r["emoji"]) for r in rows]
-    return np.load(folder / "masters.npy", mmap_mode="r"), pictures
+    images = [
+        SourceImage(r["source"], r["key"], tuple(r["names"]), tuple(r["tags"]), r["emoji"]) for r in rows
+    ]
+    return np.load(folder / "masters.npy", mmap_mode="r"), images

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
 from training.budget import Budget
 from training.captions import captions, dominant_colour
-from training.catalogue import Picture
+from training.catalogue import SourceImage
 from training.evaluate import Measure, Task, measures, on_white
 from training.examples import Examples, sampling_weights
 from training.image_tower import Settings
@@ -54,11 +54,11 @@ class SmokeResult:
     folder: Path
 
 
-def draw_shapes(folder: Path) -> list[Picture]:
+def draw_shapes(folder: Path) -> list[SourceImage]:
     """Polygons in four colours, each a few times, larger or smaller and turned."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
-    pictures = []
+    images = []
     for (colour, rgb), (shape, corners), i in itertools.product(
         COLOURS.items(), CORNERS.items(), range(_VARIANTS)
     ):
@@ -69,8 +69,8 @@ def draw_shapes(folder: Path) -> list[Picture]:
         ImageDraw.Draw(image).polygon(points, fill=rgb)
         path = folder / f"{colour}-{shape}-{i}.png"
         image.save(path)
-        pictures.append(Picture("shapes", path.stem, (f"{colour} {shape}", shape), file=str(path)))
-    return pictures
+        images.append(SourceImage("shapes", path.stem, (f"{colour} {shape}", shape), file=str(path)))
+    return images
 
 
 def tiny_wordnet(folder: Path) -> WordNet:
@@ -86,27 +86,27 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     """Run every step in `work`."""
     wordnet = tiny_wordnet(work / "wordnet")
     render(draw_shapes(work / "shapes"), work / "masters", processes=1)
-    masters, pictures = load(work / "masters")
-    train_text(pictures, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), described=60)
+    masters, images = load(work / "masters")
+    train_text(images, wordnet, hashed(), work / "text.pt", Budget(steps=text_steps), described=60)
     found = Examples(
-        masters=shrunk(masters, list(range(len(pictures)))),
-        targets=[captions(p, wordnet, dominant_colour(m)) for p, m in zip(pictures, masters, strict=True)],
+        masters=shrunk(masters, list(range(len(images)))),
+        targets=[captions(p, wordnet, dominant_colour(m)) for p, m in zip(images, masters, strict=True)],
         weights=sampling_weights(
-            [p.names[0] for p in pictures], [p.source for p in pictures], [1.0] * len(pictures)
+            [p.names[0] for p in images], [p.source for p in images], [1.0] * len(images)
         ),
-        mono=torch.zeros(len(pictures), dtype=torch.bool),
-        flip=torch.ones(len(pictures), dtype=torch.bool),
+        mono=torch.zeros(len(images), dtype=torch.bool),
+        flip=torch.ones(len(images), dtype=torch.bool),
         photos=torch.zeros(0, 4, MASTER, MASTER, dtype=torch.uint8),
         photo_targets=[],
     )
     settings = Settings(Budget(steps=image_steps), batch_size=32, ema=0.9)
     training, weights = train_images(found, work / "text.pt", work / "image.pt", settings, None)
     finished, finish = work / "finished.pt", Budget(steps=text_steps)
-    finish_text(pictures, wordnet, hashed(), work / "text.pt", finished, finish, training.concepts())
+    finish_text(images, wordnet, hashed(), work / "text.pt", finished, finish, training.concepts())
     weights.update(torch.load(finished, weights_only=True))
-    classnames = sorted({p.names[0] for p in pictures})
+    classnames = sorted({p.names[0] for p in images})
     task = Task(
-        "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in pictures]
+        "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in images]
     )
     folder = work / "nano"
     size, encoder = export_calibrated(weights, folder, task)

@@ -23,7 +23,7 @@ LOCK = Path(__file__).with_name("sources.lock.json")
 Role = Literal["train", "develop", "test", "words", "start"]
 Style = Literal["emoji", "icon", "mono", "clipart", "photo", "stamp", "words", "weights"]
 
-# Licences under which pictures may be trained on. Test sets may have others: nothing is learned from them.
+# Licences under which images may be trained on. Test sets may have others: nothing is learned from them.
 TRAINING_LICENCES = {
     "MIT", "ISC", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0",
     "LicenseRef-public-domain", "WordNet", "WordNet-3.0",
@@ -41,8 +41,8 @@ class Source:
         version: the version, pinned.
         role: trained on, looked at during development, tested on once, read for words only, or the weights
             that the image tower starts from.
-        style: how its pictures look; `mono` ones take any colour.
-        licence: the SPDX identifier of the pictures or words.
+        style: how its images look; `mono` ones take any colour.
+        licence: the SPDX identifier of the images or words.
         author: whom to name.
         keep: suffixes of icon names; when given, other icons are left out.
     """

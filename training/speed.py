@@ -1,6 +1,6 @@
 """Images a second from files to labels, models side by side: `python -m training.speed FOLDER OTHER_FOLDER`.
 
-The models take turns over the pictures of examples/, many times each, so that whatever else the machine does
+The models take turns over the images of examples/, many times each, so that whatever else the machine does
 falls on all of them alike; the median of the turns counts, and its ratio to the first model's.
 """
 
@@ -31,7 +31,7 @@ def images_per_second(paths: Sequence[str], encoder: Any, classifier: Classifier
 
 def compare(models: Sequence[Path], turns: int, repeats: int) -> dict[str, list[float]]:
     """The speed of each model in each turn; a first turn warms up and is not counted."""
-    pictures = [
+    images = [
         str(path)
         for path in sorted((ROOT / "examples").iterdir())
         if path.suffix in {".png", ".jpg", ".webp"}
@@ -44,7 +44,7 @@ def compare(models: Sequence[Path], turns: int, repeats: int) -> dict[str, list[
     speeds: dict[str, list[float]] = {str(model): [] for model in models}
     for turn in range(turns + 1):
         for model, encoder, classifier in zip(models, encoders, classifiers, strict=True):
-            speed = images_per_second(pictures * repeats, encoder, classifier)
+            speed = images_per_second(images * repeats, encoder, classifier)
             if turn:
                 speeds[str(model)].append(speed)
     return speeds

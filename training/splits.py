@@ -4,11 +4,11 @@
   at once, when the trained model is evaluated. Thresholds set beforehand on the common nouns
   (common_nouns.txt): top-1 of at least 55 %, and of at least 80 % among 10 random classes.
 - Development style: OpenMoji. Decisions may look at it, so its figures flatter.
-- Held-out concepts: held_out.txt. No picture whose names or keywords hold one of these words is trained on,
-  in any style. Pictures of them in Noto and Fluent 3D, which are trained on otherwise, make the test, and
+- Held-out concepts: held_out.txt. No image whose names or keywords hold one of these words is trained on,
+  in any style. Images of them in Noto and Fluent 3D, which are trained on otherwise, make the test, and
   those in EmojiOne and OpenMoji.
 - Tux Paint's stamps: tested on only.
-- examples/: no set that a picture in that folder comes from is among the sources (sources.py).
+- examples/: no set that an image in that folder comes from is among the sources (sources.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from training.catalogue import Picture
+from training.catalogue import SourceImage
 
 FINAL_STYLE = "emojione"
 DEVELOPMENT_STYLE = "openmoji"
@@ -48,16 +48,16 @@ _DRAWN_FROM = {
 }  # fmt: skip
 
 
-def draw_held_out(pictures: Iterable[Picture], groups: Mapping[str, int]) -> list[str]:
+def draw_held_out(images: Iterable[SourceImage], groups: Mapping[str, int]) -> list[str]:
     """A tenth of the concepts that can be tested: how `HELD_OUT` was drawn (seed 7).
 
     A concept is a CLDR name of one or two words that at least two sources draw, that is a thing, and that
     shares no word with the common nouns.
     """
     drawn_by: dict[str, set[str]] = {}
-    for picture in pictures:
-        if picture.emoji and picture.source in _DRAWN_FROM:
-            drawn_by.setdefault(picture.names[0], set()).add(picture.source)
+    for image in images:
+        if image.emoji and image.source in _DRAWN_FROM:
+            drawn_by.setdefault(image.names[0], set()).add(image.source)
     candidates = [
         name for name, sources in sorted(drawn_by.items()) if len(sources) >= 2 and _can_test(name, groups)
     ]
@@ -80,9 +80,9 @@ def mentions(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile(r"\b(" + "|".join(map(re.escape, words)) + r")s?\b")
 
 
-def may_train(picture: Picture, held_out: re.Pattern[str]) -> bool:
-    """Whether a picture is of a source that may be trained on, names no held-out concept and is no brand."""
-    said = " | ".join(picture.names + picture.tags)
-    if picture.source in NEVER_TRAINED or _BRANDS.match(f"{picture.source}:{picture.key}"):
+def may_train(image: SourceImage, held_out: re.Pattern[str]) -> bool:
+    """Whether an image is of a source that may be trained on, names no held-out concept and is no brand."""
+    said = " | ".join(image.names + image.tags)
+    if image.source in NEVER_TRAINED or _BRANDS.match(f"{image.source}:{image.key}"):
         return False
     return not held_out.search(said)

@@ -70,12 +70,12 @@ def explained(teacher: Teacher, definition: Callable[[str], str]) -> Teacher:
     """The mean of the teacher's vectors of a name, and of the name with its definition.
 
     A definition often tells how the thing looks ("large northern deer with enormous flattened antlers"), so
-    that names of things that look alike lie closer together, those never seen with a picture among them.
+    that names of things that look alike lie closer together, those never seen with an image among them.
     """
 
     def teach(texts: Sequence[str]) -> torch.Tensor:
-        told = [f"{text}: {meaning}" if (meaning := definition(text)) else text for text in texts]
-        return F.normalize(teacher(texts) + teacher(told), dim=-1)
+        with_meaning = [f"{text}: {meaning}" if (meaning := definition(text)) else text for text in texts]
+        return F.normalize(teacher(texts) + teacher(with_meaning), dim=-1)
 
     return teach
 

@@ -18,15 +18,15 @@ MEAN = STD = torch.full((1, 3, 1, 1), 0.5)
 
 @dataclass(frozen=True)
 class Chances:
-    """How often each change is made to a picture.
+    """How often each change is made to an image.
 
     Args:
         outline: a dark stroke round the drawing, and along the edges inside it in half of those.
         lines: only the lines are left, in black, as in a colouring book.
         posterise: few colours.
         grey: no colour.
-        silhouette: one flat colour (pictures in one colour are always recoloured).
-        shading: light that changes over the picture.
+        silhouette: one flat colour (images in one colour are always recoloured).
+        shading: light that changes over the image.
         blur: as if scaled up from fewer pixels.
         jitter: brightness, contrast, tint and saturation change; `grey` is a share of these.
     """
@@ -54,8 +54,8 @@ def views(
     Args:
         masters: (B, 4, M, M) premultiplied uint8.
         size: S, of the views.
-        mono: (B,) pictures that take any colour.
-        flip: (B,) pictures whose mirror image shows the same thing.
+        mono: (B,) images that take any colour.
+        flip: (B,) images whose mirror image shows the same thing.
         plain: (B,) photographs with a ground of their own: only moved a little, mirrored and lit.
 
     Returns:
@@ -79,13 +79,13 @@ def views(
 
 
 def changed(
-    pictures: torch.Tensor, which: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
+    images: torch.Tensor, which: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """The pictures (B, C, S, S), those that (B,) `which` tells changed."""
+    """The images (B, C, S, S), those that (B,) `which` tells changed."""
     if which.any():
-        pictures = pictures.clone()
-        pictures[which] = change(pictures[which])
-    return pictures
+        images = images.clone()
+        images[which] = change(images[which])
+    return images
 
 
 def _some(where: torch.Tensor, chance: float) -> torch.Tensor:
@@ -97,9 +97,9 @@ def _between(count: int, low: float, high: float, channels: int = 1) -> torch.Te
     return torch.empty(count, channels, 1, 1).uniform_(low, high)
 
 
-def moved(pictures: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+def moved(images: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     """Shrunk, turned, stretched, shifted and mirrored -> (B, 4, size, size). A third keep their full size."""
-    count = len(pictures)
+    count = len(images)
     zoom = torch.exp(torch.empty(count).uniform_(math.log(0.95), math.log(1.35)))
     zoom = torch.where(torch.rand(count) < 0.35, torch.ones(count), zoom)
     zoom = torch.where(plain, zoom.clamp(max=1.05), zoom)
@@ -112,11 +112,11 @@ def moved(pictures: torch.Tensor, size: int, flip: torch.Tensor, plain: torch.Te
     matrix[:, 1, 0], matrix[:, 1, 1] = torch.sin(angle) * zoom * mirror, torch.cos(angle) * zoom / stretch
     matrix[:, :, 2] = shift
     grid = F.affine_grid(matrix, (count, 4, size, size), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def backgrounds(count: int, size: int) -> torch.Tensor:
-    """White for most of the pictures; else light, any colour, textures as of photographs, black."""
+    """White for most of the images; else light, any colour, textures as of photographs, black."""
     ground = torch.ones(count, 3, size, size)
     which = torch.rand(count)
     light_ones = (which >= 0.6) & (which < 0.69)
@@ -190,19 +190,19 @@ def ink(ground: torch.Tensor) -> torch.Tensor:
     return torch.where(clash, torch.where(behind > 0.5, colour * 0.2, 1 - colour * 0.2), colour)
 
 
-def blurred(pictures: torch.Tensor) -> torch.Tensor:
+def blurred(images: torch.Tensor) -> torch.Tensor:
     """Halved and doubled again."""
-    size = pictures.shape[-1]
-    return F.interpolate(F.avg_pool2d(pictures, 2), (size, size), mode="bilinear", align_corners=False)
+    size = images.shape[-1]
+    return F.interpolate(F.avg_pool2d(images, 2), (size, size), mode="bilinear", align_corners=False)
 
 
-def jittered(pictures: torch.Tensor, grey_chance: float) -> torch.Tensor:
-    """Brightness, contrast, tint and saturation changed a little; some pictures lose all colour."""
-    count = len(pictures)
-    pictures = pictures * _between(count, 0.9, 1.08, 3) * _between(count, 0.85, 1.1) + _between(
+def jittered(images: torch.Tensor, grey_chance: float) -> torch.Tensor:
+    """Brightness, contrast, tint and saturation changed a little; some images lose all colour."""
+    count = len(images)
+    images = images * _between(count, 0.9, 1.08, 3) * _between(count, 0.85, 1.1) + _between(
         count, -0.05, 0.05
     )
-    pictures = (pictures - 0.5) * _between(count, 0.7, 1.2) + 0.5
-    grey = pictures.mean(1, keepdim=True)
+    images = (images - 0.5) * _between(count, 0.7, 1.2) + 0.5
+    grey = images.mean(1, keepdim=True)
     saturation = _between(count, 0.6, 1.3) * (torch.rand(count, 1, 1, 1) >= grey_chance)
-    return ((pictures - grey) * saturation + grey).clamp(0, 1)
+    return ((images - grey) * saturation + grey).clamp(0, 1)

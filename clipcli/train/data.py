@@ -95,25 +95,40 @@ def prepare(
     """
     for failure in pairs.failures:
         report(failure)
-    readable = set(known)
-
-    def check(pair: Pair) -> str | ImageFailure:
-        return _digest_of(pair, preprocess, readable)
-
+    outcomes = _read_all(pairs.pairs, preprocess, workers, known, report, stop)
+    if outcomes is None:
+        return None
     good, digests, failures = [], [], list(pairs.failures)
-    outcomes = prefetch_map(check, pairs.pairs, workers, 4 * workers)
-    with closing(cast(Any, outcomes)):
-        for done, (pair, outcome) in enumerate(zip(pairs.pairs, outcomes, strict=True), 1):
+    for pair, outcome in zip(pairs.pairs, outcomes, strict=True):
+        if isinstance(outcome, ImageFailure):
+            failures.append(outcome)
+        else:
+            good.append(pair)
+            digests.append(outcome)
+    return _split_data(_with_captions_of_copies(good, digests), digests, failures, val_fraction)
+
+
+def _read_all(
+    pairs: Sequence[Pair],
+    preprocess: Preprocess,
+    workers: int,
+    known: Collection[str],
+    report: Report,
+    stop: Callable[[], bool],
+) -> list[str | ImageFailure] | None:
+    """The digest of each image, or why it cannot be read; None if `stop` ended the reading."""
+    readable = set(known)
+    outcomes = []
+    results = prefetch_map(lambda pair: _digest_of(pair, preprocess, readable), pairs, workers, 4 * workers)
+    with closing(cast(Any, results)):
+        for done, outcome in enumerate(results, 1):
+            outcomes.append(outcome)
             if isinstance(outcome, ImageFailure):
                 report(outcome)
-                failures.append(outcome)
-            else:
-                good.append(pair)
-                digests.append(outcome)
-            report(ReadReport(done, len(pairs.pairs)))
+            report(ReadReport(done, len(pairs)))
             if stop():
                 return None
-    return _split_data(_with_captions_of_copies(good, digests), digests, failures, val_fraction)
+    return outcomes
 
 
 def _with_captions_of_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> list[Pair]:

@@ -14,7 +14,7 @@ from clipcli.version import __version__
 app = typer.Typer(
     name="clipcli",
     help="A folder of images and a list of words in, ranked labels out.",
-    epilog="First steps: `clipcli classify photos/ --labels 'cat,dog,receipt' -o predictions.csv`",
+    epilog="Example: `clipcli classify photos/ --labels 'cat,dog,receipt' -o predictions.csv`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -10,7 +10,11 @@ import typer
 
 from clipcli.cli import console, options, session
 
-app = typer.Typer(help="Show, prune or clear the cache of image and text features.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show, prune or clear the cache of image and text features.",
+    epilog="Example: `clipcli cache info`",
+    no_args_is_help=True,
+)
 
 
 @app.command("info")

@@ -8,7 +8,11 @@ import typer
 
 from clipcli.cli import tables
 
-app = typer.Typer(help="List and show the class lists that come with clipcli.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and show the class lists that come with clipcli.",
+    epilog="Example: `clipcli classes show cifar10`",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")

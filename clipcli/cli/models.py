@@ -8,7 +8,11 @@ import typer
 
 from clipcli.cli import console, options, session, tables
 
-app = typer.Typer(help="List, describe and download models.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, describe and download models.",
+    epilog="Example: `clipcli models info nano`",
+    no_args_is_help=True,
+)
 
 Name = Annotated[
     str,

@@ -7,8 +7,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import typer
 from conftest import Result
 
 import clipcli
@@ -41,6 +44,24 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage: clipcli" in done.stdout
+
+
+def commands_of(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group below a group, by its words, the group itself first."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands_of(command, (*path, name))
+
+
+def test_every_command_has_an_example_and_options_in_sentences(run_cli: Callable[..., Result]) -> None:
+    from clipcli.cli.app import app
+
+    commands = list(commands_of(typer.main.get_command(app)))
+    assert len(commands) > 12
+    for words in commands:
+        shown = run_cli(*words, "--help").out
+        example = " ".join(("clipcli", *words))
+        assert f"Example: {example}" in shown or f"$ {example}" in shown, f"{example} --help has no example"
 
 
 def test_threads_of_torch_sleep_when_they_have_nothing_to_do() -> None:

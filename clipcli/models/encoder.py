@@ -71,14 +71,13 @@ class OpenClipEncoder:
     def _optimized(self, model: Any, folder: Path) -> int8.Int8Tower | None:
         """Bring the model to its precision and make it faster; returns the int8 tower, if there is one."""
         read_class_token_only(model.visual)
-        if self.precision != "int8":  # which begins with the tower as it is, and fuses by itself
-            model.visual = fuse_batch_norms(model.visual, self.preprocess.size)
+        if self.precision == "int8":  # made from the tower in fp32; ONNX Runtime fuses by itself
+            tower = int8.load(model, self.preprocess.size, self.fingerprint, folder)
+            model.visual.to(device="meta")  # frees the weights that it replaces
+            return tower
+        model.visual = fuse_batch_norms(model.visual, self.preprocess.size)
         model.to(dtype=DTYPES[self.precision])
-        if self.precision != "int8":
-            return None
-        tower = int8.load(model, self.preprocess.size, self.fingerprint, folder)
-        model.visual.to(device="meta")  # frees the weights that it replaces
-        return tower
+        return None
 
     # --- What the Encoder protocol asks for -------------------------------------------------
 

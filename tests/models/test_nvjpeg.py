@@ -266,11 +266,11 @@ def test_the_cache_keeps_the_pixels_of_the_gpu_apart(nano: Any, folder: list[str
     cache.close()
 
 
-def test_a_model_on_a_cpu_says_what_is_missing(nano: Any) -> None:
+def test_a_model_on_a_cpu_says_what_is_missing(nano: Any, folder: list[str]) -> None:
     with pytest.raises(UsageError, match="needs a CUDA GPU"):
         nvjpeg.NvjpegDecoder(nano.devices, nano.preprocess)
     with pytest.raises(UsageError, match="needs a CUDA GPU"):
-        classify([], nano, build_classifier(nano, ["cat"]), decoding=ON_GPU)
+        classify(folder, nano, build_classifier(nano, ["cat"]), decoding=ON_GPU)
 
 
 def test_a_run_without_a_decoder_is_refused_before_anything_is_kept(nano: Any, folder: list[str]) -> None:

@@ -15,17 +15,17 @@ from clipcli.pipeline import EngineOptions, encode
 
 
 def features(encoder: OpenClipEncoder, paths: list[str], exact: bool) -> np.ndarray:
-    """(N, D) of pictures that all can be read."""
+    """(N, D) of images that all can be read."""
     options = EngineOptions(decoding=DecodeOptions(exact=exact))
     return np.concatenate([batch.features for batch in encode(map(FileItem, paths), encoder, options)])
 
 
 def agreement(files: ModelFiles, job: Job) -> None:
-    """Print mean and lowest cosine, and the share of pictures with the same best label."""
+    """Print mean and lowest cosine, and the share of images with the same best label."""
     exact = OpenClipEncoder(files, "cpu", "fp32")
     classes = build_classifier(exact, job.labels, job.template).class_embeddings  # (C, D)
     expected = features(exact, job.paths, exact=True)
-    print(f"\nagreement with fp32 and exact decoding, {len(job.paths)} pictures, {len(job.labels)} labels")
+    print(f"\nagreement with fp32 and exact decoding, {len(job.paths)} images, {len(job.labels)} labels")
     rows = [("fp32, reduced decode", exact, False)]
     for precision in ("bf16", "int8"):
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Run = Callable[[], list[int]]
-"""One pass over the pictures; returns the index of the best class of each."""
+"""One pass over the images; returns the index of the best class of each."""
 
 
 class AbsentError(Exception):

@@ -26,7 +26,7 @@ def matmul_gflops(dtype: torch.dtype, repeats: int) -> float:
 
 
 def gflop_of_one(encoder: OpenClipEncoder) -> float:
-    """Of the image tower, for one picture."""
+    """Of the image tower, for one image."""
     height, width = encoder.preprocess.size
     pixels = np.zeros((1, height, width, 3), dtype=np.uint8)
     with (

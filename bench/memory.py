@@ -1,4 +1,4 @@
-"""Whole processes over many pictures: all encoded, then all from the cache, in several formats."""
+"""Whole processes over many images: all encoded, then all from the cache, in several formats."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def measured(command: list[str]) -> tuple[float, float]:
 
 
 def cached(model: str, paths: list[str], amount: int) -> None:
-    """Classify `amount` pictures by ImageNet's classes, and print time and memory."""
+    """Classify `amount` images by ImageNet's classes, and print time and memory."""
     with tempfile.TemporaryDirectory() as name:
-        names = copies(Path(name, "pictures"), paths, amount)
-        print(f"\n{amount} pictures, 1000 classes, whole processes")
+        names = copies(Path(name, "images"), paths, amount)
+        print(f"\n{amount} images, 1000 classes, whole processes")
         for label, suffix, some in (
             ("a tenth, cold, CSV", "csv", names[: amount // 10]),
             ("all, cold, CSV", "csv", names),
@@ -47,7 +47,7 @@ def cached(model: str, paths: list[str], amount: int) -> None:
 
 
 def copies(folder: Path, paths: list[str], amount: int) -> list[str]:
-    """Files of the pictures' content; trailing bytes make each file's content its own."""
+    """Files of the images' content; trailing bytes make each file's content its own."""
     folder.mkdir()
     data = [Path(path).read_bytes() for path in paths]
     for number in range(amount):

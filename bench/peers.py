@@ -1,7 +1,7 @@
-"""What clipcli is compared with, as `child.py` serves it: the same weights, pictures and labels.
+"""What clipcli is compared with, as `child.py` serves it: the same weights, images and labels.
 
-The same work is asked of all: the best of the labels for each picture. Where a peer encodes the labels apart
-from the pictures, that is not counted.
+The same work is asked of all: the best of the labels for each image. Where a peer encodes the labels apart
+from the images, that is not counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def best(model: Any, batch: torch.Tensor, weights: torch.Tensor) -> list[int]:
 
 
 def plain_loop(job: Job) -> tuple[Run, str]:
-    """As open_clip's README shows: transform picture after picture, encode in batches."""
+    """As open_clip's README shows: transform image after image, encode in batches."""
     model, transform, weights, versions = loaded(job)
 
     def run() -> list[int]:
@@ -54,7 +54,7 @@ def plain_loop(job: Job) -> tuple[Run, str]:
     return run, versions
 
 
-class Pictures(torch.utils.data.Dataset[torch.Tensor]):
+class Images(torch.utils.data.Dataset[torch.Tensor]):
     """Files as a map-style data set."""
 
     def __init__(self, paths: list[str], transform: Any) -> None:
@@ -70,10 +70,10 @@ class Pictures(torch.utils.data.Dataset[torch.Tensor]):
 def data_loader(job: Job) -> tuple[Run, str]:
     """With torch's DataLoader and two workers."""
     model, transform, weights, versions = loaded(job)
-    pictures = Pictures(job.paths, transform)
+    images = Images(job.paths, transform)
 
     def run() -> list[int]:
-        batches = torch.utils.data.DataLoader(pictures, batch_size=job.batch, num_workers=2)
+        batches = torch.utils.data.DataLoader(images, batch_size=job.batch, num_workers=2)
         return [index for batch in batches for index in best(model, batch, weights)]
 
     return run, versions
@@ -137,7 +137,7 @@ def bioclip(job: Job) -> tuple[Run, str]:
 
 
 def pipeline(job: Job) -> tuple[Run, str]:
-    """transformers' zero-shot-image-classification pipeline, as it comes: one picture at a time."""
+    """transformers' zero-shot-image-classification pipeline, as it comes: one image at a time."""
     import transformers
 
     torch.set_num_threads(job.threads)

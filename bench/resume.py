@@ -29,22 +29,22 @@ main()
 
 
 def resumed(model: str, paths: list[str], amount: int) -> None:
-    """Print how many of `amount` pictures were encoded twice, and whether the output is the same."""
+    """Print how many of `amount` images were encoded twice, and whether the output is the same."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "list").write_text("\n".join(copies(folder / "pictures", paths, amount)))
+        (folder / "list").write_text("\n".join(copies(folder / "images", paths, amount)))
         alone = encoded(folder, "alone", model)
         before = encoded(folder, "killed", model, kill_at=6 * amount // 10)
         after = encoded(folder, "killed", model)
         outputs = [(folder / f"{run}.csv").read_bytes() for run in ("alone", "killed")]
-    print(f"\nkill -9 at about 60 % of {amount} pictures, then the same command again")
+    print(f"\nkill -9 at about 60 % of {amount} images, then the same command again")
     twice = before + after - alone
     print(f"  encoded: {alone} without a kill; {before} before it, {after} after it: {twice} twice")
     print(f"  output {'identical' if outputs[0] == outputs[1] else 'DIFFERENT'}, {len(outputs[0])} bytes")
 
 
 def encoded(folder: Path, run: str, model: str, kill_at: int = 0) -> int:
-    """Pictures that a whole process, or one killed when so many are in the cache, encoded."""
+    """Images that a whole process, or one killed when so many are in the cache, encoded."""
     command = ["classify", "--from-file", "list", "-q", "-c", "imagenet", "-t", "photo", "-m", model]
     command += ["--cache", f"cache-{run}", "-o", f"{run}.csv"]
     with (folder / "encoded").open("w+") as counts:
@@ -65,7 +65,7 @@ def total(lines: Sequence[str]) -> int:
 
 
 def in_cache(path: Path) -> int:
-    """Pictures whose features are kept."""
+    """Images whose features are kept."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             return int(connection.execute("SELECT COUNT(*) FROM files").fetchone()[0])

@@ -1,4 +1,4 @@
-"""Speed of clipcli beside what else classifies pictures with the same weights: `make bench`.
+"""Speed of clipcli beside what else classifies images with the same weights: `make bench`.
 
     .venv/bin/python bench/run.py [PART ...] [--images FOLDER] [--model FOLDER] [--repeats 3] ...
 
@@ -10,7 +10,7 @@ The parts, all of them where none is named (but the last two, which take minutes
     split      each step of a run alone, and all together: where the time goes, on a GPU where there is one
     large      photographs of 12 megapixels
     agreement  cosine and best label of the faster ways, against fp32 with exact decoding
-    cached     whole processes over many pictures, cold and cached, with their memory
+    cached     whole processes over many images, cold and cached, with their memory
     resume     a run that is killed, and run again
 
 Candidates are processes of their own that run in turn (`child.py`), several times; peers have their own
@@ -64,7 +64,7 @@ OURS = {
     "auto": "clipcli, auto",
     "int8": "clipcli, int8",
 }
-FEW = 6  # pictures for a candidate that encodes the labels again with every picture
+FEW = 6  # images for a candidate that encodes the labels again with every image
 
 
 # --- Candidates in turn --------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def commands(peers_python: str) -> dict[str, tuple[str, str, str]]:
 def compare(title: str, names: list[str], job: Job, options: argparse.Namespace) -> None:
     """Run candidates in turn after one warm-up, and report."""
     titles, candidates = PEERS | OURS, []
-    print(f"\n{title}, {len(job.paths)} pictures, {len(job.labels)} labels")
+    print(f"\n{title}, {len(job.paths)} images, {len(job.labels)} labels")
     try:
         for name in names:
             mine = job._replace(paths=job.paths[:FEW]) if name == "pipeline" else job
@@ -113,7 +113,7 @@ def line(one: Candidate, first: Candidate) -> str:
 
 
 def enlarged(paths: list[str], folder: Path, amount: int) -> list[str]:
-    """JPEGs of 4000 x 3000 made of the pictures."""
+    """JPEGs of 4000 x 3000 made of the images."""
     made = []
     for number in range(amount):
         path = folder / f"{number:03}.jpg"
@@ -124,7 +124,7 @@ def enlarged(paths: list[str], folder: Path, amount: int) -> list[str]:
 
 
 def large(job: Job, options: argparse.Namespace) -> None:
-    """Where decoding is most of the work: the smallest model, the largest pictures."""
+    """Where decoding is most of the work: the smallest model, the largest images."""
     folder = Path(job.folder, "large")
     folder.mkdir()
     nano = str(ROOT / "clipcli" / "assets" / "nano")
@@ -171,16 +171,16 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="which to run")
     parser.add_argument("--images", default=str(ROOT / "examples"))
-    parser.add_argument("--amount", type=int, help="of the pictures, at most", metavar="N")
+    parser.add_argument("--amount", type=int, help="of the images, at most", metavar="N")
     parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
     parser.add_argument("--device", default="auto", help="of `split`")
     parser.add_argument("--labels", type=int, default=50, metavar="N")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--candidates", default=",".join([*PEERS, *OURS]), help="of `peers`, the first is 1")
     parser.add_argument("--classes", type=int, default=20, metavar="N", help="of `prompts`")
-    parser.add_argument("--large", type=int, default=60, metavar="N", help="pictures of 12 megapixels")
-    parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="pictures of `cached`")
-    parser.add_argument("--killed", type=int, default=3000, metavar="N", help="pictures of `resume`")
+    parser.add_argument("--large", type=int, default=60, metavar="N", help="images of 12 megapixels")
+    parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="images of `cached`")
+    parser.add_argument("--killed", type=int, default=3000, metavar="N", help="images of `resume`")
     parser.add_argument(
         "--python", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="of the peers' environment"
     )

@@ -90,7 +90,7 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
     print(
         f"\nwhere the time goes, {', '.join(encoder.devices)}, {encoder.precision}, {len(job.labels)} labels"
     )
-    print(f"  {len(job.paths)} pictures in batches of {size}")
+    print(f"  {len(job.paths)} images in batches of {size}")
     for name, times in taken.items():
         rate = len(job.paths) / statistics.median(times)
         shares = [one / whole for one, whole in zip(times, taken["all together"], strict=True)]

@@ -1,6 +1,7 @@
 """The host program stays as it was: what `import clipcli` and its functions leave untouched.
 
-What importing other libraries changes is theirs: the host of these tests has imported them before.
+What other libraries change when they are imported, or build their first model, is theirs: the host of these
+tests has done that before.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ import pytest
 from conftest import EXAMPLES
 from roberta_model import save_roberta
 
+pytestmark = pytest.mark.slow  # processes that import everything
+
 SNAPSHOT = """
 import gc, hashlib, locale, logging, os, random, signal, sys, threading, types, warnings
 import huggingface_hub, numpy, open_clip, pandas, timm, torch, torchvision, transformers
 import open_clip.hf_model, PIL.Image, PIL.ImageFile, safetensors.numpy, safetensors.torch, timm.layers
+
+tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+transformers.AutoModel.from_config(transformers.RobertaConfig(vocab_size=8, pad_token_id=0, **tiny))
+transformers.AutoTokenizer
 
 
 def contents(module):
@@ -59,7 +66,7 @@ def snapshot():
         "hooks": [id(one) for one in (sys.excepthook, sys.unraisablehook, threading.excepthook)],
         "signal handlers": {one.name: id(signal.getsignal(one)) for one in numbered},
         "warnings": list(map(repr, warnings.filters)),
-        "logging": (logging.root.manager.disable, id(logging.lastResort), loggers()),
+        "logging": {"disabled": logging.root.manager.disable, "last": id(logging.lastResort), **loggers()},
         "threads of torch": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "defaults of torch": (
             torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
@@ -100,6 +107,7 @@ def unchanged(after):
 """
 
 EVERY_FUNCTION = """
+from pathlib import Path
 import clipcli
 called = []
 
@@ -116,8 +124,8 @@ for model in sys.argv[2:]:
     classifier = call("build_classifier", encoder, ["bicycle", "cat"])
     outcomes = call("classify", sys.argv[1], encoder, classifier, decoding=call("DecodeOptions"))
     call("to_frame", outcomes)
-    call("save_classifier", classifier, "two.safetensors")
-    call("load_classifier", "two.safetensors")
+    call("save_classifier", classifier, Path("two.safetensors"))
+    call("load_classifier", Path("two.safetensors"))
 missing = set(clipcli.__all__) - {"__version__", *called}
 assert not missing, f"not called: {missing}"
 try:

@@ -126,7 +126,7 @@ def classify(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify images lazily, one outcome an image, in order.
+    """Classify images lazily, one outcome per image, in order.
 
     Args:
         images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) uint8 or
@@ -134,7 +134,7 @@ def classify(
             none are numbered from 0.
         encoder: from `load_model`.
         classifier: from `build_classifier` or `load_classifier`.
-        top_k: labels an image, best first.
+        top_k: labels per image, best first.
         score: what the score of a label is; `auto` is what the model was trained with.
         min_score: an image whose best score is lower is labelled `unknown`.
         min_margin: the same for the distance between the best and the second score.
@@ -166,7 +166,7 @@ def encode(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[ImageFeatures | ImageFailure]:
-    """Encode images lazily, one outcome an image, in order; arguments and errors as in `classify`.
+    """Encode images lazily, one outcome per image, in order; arguments and errors as in `classify`.
 
     Returns:
         An iterator of `ImageFeatures`, whose `features` are (D,) float32 of unit norm, and `ImageFailure`.

@@ -54,7 +54,7 @@ class CacheInfo:
         size: in bytes, with what SQLite keeps beside it.
         files: images whose version is known.
         features: how many vectors there are of each encoder.
-        models: the name of each encoder's model, where a run has told it.
+        models: the name of each encoder's model, where it is known.
     """
 
     path: Path
@@ -245,7 +245,7 @@ class FeatureCache:
         return connection
 
     def _guarded(self, action: Callable[[sqlite3.Connection], Result], otherwise: Result) -> Result:
-        """Run one transaction; a fault of the cache is told once and turns into `otherwise`."""
+        """Run one transaction; a fault of the cache is a warning, once, and gives `otherwise`."""
         with self._lock:
             if self._connection is None:
                 return otherwise

@@ -76,13 +76,13 @@ def classify(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify images lazily: one outcome an item, in their order, whatever failed.
+    """Classify images lazily: one outcome per item, in their order, whatever failed.
 
     Args:
         items: as `clipcli.inputs.inputs.Inputs` yields them.
         encoder: the model.
         classifier: class embeddings made by the same model.
-        ranking: how many labels an image, which score, when to abstain.
+        ranking: how many labels per image, which score, when to abstain.
         options: batch size, threads and decoding.
         cache: where features computed before are found, and new ones kept, batch by batch.
         stop: asked before each batch; True ends the run early.

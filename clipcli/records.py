@@ -49,7 +49,7 @@ class Jpeg(NamedTuple):
 
 
 class Version(NamedTuple):
-    """What tells an item's content without reading it: an equal version means equal content.
+    """Identifies an item's content without reading it: equal versions mean equal content.
 
     `name` identifies the item on this machine or anywhere (an absolute path, a URL, an archive and its
     member); `token` changes when its content does (size and modification time, an ETag, a checksum).
@@ -75,7 +75,7 @@ class Item(Protocol):
         """Its true label, where that is known."""
 
     def version(self) -> Version | None:
-        """Its version now, or None where only reading tells."""
+        """Its present version, or None where only reading it can show that."""
 
     def read(self) -> bytes | Image.Image:
         """An encoded image, or one that is decoded already.
@@ -164,7 +164,7 @@ class Encoder(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images a batch that suit the device."""
+        """Images per batch that suit the device."""
 
     @property
     def in_flight(self) -> int:

@@ -95,7 +95,7 @@ class Summary(Consumer):
         if self.failed <= _SHOWN_FAILURES:
             console.warn(f"{failure.image}: {failure.reason}")
         if self.failed == _SHOWN_FAILURES:
-            console.note("further failures are in the error column only")
+            console.note("more failures are listed only in the error column")
 
     def print(self, output: str, quiet: bool) -> None:
         """Images, failures by reason, speed, the most frequent labels, and where the output is."""
@@ -116,7 +116,7 @@ class Summary(Consumer):
 
 class TrainingProgress:
     """Shows a training: on a terminal images read, then steps, loss, images/s and time left; anywhere, a
-    line an epoch.
+    line per epoch.
     """
 
     def __init__(self, quiet: bool) -> None:

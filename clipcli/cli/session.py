@@ -85,7 +85,7 @@ class Session:
             count: finds the number of images in the background; None where it cannot be known.
 
         Raises:
-            typer.Exit: the run was interrupted; the user has been told what there is.
+            typer.Exit: the run was interrupted; a note says how many images are done.
             OutputError: a consumer cannot write.
         """
         from clipcli.output.consumers import consume
@@ -146,7 +146,7 @@ def opened_cache(folder: Path | None) -> Iterator[FeatureCache]:
 
 
 def prepare_hub(request: ModelRequest) -> None:
-    """Settings that the hub's client reads when it is imported; tells of a licence before a download."""
+    """Set what the hub's client reads when it is imported; warn of a licence before a download."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if request.offline:

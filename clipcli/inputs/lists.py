@@ -1,4 +1,4 @@
-"""Lists of paths: one a line, or separated by NUL, in a file or a pipe."""
+"""Lists of paths: one per line, or separated by NUL, in a file or a pipe."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class OpenClipEncoder:
 
     @cached_property
     def batch_size(self) -> int:
-        """Images a batch: groups for all cores; on a GPU as many as still make it faster, measured once."""
+        """Images per batch: groups for all cores; on a GPU as many as still make it faster, measured once."""
         if self._replica.device.type == "cpu":
             for_all = self._replica.image_group_size * torch.get_num_threads()
             return -(-_LEAST_BATCH // for_all) * for_all
@@ -135,7 +135,7 @@ class OpenClipEncoder:
 
     @property
     def in_flight(self) -> int:
-        """Batches to encode at a time: one a device, and on a GPU one more that waits for its turn."""
+        """Batches to encode at a time: one per device, and on a GPU one more that waits for its turn."""
         return len(self.replicas) * (2 if self._replica.device.type == "cuda" else 1)
 
     def encode_images(self, pixels: Uint8Array) -> Float32Array:

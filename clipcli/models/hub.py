@@ -55,7 +55,7 @@ def find_file(model: str, repository: str, names: Sequence[str], offline: bool) 
             raise _download_failure(model, error) from error
     raise WeightsUnavailableError(
         f"no weights for {model}: {repository} holds none of {', '.join(names)}",
-        "hf-hub: wants a repository that open_clip can load.",
+        "hf-hub: needs a repository that open_clip can load.",
     )
 
 

@@ -61,7 +61,7 @@ def decode_jpegs(jpegs: Sequence[Jpeg], preprocess: Preprocess, device: str) -> 
         device: a CUDA GPU; a CPU does the same, without nvJPEG.
 
     Returns:
-        one an input, in order; None for a file that could not be decoded.
+        one per input, in order; None for a file that could not be decoded.
 
     Raises:
         UsageError: TorchCodec is not installed, or does not fit torch.

@@ -39,7 +39,7 @@ PRESETS = {
     "fast": Preset("ViT-B-32", "datacomp_xl_s13b_b90k", "photographs, the smallest of the good ones"),
     "balanced": Preset("ViT-B-32-256", "datacomp_s34b_b86k", "photographs, the default"),
     "accurate": Preset("ViT-B-16-SigLIP2-256", "webli", "photographs, many languages, independent scores"),
-    "best": Preset("PE-Core-L-14-336", "meta", "photographs, the most accurate; wants a GPU"),
+    "best": Preset("PE-Core-L-14-336", "meta", "photographs, the most accurate; best with a GPU"),
 }
 
 
@@ -111,7 +111,7 @@ def _own_weights(name: str) -> ModelSpec:
     folder = Path(name.removeprefix(_LOCAL)).absolute()
     if not (folder / CONFIG_NAME).is_file():
         raise UnknownModelError(
-            f"no {CONFIG_NAME} in {folder}", "local-dir: wants a folder that open_clip can load."
+            f"no {CONFIG_NAME} in {folder}", "local-dir: needs a folder that open_clip can load."
         )
     return ModelSpec(name, "local-dir", str(folder))
 

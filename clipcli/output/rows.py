@@ -27,8 +27,9 @@ class Layout:
     """Columns with the types of their cells, and the rows of one outcome.
 
     Args:
-        name: `long` (a row a label), `wide` (a row an image) or `matrix` (a row an image, a column a class).
-        top_k: labels an image.
+        name: `long` (a row per label), `wide` (a row per image) or `matrix` (a row per image, a column per
+            class).
+        top_k: labels per image.
         classnames: all classes, in order.
         carried: columns of the user's table, and their types: str, int, float, bool, datetime or date. They
             follow our own; one that is named like another of the columns gets `input_` in front.
@@ -93,7 +94,7 @@ class Layout:
 
 
 def long_rows(outcome: Outcome) -> Iterator[Row]:
-    """A row a label: the cells of `LONG_COLUMNS`."""
+    """A row per label: the cells of `LONG_COLUMNS`."""
     if isinstance(outcome, ImageFailure):
         yield [outcome.image, None, None, None, None, outcome.reason]
         return

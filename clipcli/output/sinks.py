@@ -201,7 +201,7 @@ class ParquetSink(Sink):
 
 
 class XlsxSink(Sink):
-    """An Excel workbook, streamed to disk; past 1,048,576 rows it goes on in a further sheet."""
+    """An Excel workbook, streamed to disk; past 1,048,576 rows it goes on in another sheet."""
 
     binary = True
 

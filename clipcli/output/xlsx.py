@@ -19,7 +19,7 @@ _FIRST_YEAR = 1900
 
 
 class Workbook:
-    """Streams rows to disk; past 1,048,576 rows it goes on in a further sheet.
+    """Streams rows to disk; past 1,048,576 rows it goes on in another sheet.
 
     Args:
         columns: their names, which head every sheet.

@@ -129,7 +129,7 @@ def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
 
 
 def _read_lines(text: str, where: str) -> list[ClassSpec]:
-    """Text: one label a line, or `label: alias, alias`."""
+    """Text: one label per line, or `label: alias, alias`."""
     specs = []
     for number, line in content_lines(text, where):
         label, _, aliases = line.partition(":")

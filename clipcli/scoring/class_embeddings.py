@@ -1,4 +1,4 @@
-"""Words to class embeddings: prompts are encoded, and averaged into one embedding a class."""
+"""Words to class embeddings: prompts are encoded, and averaged into one embedding per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXTS_PER_CALL = 4096
 def build_classifier(
     encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None = None
 ) -> Classifier:
-    """Encode prompts and average them into one embedding a class.
+    """Encode prompts and average them into one embedding per class.
 
     Each prompt's feature has unit norm; a class is the mean of its prompts, normalised again
     (Radford et al. 2021, section 3.1.4, and `open_clip.build_zero_shot_classifier`).

@@ -35,7 +35,7 @@ class Ranking:
     """How scores become predictions.
 
     Args:
-        top_k: labels an image, best first.
+        top_k: labels per image, best first.
         score: what `score` means; `auto` is the activation that the model was trained with.
         min_score: below it, the image is labelled `unknown`.
         min_margin: the same for the distance between the best and the second score.
@@ -60,7 +60,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Classifier:
-    """One embedding a class, and the model's own scale, bias and activation.
+    """One embedding per class, and the model's own scale, bias and activation.
 
     Args:
         classnames: C labels.

@@ -1,6 +1,6 @@
 """How good predictions are: pure functions of scores and true classes, named as in papers.
 
-Numpy only. Scores (logits, cosines or probabilities) are (N, C) with one row an image, targets (N,) hold the
+Numpy only. Scores (logits, cosines or probabilities) are (N, C) with one row per image, targets (N,) hold the
 index of the true class.
 """
 

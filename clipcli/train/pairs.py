@@ -47,7 +47,7 @@ def read_pairs(path: Path) -> Pairs:
         path: a .csv, .tsv, .jsonl or .parquet file with the columns `image` and `caption` and, optionally,
             `concept`. An image with several captions has several rows or, except in CSV and TSV, a list of
             captions. Relative paths are relative to the file's folder. Or a folder, where `NAME.txt` holds
-            the captions of `NAME.jpg`, one a line.
+            the captions of `NAME.jpg`, one per line.
 
     Raises:
         UsageError: no such file, an unknown format, a missing column, a row without image or caption (the

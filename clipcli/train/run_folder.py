@@ -26,7 +26,7 @@ from clipcli.records import ImageFailure
 WEIGHTS, CHECKPOINT, SETTINGS = "open_clip_model.safetensors", "checkpoint.pt", "train.json"
 LOG, EPOCHS = "log.csv", "epochs.csv"
 READABLE = "readable.txt"
-"""The SHA-256 of each image that could be decoded, one a line. A continued run need not decode them again."""
+"""The SHA-256 of each image that could be decoded, one per line. A continued run need not try them again."""
 FAILURES = "failures.csv"
 """The images that were left out, and why."""
 LOCK = "train.lock"

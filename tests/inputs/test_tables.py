@@ -348,11 +348,11 @@ def test_types_of_a_workbook_are_those_of_its_cells() -> None:
         ("a.png", "", 3, 2.0, date(2024, 5, 6), datetime(2024, 5, 6, 7, 8), "123", "x", None),
         ("b.png", "", 4, 2.5, date(2024, 5, 7), datetime(2024, 5, 7), "00123", None, None),
         ("a.xlsx row 5", "no image named in row 5", 5, None, *nothing),
-        ("a.xlsx row 6", f"row 6: not 8 columns but 10 cells: {WANTS_QUOTES}", None, None, *nothing),
+        ("a.xlsx row 6", f"row 6: not 8 columns but 10 cells: {NEEDS_QUOTES}", None, None, *nothing),
     ]
 
 
-WANTS_QUOTES = "a text that holds the separator wants quotes around it"
+NEEDS_QUOTES = "a text that holds the separator needs quotes around it"
 
 
 @pytest.mark.parametrize(
@@ -529,9 +529,9 @@ def test_rows_with_other_counts_of_cells_are_never_moved() -> None:
     assert outcomes(Table(write("a.csv", text))) == [
         ("a.png", "", {"sku": "1", "note": "x"}),
         ("b.png", "", {"sku": "2", "note": None}),
-        ("a.csv line 4", f"line 4: not 3 columns but 4 cells: {WANTS_QUOTES}", nothing),
+        ("a.csv line 4", f"line 4: not 3 columns but 4 cells: {NEEDS_QUOTES}", nothing),
         ("a.csv line 5", "no image named in line 5", {"sku": "4", "note": None}),
-        ("a.csv line 6", f"line 6: not 3 columns but 4 cells: {WANTS_QUOTES}", nothing),
+        ("a.csv line 6", f"line 6: not 3 columns but 4 cells: {NEEDS_QUOTES}", nothing),
     ]
 
 

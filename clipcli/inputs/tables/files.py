@@ -56,7 +56,7 @@ class TableFile:
         if not columns:
             first = next(self.rows(), None)
             problem = f"{self.name}, {first.place}: {first.problem}" if first else f"{self.name} is empty"
-            raise UsageError(problem, "A table wants rows, and columns with names.")
+            raise UsageError(problem, "A table needs rows, and columns with names.")
         return columns
 
     def rows(self, names: Collection[str] | None = None) -> Iterator[Row]:

@@ -133,7 +133,7 @@ def with_header(
     """
     first = next(records, None)
     if first is None:
-        raise UsageError(f"{name} is empty", "It wants a header with the names of its columns.")
+        raise UsageError(f"{name} is empty", "It needs a header with the names of its columns.")
     header = _names(first.cells)
     width = MAX_COLUMNS if place == "row" else len(first.cells)
     return header, (_row(f"{place} {record.number}", header, width, record.cells) for record in records)
@@ -152,5 +152,5 @@ def _row(place: str, header: list[str], width: int, cells: list[Any]) -> Row:
     named = len(header)
     if len(cells) > width or any(cell not in ("", None) for cell in cells[named:]):
         counts = f"not {named} columns but {len(cells)} cells"
-        return Row(place, {}, f"{counts}: a text that holds the separator wants quotes around it")
+        return Row(place, {}, f"{counts}: a text that holds the separator needs quotes around it")
     return Row(place, dict(zip(header, cells + [None] * (named - len(cells)), strict=False)))

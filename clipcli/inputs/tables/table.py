@@ -85,7 +85,7 @@ class Table:
         return spool.name
 
     def _check_paths(self) -> None:
-        """Datasets with images inside are no tables of paths: told by the first row, not by each."""
+        """Refuse a dataset with the images inside at its first row, rather than once per row."""
         first = next(self._file.rows({self.image_column}), None)
         if first is not None and isinstance(first.cells.get(self.image_column), _NESTED):
             raise UsageError(
@@ -133,7 +133,7 @@ def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:
     with named_errors(name), open(path, "rb") as file:
         known = looks_like_table(file.read(_HEAD_BYTES), image_column)
     if known is None:
-        raise UsageError(f"{name} is not a table", "It wants a header, or a name such as products.csv.")
+        raise UsageError(f"{name} is not a table", "It needs a header, or a name such as products.csv.")
     return known
 
 

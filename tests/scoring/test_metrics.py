@@ -101,7 +101,7 @@ def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
 def test_the_calibration_error_of_bins_of_equal_mass() -> None:
     """The two least and the two most confident, whatever their distance and order."""
     expected = (abs(1.2 - 1) + abs(1.9 - 1)) / 4
-    order = [2, 0, 3, 1]
+    order = [3, 0, 1, 2]
     found = expected_calibration_error(CONFIDENCE[order], CORRECT[order], 2, equal_mass=True)
     assert found == pytest.approx(expected)
 

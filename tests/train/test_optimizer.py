@@ -46,3 +46,6 @@ def test_what_is_one_row_of_numbers_has_no_weight_decay_however_it_is_written() 
         [names[id(weight)] for weight in group["params"]] for group in parameter_groups(model, 0.1)
     )
     assert (decayed, without) == (["pos_embed", "depthwise"], ["gamma", "cls_token"])
+    decayed, without = (group["params"] for group in parameter_groups(model, 0.1, no_decay={"pos_embed"}))
+    assert [names[id(weight)] for weight in decayed] == ["depthwise"]
+    assert [names[id(weight)] for weight in without] == ["gamma", "cls_token", "pos_embed"]

@@ -49,7 +49,7 @@ class EngineOptions:
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read.
-        decoder: decodes ordinary JPEGs, a batch at a time, in place of the threads; None is none.
+        decoder: decodes ordinary JPEGs, a batch at a time, if `decoding.on_gpu`.
 
     Raises:
         UsageError: a value below 1.
@@ -111,6 +111,9 @@ def encode(
 
     With one or several GPUs, batches are encoded in threads of their own, while those before them are scored
     and written. On a CPU that brings nothing: scoring and writing take the same cores.
+
+    Raises:
+        ValueError: decoding on a GPU is asked for, and no decoder is given.
     """
     batch_size, in_flight = options.batch_size or encoder.batch_size, encoder.in_flight
     workers = options.workers or available_cores()
@@ -153,6 +156,8 @@ class _Stages:
     """The stages of one run: those of `clipcli.stages`, with a cache and a decoder of whole batches."""
 
     def __init__(self, encoder: Encoder, options: EngineOptions, cache: FeatureCache | None) -> None:
+        if options.decoding.on_gpu and options.decoder is None:
+            raise ValueError("decoding on a GPU needs a decoder")
         self.encoder, self.preprocess = encoder, encoder.preprocess
         self.decoding, self.decoder = options.decoding, options.decoder
         self.cache, self.key = cache, encoder.cache_key + options.decoding.cache_suffix

@@ -140,7 +140,7 @@ def png() -> bytes:
 
 
 TABLE = "list.txt is a table, not a list of images"
-BYTES = "list.txt holds bytes that no path has: not a list of images"
+BYTES = "list.txt is a binary file: not a list of images"
 WIDE = "list.txt is UTF-16 text, not a list of images"
 
 
@@ -167,4 +167,4 @@ def test_what_is_no_list_is_refused(head: bytes, message: str) -> None:
         check_plain_list(head, "list.txt")
     assert caught.value.message == message
     assert caught.value.hint
-    assert ("--image-column" in caught.value.hint) == (message == TABLE)
+    assert ("`image_column`" in caught.value.hint) == (message == TABLE)

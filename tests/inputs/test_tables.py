@@ -379,7 +379,7 @@ def test_an_image_column_that_cannot_be_guessed() -> None:
     none = refused(write("a.csv", "sku,photo\n1,a.png\n"))
     assert (none.message, none.hint) == (
         "a.csv: no image column",
-        "Name it with --image-column. The columns are sku, photo.",
+        "Name it with `image_column`. The columns are sku, photo.",
     )
     several = refused(write("b.csv", "path,image,x\n1,2,3\n"))
     assert several.message == "b.csv: several columns may name the images: path, image"

@@ -25,6 +25,7 @@ _SUFFIXES: dict[str, TableFormat] = {
 }
 _DELIMITERS: dict[str, TableFormat] = {"\t": "tsv", ",": "csv", ";": "csv"}
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
+_BINARY_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PAR1", b"PK\x03\x04", b"%PDF", b"\x1f\x8b")
 _EXAMINED_BYTES = 4096
 _EXAMINED_LINES = 10
 
@@ -73,8 +74,8 @@ def check_plain_list(head: bytes, name: str) -> None:
     entries = re.split(rb"[\0\n]", start)[:_EXAMINED_LINES]
     if any(_exists(os.fsdecode(entry.rstrip(b"\r")), os.path.dirname(name)) for entry in entries):
         return
-    if _CONTROL.search(start):
-        raise _no_list(f"{name} holds bytes that no path has")
+    if start.startswith(_BINARY_MARKS) or start[4:8] == b"ftyp":  # names may hold any bytes, but not these
+        raise _no_list(f"{name} is a binary file")
     if start.startswith(b"#!"):
         raise _no_list(f"{name} is a script")
     if b"\0" not in start and (looks_like_table(start) or _has_image_cells(_first_lines(start))):
@@ -85,7 +86,7 @@ def check_plain_list(head: bytes, name: str) -> None:
 
 
 def _no_list(what: str) -> UsageError:
-    return UsageError(f"{what}: not a list of images", "Give a text file with one path a line.")
+    return UsageError(f"{what}: not a list of images", "Give a text file with one path per line.")
 
 
 def _first_lines(head: bytes) -> list[str]:

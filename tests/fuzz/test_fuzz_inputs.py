@@ -116,7 +116,7 @@ def test_any_globs_choose_some_in_order_or_are_refused(
     try:
         chosen = names(Inputs((str(folder),), include=tuple(include), exclude=tuple(exclude)))
     except UsageError as error:
-        assert error.message.startswith(("--include: not a glob: ", "--exclude: not a glob: "))
+        assert error.message.startswith(("`include`: not a glob: ", "`exclude`: not a glob: "))
         return
     assert chosen == [path for path in everything if path in chosen]
     if not include:

@@ -584,9 +584,9 @@ def test_intact_pictures_are_the_same_either_way() -> None:
 
 
 def test_options_that_cannot_be() -> None:
-    with pytest.raises(UsageError, match="--max-pixels must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="`max_pixels` must be at least 1, not 0"):
         DecodeOptions(max_pixels=0)
-    with pytest.raises(UsageError, match="--truncated must be error or ok, not maybe"):
+    with pytest.raises(UsageError, match="`truncated` must be error or ok, not maybe"):
         DecodeOptions(truncated="maybe")  # type: ignore[arg-type]
 
 

@@ -147,9 +147,9 @@ def test_exclude_goes_before_include() -> None:
 @pytest.mark.parametrize("glob", ["!", "[z-a]"])
 def test_a_malformed_glob_is_named(glob: str) -> None:
     touch("a.jpg")
-    with pytest.raises(UsageError, match=r"--include: not a glob: [!\[]"):
+    with pytest.raises(UsageError, match=r"`include`: not a glob: [!\[]"):
         Inputs((".",), include=(glob,))
-    with pytest.raises(UsageError, match="--exclude"):
+    with pytest.raises(UsageError, match="`exclude`"):
         Inputs((".",), exclude=(glob,))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime, time
+from datetime import date, datetime, time
 from typing import IO, Any
 
 from clipcli.errors import UsageError
@@ -33,14 +33,25 @@ class Sheet:
     def __init__(self, path: str, name: str) -> None:
         self._copy = temporary_file(self)
         for record in _records(path, name):
-            pickle.dump(record, self._copy, pickle.HIGHEST_PROTOCOL)
+            self._copy.write(json.dumps(record, default=_as_json).encode() + b"\n")
         self._copy.flush()
 
     def records(self) -> Iterator[Record]:
         """Each row with its number in the sheet."""
         with open(self._copy.name, "rb") as copy:
-            while copy.peek(1):
-                yield Record(*pickle.load(copy))
+            for line in copy:
+                yield Record(*json.loads(line, object_hook=_from_json))
+
+
+def _as_json(value: Any) -> dict[str, str] | str:
+    """Dates keep their kind; times of day and durations become texts."""
+    return {type(value).__name__: value.isoformat()} if isinstance(value, date) else str(value)
+
+
+def _from_json(value: dict[str, str]) -> datetime | date:
+    """What `_as_json` made; no cell is an object otherwise."""
+    ((kind, text),) = value.items()
+    return datetime.fromisoformat(text) if kind == "datetime" else date.fromisoformat(text)
 
 
 def _records(path: str, name: str) -> Iterator[tuple[int, list[Any]]]:

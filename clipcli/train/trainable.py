@@ -155,10 +155,12 @@ def lock_towers(model: Any, image: bool, text: bool, unlocked_layers: int = 0) -
 
 def _lock_but_last(model: Any, image: bool, text: bool, unlocked_layers: int) -> None:
     try:
-        if image:
-            model.lock_image_tower(unlocked_groups=unlocked_layers)
-        if text:
-            model.lock_text_tower(unlocked_layers=unlocked_layers)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # open_clip imports timm by a deprecated path
+            if image:
+                model.lock_image_tower(unlocked_groups=unlocked_layers)
+            if text:
+                model.lock_text_tower(unlocked_layers=unlocked_layers)
     except Exception as error:
         raise ModelError(
             f"open_clip cannot unlock layers of this model: {error}", "Leave out --unlocked-layers."

@@ -67,8 +67,12 @@ class Inputs:
 
     @property
     def is_read_once(self) -> bool:
-        """Whether a pipe is among the inputs that cannot be read again."""
-        return "-" in self.paths or isinstance(self._listed, PathList)
+        """Whether there is a pipe that cannot be read again, as a table from a pipe can, once it is open."""
+        if "-" in self.paths:
+            return True
+        opened = self.__dict__.get("_listed")  # opening a pipe would wait for whoever writes to it
+        is_file = self.from_file is None or (self.from_file != "-" and os.path.isfile(self.from_file))
+        return not is_file and not isinstance(opened, Table)
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""

@@ -105,7 +105,10 @@ class Inputs:
         stream = PathList(_stdin() if path == "-" else open(path, "rb"), path)  # noqa: SIM115 (read to its end)
         if self.image_column is None and not looks_like_table(stream.head):
             return stream
-        return Table(stream.file, self.image_column, self.keep, head=stream.head, name=stream.name)
+        try:
+            return Table(stream.file, self.image_column, self.keep, head=stream.head, name=stream.name)
+        finally:
+            stream.close()
 
 
 def _stdin() -> BufferedReader:

@@ -36,17 +36,26 @@ class PathList:
 
     def __init__(self, file: BufferedReader, name: str) -> None:
         self.file = file
-        self.name = "standard input" if name == "-" else name
+        self.is_stdin = name == "-"
+        self.name = "standard input" if self.is_stdin else name
         self.head = _head(file)
 
+    def close(self) -> None:
+        """Release the stream, unless it is standard input."""
+        if not self.is_stdin:
+            self.file.close()
+
     def names(self) -> Iterator[str]:
-        """The paths, once.
+        """The paths, once; then the stream is closed.
 
         Raises:
             UsageError: it is something else than a list of paths.
         """
-        check_plain_list(self.head, self.name)
-        yield from read_list(self.file, self.head)
+        try:
+            check_plain_list(self.head, self.name)
+            yield from read_list(self.file, self.head)
+        finally:
+            self.close()
 
 
 def read_list(stream: BufferedReader, head: bytes | None = None) -> Iterator[str]:

@@ -244,7 +244,7 @@ def test_features_of_another_model_are_refused() -> None:
     model.check_encoder(FakeEncoder(fingerprint="fake-1"))
     with pytest.raises(ModelMismatchError, match=r"made by fake \(fake-1\).*by other \(fake-2\)") as error:
         model.check_encoder(FakeEncoder(name="other", fingerprint="fake-2"))
-    assert "--model fake" in error.value.hint
+    assert "`model` fake" in error.value.hint
 
 
 @pytest.mark.parametrize(("multiplications", "limited"), [(10**6, True), (10**10, False)])

@@ -496,7 +496,7 @@ def test_the_commands(run_cli: Callable[..., Result], pictures: Path, own_cache:
     assert str(own_cache) in shown
     assert "nano (fp32, cpu): 2 classes" in shown
     assert "nano (fp32, cpu): 12 images" in shown
-    assert "0 features forgotten" in run_cli("cache", "prune").err
-    assert "14 features forgotten" in run_cli("cache", "clear").err
+    assert "0 features removed" in run_cli("cache", "prune").err
+    assert "14 features removed" in run_cli("cache", "clear").err
     run_cli("classify", pictures, "-l", "cat,sun", "-m", "nano", "--no-cache")
     assert "features" not in run_cli("cache", "info").out.splitlines()[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from clipcli.cli import console
 
@@ -29,6 +29,9 @@ class StopOnSignal:
 
     A signal that is ignored, as in the background of some shells, stays ignored.
     """
+
+    ended_at_once: ClassVar[bool] = False
+    """Whether a second signal came in this process: threads may then never end, and are not waited for."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -55,6 +58,7 @@ class StopOnSignal:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self._number is not None:
+            StopOnSignal.ended_at_once = True
             raise KeyboardInterrupt
         self._number = number
         console.note("finishing this batch; once more to stop at once")

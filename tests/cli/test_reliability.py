@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Result
+from fakes import names
 from picture_files import encoded, noise
 from PIL import Image
 
@@ -144,7 +145,7 @@ def test_every_input_has_one_outcome_in_order_and_the_good_rows_do_not_change(
 
     rows = rows_of(together)
     images = list(dict.fromkeys(row["image"] for row in rows))
-    assert images == list(Inputs((str(folder),))), "each once, in order, its name kept to the byte"
+    assert images == names(Inputs((str(folder),))), "each once, in order, its name kept to the byte"
     expected = {
         *(f"{number:03}.jpg".encode() for number in range(GOOD)),
         *map(os.fsencode, [*BAD, *ODD, "gone.jpg", "itself.jpg"]),

@@ -69,8 +69,10 @@ def rows_of(path: Path) -> list[list[Any]]:
     if path.suffix == ".parquet":
         table = pq.read_table(path)
         return [table.column_names, *(list(row.values()) for row in table.to_pylist())]
-    sheet = openpyxl.load_workbook(path, read_only=True).worksheets[0]
-    return [list(row) for row in sheet.iter_rows(values_only=True)]
+    workbook = openpyxl.load_workbook(path, read_only=True)
+    rows = [list(row) for row in workbook.worksheets[0].iter_rows(values_only=True)]
+    workbook.close()
+    return rows
 
 
 @pytest.mark.parametrize("name", ["csv", "jsonl", "parquet", "xlsx"])

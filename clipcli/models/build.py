@@ -31,6 +31,8 @@ def build_model(files: ModelFiles) -> Any:
             model = _architecture(files)
         with _root_logger_unchanged():
             open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
+    except Warning:  # of a library, in a host that has made warnings errors
+        raise
     except Exception as error:
         raise WeightsDamagedError(*_build_failure(files, error)) from error
     return model.eval()

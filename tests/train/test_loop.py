@@ -418,6 +418,7 @@ def test_what_is_trained(
     assert changed(before, tmp_path / "out") == expected
 
 
+@pytest.mark.filterwarnings("ignore:Importing from timm.models.helpers")  # by open_clip
 def test_running_statistics_of_locked_layers_do_not_change(pairs: Pairs, tmp_path: Path) -> None:
     files = config(tmp_path, CONVOLUTIONS)
     before = build_random(files, 0).state_dict()

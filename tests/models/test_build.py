@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,13 @@ def test_the_root_logger_gets_no_handler(
     monkeypatch.setattr(logging.root, "handlers", [])
     build_model(larger)
     assert logging.root.handlers == []
+
+
+def test_a_librarys_warning_that_is_an_error_is_no_damage(
+    random_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As here, where pytest makes warnings errors."""
+    files = locate(parse_model(f"local-dir:{random_model('clip')}"))
+    monkeypatch.setattr(open_clip, "load_checkpoint", lambda *_, **__: warnings.warn("old", FutureWarning, 2))
+    with pytest.raises(FutureWarning, match="old"):
+        build_model(files)

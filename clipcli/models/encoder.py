@@ -22,7 +22,7 @@ from clipcli.models.optimize.cls_token import read_class_token_only
 from clipcli.models.optimize.fuse_batchnorm import fuse_batch_norms
 from clipcli.models.pool import Pool
 from clipcli.models.replica import Replica, fastest_batch_size
-from clipcli.models.text_tower import needed_lengths, pad_id, tokenize
+from clipcli.models.text_tower import tokenize
 from clipcli.records import Float32Array, Preprocess, Uint8Array
 from clipcli.version import __version__
 
@@ -157,8 +157,7 @@ class OpenClipEncoder:
         the text alone and not on what it is encoded with.
         """
         tokens = tokenize(self.tokenizer, texts)
-        full = np.full(len(tokens), tokens.shape[1])
-        lengths = needed_lengths(tokens, pad_id(self.tokenizer)) if self._replica.causal else full
+        lengths = self._replica.needed_lengths(tokens)
         features = np.empty((len(texts), self.embed_dim), dtype=np.float32)
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)

@@ -18,7 +18,7 @@ import torch
 
 from clipcli.errors import ClipcliWarning
 from clipcli.models.devices import DTYPES
-from clipcli.models.text_tower import TokenArray, causal_tower, encode_causal_texts
+from clipcli.models.text_tower import TokenArray, causal_tower, encode_causal_texts, needed_lengths
 from clipcli.records import Float32Array, Preprocess, Uint8Array
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Replica:
     # --- Texts ------------------------------------------------------------------------------
 
     def encode_tokens(self, tokens: TokenArray) -> Float32Array:
-        """(M, L) token ids, M > 0 -> (M, D) float32, unit norm; L is the context length but for `causal`."""
+        """(M, L) token ids, M > 0 -> (M, D) float32, unit norm; L is as long as `needed_lengths`."""
         return self.encode_in_groups(tokens, self.text_features, self._text_group_size)
 
     def text_features(self, tokens: TokenArray) -> torch.Tensor:
@@ -116,10 +116,11 @@ class Replica:
             return cast(torch.Tensor, self.model.encode_text(batch))
         return encode_causal_texts(self._causal_tower, batch)
 
-    @property
-    def causal(self) -> bool:
-        """Whether texts may be cut to the length that they need, see `text_tower.causal_tower`."""
-        return self._causal_tower is not None
+    def needed_lengths(self, tokens: TokenArray) -> TokenArray:
+        """(M, L) token ids -> (M,) columns that `encode_tokens` needs of each text."""
+        if self._causal_tower is None:
+            return np.full(len(tokens), tokens.shape[1])
+        return needed_lengths(self._causal_tower, tokens)
 
     @cached_property
     def _causal_tower(self) -> Any:

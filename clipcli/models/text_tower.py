@@ -24,33 +24,24 @@ _LENGTH_STEP = 4  # lengths are rounded up to it, so that few different ones are
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> TokenArray:
-    """M texts -> (M, context_length) token ids; warns of each text that had to be cut."""
-    if getattr(tokenizer, "tokenizer_mode", ""):  # its end token stands last, whatever the length
-        return np.asarray(tokenizer(list(texts)).numpy())
+    """M texts -> (M, context_length) token ids, open_clip's own; warns of each text that is cut."""
     limit = int(tokenizer.context_length)
-    with_one_more = tokenizer(list(texts), context_length=limit + 1).numpy()
-    tokens = np.asarray(with_one_more[:, :-1])
-    for index in np.flatnonzero(with_one_more[:, -1] != pad_id(tokenizer)).tolist():
-        tokens[index] = tokenizer([texts[index]])[0].numpy()
-        message = f"prompt longer than {limit} tokens, its end is not seen: {texts[index]!r}"
-        warnings.warn(message, ClipcliWarning, stacklevel=3)
-    return tokens
+    for text, count in zip(texts, token_counts(tokenizer, texts), strict=True):
+        if count > limit:
+            message = f"prompt longer than {limit} tokens, the rest is not seen: {text!r}"
+            warnings.warn(message, ClipcliWarning, stacklevel=3)
+    return np.asarray(tokenizer(list(texts)).numpy())
 
 
-def pad_id(tokenizer: Any) -> int:
-    """The token that fills a text up to the context length."""
+def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has with its special tokens, before it is cut or padded."""
     inner = getattr(tokenizer, "tokenizer", None)
-    return 0 if inner is None else int(inner.pad_token_id)
-
-
-def needed_lengths(tokens: TokenArray, padding: int) -> TokenArray:
-    """(M, L) token ids -> (M,) columns that each text needs: its own, in steps of 4, and at most L.
-
-    They are enough for `encode_causal_texts`; other towers see the padding too.
-    """
-    full = tokens.shape[1]
-    used = full - np.argmax(tokens[:, ::-1] != padding, axis=1)
-    return np.asarray(np.minimum(-(-used // _LENGTH_STEP) * _LENGTH_STEP, full))
+    if inner is None:
+        return [len(tokenizer.encode(text)) + 2 for text in texts]
+    added = 3 if tokenizer.tokenizer_mode == "clips" else 0  # special tokens of open_clip's own
+    cleaned = [tokenizer.clean_fn(text) for text in texts]
+    encoded = inner(cleaned, add_special_tokens=not added, padding=False, truncation=False, verbose=False)
+    return [len(ids) + added for ids in encoded["input_ids"]]
 
 
 # --- The tower -----------------------------------------------------------------------------------
@@ -67,6 +58,20 @@ def causal_tower(model: Any) -> Any:
     return tower if has_plain_attention(tower.transformer.resblocks[-1]) else None
 
 
+def needed_lengths(tower: Any, tokens: TokenArray) -> TokenArray:
+    """(M, L) token ids -> (M,) columns that `encode_causal_texts` needs of each text, in steps of 4.
+
+    They end at the token that is read. Padding tells nothing: in some vocabularies it is the end token.
+    """
+    needed = _read_positions(tower, torch.from_numpy(tokens)).numpy() + 1
+    return np.asarray(np.minimum(-(-needed // _LENGTH_STEP) * _LENGTH_STEP, tokens.shape[1]))
+
+
+def longest(tower: Any, tokens: torch.Tensor) -> int:
+    """Columns of (M, L) token ids that `encode_causal_texts` needs for all of them."""
+    return int(_read_positions(tower, tokens).max()) + 1
+
+
 def encode_causal_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     """(M, L) token ids -> (M, D), for L up to the context length.
 
@@ -80,12 +85,17 @@ def encode_causal_texts(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     for block in blocks:
         x = block(x, attn_mask=tower.attn_mask[:length, :length])
     positions = torch.arange(length, device=tokens.device).expand_as(tokens)  # (M, L)
-    unseen = positions > _read_token(tower, positions, tokens)[:, None]
+    unseen = positions > _read_positions(tower, tokens)[:, None]
     x = tower.ln_final(one_token(last, x, _read_token(tower, x, tokens)[:, None], unseen)[:, 0])  # (M, W)
     projection = tower.text_projection
     if projection is not None:
         x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
     return cast(torch.Tensor, x)
+
+
+def _read_positions(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(M, L) token ids -> (M,) where each text's features are read."""
+    return _read_token(tower, torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens), tokens)
 
 
 def _read_token(tower: Any, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

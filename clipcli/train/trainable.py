@@ -14,7 +14,7 @@ from clipcli.choices import Loss
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.build import build_model, build_random, build_tokenizer
 from clipcli.models.locate import ModelFiles
-from clipcli.models.text_tower import causal_tower, encode_causal_texts, pad_id
+from clipcli.models.text_tower import causal_tower, encode_causal_texts, longest, token_counts
 from clipcli.records import Uint8Array
 from clipcli.train.losses import contrastive_loss, sigmoid_loss
 
@@ -82,15 +82,14 @@ class Trainable:
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """M texts -> (M, D), fp32, unit norm.
 
-        Texts are padded to the longest of them only, where that does not change the result.
+        They are cut to the longest of them, where that does not change the result.
         """
         tokens = torch.stack([self._tokens_of(text) for text in texts]).to(self.device)  # (M, L)
         with self._autocast():
             if self._causal is None:
                 features = self.model.encode_text(tokens)
             else:
-                used = int((tokens != pad_id(self.tokenizer)).any(dim=0).nonzero().max()) + 1
-                features = encode_causal_texts(self._causal, tokens[:, :used])
+                features = encode_causal_texts(self._causal, tokens[:, : longest(self._causal, tokens)])
         return normalize(features.float(), dim=-1)
 
     def _autocast(self) -> torch.autocast:
@@ -104,11 +103,9 @@ class Trainable:
 
     def _warn_if_cut(self, text: str) -> None:
         """Warn once, about the first caption that is longer than the context."""
-        if self._warned or getattr(self.tokenizer, "tokenizer_mode", None):
-            return
-        length = int(self.tokenizer.context_length)
-        if self.tokenizer([text], context_length=length + 1)[0, -1] != pad_id(self.tokenizer):
-            message = f"captions longer than {length} tokens are cut; the first is {text!r}"
+        limit = int(self.tokenizer.context_length)
+        if not self._warned and token_counts(self.tokenizer, [text])[0] > limit:
+            message = f"captions longer than {limit} tokens are cut; the first is {text!r}"
             warnings.warn(message, ClipcliWarning, stacklevel=2)
             self._warned = True
 

@@ -49,8 +49,11 @@ def test_towers_whose_padding_is_seen_are_not_cut(options: dict[str, Any]) -> No
     assert causal_tower(lived(TextTransformer(**TEXT, output_dim=16, **options))) is None
 
 
-def test_lengths_are_rounded_up_to_four_and_end_at_the_context_length() -> None:
-    tokens = np.zeros((4, 10), dtype=np.int64)
+@pytest.mark.parametrize("padding", [0, END, END + 1])
+def test_lengths_end_at_the_token_that_is_read_in_steps_of_four(padding: int) -> None:
+    tower = lived(TextTransformer(**TEXT, output_dim=16, pool_type="eos", eos_id=END))
+    tokens = np.full((4, 10), padding, dtype=np.int64)
     for row, length in enumerate([1, 4, 5, 9]):
-        tokens[row, :length] = END
-    assert needed_lengths(tokens, 0).tolist() == [4, 4, 8, 10]
+        tokens[row, : length - 1] = 1
+        tokens[row, length - 1] = END
+    assert needed_lengths(tower, tokens).tolist() == [4, 4, 8, 10]

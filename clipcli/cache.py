@@ -97,10 +97,12 @@ class FeatureCache:
 
     Args:
         folder: where `features.sqlite` lies or will lie.
+        verify: trust no file's times: read images and weights again, and know them by their content.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], verify: bool = False) -> None:
         folder = Path(folder)
+        self._verify = verify
         self.path = folder / NAME
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -126,15 +128,20 @@ class FeatureCache:
     def features_of_versions(self, encoder: str, versions: Sequence[Version]) -> list[Float32Array | None]:
         """The vector (D,) of each version that was encoded before; None as for `features`."""
         # SQLite keeps the order of a CROSS JOIN: it must not begin with all features of the encoder.
+        if self._verify:
+            return [None] * len(versions)
         query = (
-            "SELECT name, version, vector, digest FROM files CROSS JOIN features USING (digest)"
+            "SELECT name, version, made, vector, digest FROM files CROSS JOIN features USING (digest)"
             f" WHERE encoder = ? AND name IN ({','.join('?' * len(versions))})"
         )
         values = (encoder, *(version.name for version in versions))
         nothing: list[Any] = []
         rows = self._guarded(lambda connection: connection.execute(query, values).fetchall(), nothing)
-        found = {Version(name, token): _unpacked(*kept) for name, token, *kept in rows}
-        return [found.get(version) for version in versions]
+        known = {name: row for name, *row in rows}
+        return [
+            _vector_of(version.token, *known[version.name]) if version.name in known else None
+            for version in versions
+        ]
 
     def features(self, encoder: str, digest: bytes) -> Float32Array | None:
         """The vector (D,) of a content, or None; a damaged one counts as none."""
@@ -167,7 +174,9 @@ class FeatureCache:
     # --- Models -----------------------------------------------------------------------------
 
     def recall(self, request: str) -> dict[str, Any] | None:
-        """What `remember` kept under this name."""
+        """What `remember` kept under this name, if it may be trusted."""
+        if self._verify:
+            return None
         query = "SELECT facts FROM models WHERE request = ?"
         row = self._guarded(lambda connection: connection.execute(query, (request,)).fetchone(), None)
         return json.loads(row[0]) if row else None
@@ -285,6 +294,20 @@ class FeatureCache:
 def _is_gone(name: bytes) -> bool:
     """Whether an image, or the archive that holds it, was a file of this machine and is no longer there."""
     return os.path.isabs(name) and not os.path.lexists(name) and not os.path.lexists(name.partition(b"!/")[0])
+
+
+def _vector_of(token: str, known: str, made: int, blob: bytes, digest: bytes) -> Float32Array | None:
+    """The vector, if the version that is known is the one that is asked for."""
+    return _unpacked(blob, digest) if token == known or _is_older_form(known, token, made) else None
+
+
+def _is_older_form(known: str, token: str, made: int) -> bool:
+    """Whether 0.1.0 kept this version: by size and modification time alone.
+
+    It holds if the file was not changed since its vector was made.
+    """
+    size_and_mtime, *others = token.rsplit("-", 2)
+    return known == size_and_mtime and others[:1] != [] and int(others[0]) < made * 10**9
 
 
 def _packed(vector: Float32Array, digest: bytes) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
+
+from clipcli.libraries import pixel_libraries, tower_libraries
 
 
 def _begin(connection: sqlite3.Connection) -> None:
@@ -35,7 +38,31 @@ def _key_by_version(connection: sqlite3.Connection) -> None:
     )
 
 
-_MIGRATIONS = (_begin, _key_by_version)
+def _key_by_libraries(connection: sqlite3.Connection) -> None:
+    """Version 3: an encoder's key names the libraries, which are taken to be those of now.
+
+    Vectors of images in formats whose decoding was wrong keep the key of then, and are not found any more.
+    """
+    names = connection.execute("SELECT name, digest FROM files")
+    wrong = [(digest,) for name, digest in names if name.lower().endswith(_DECODED_WRONGLY)]
+    connection.execute("CREATE TEMPORARY TABLE wrong (digest BLOB PRIMARY KEY)")
+    connection.executemany("INSERT OR IGNORE INTO wrong VALUES (?)", wrong)
+    for (key,) in connection.execute("SELECT DISTINCT encoder FROM features").fetchall():
+        if found := re.fullmatch(r"([0-9a-f]{16}-(\w+)-\w+)(?:-pixels2(.*))?", key):
+            tower, precision, decoding = found.groups()
+            pixels = "" if decoding is None else f"-pixels3-{pixel_libraries()}{decoding}"
+            new = f"{tower}-{tower_libraries(precision)}{pixels}"
+            kept = "encoder = ? AND digest NOT IN (SELECT digest FROM wrong)"
+            connection.execute(f"UPDATE features SET encoder = ? WHERE {kept}", (new, key))
+            named = "INSERT OR IGNORE INTO encoders SELECT ?, model FROM encoders WHERE encoder = ?"
+            connection.execute(named, (new, key))
+    connection.execute("DROP TABLE wrong")
+    connection.execute("DELETE FROM encoders WHERE encoder NOT IN (SELECT encoder FROM features)")
+    connection.execute("DELETE FROM models")
+
+
+_DECODED_WRONGLY = (b".bmp", b".dib", b".ico", b".tga", b".tif", b".tiff")
+_MIGRATIONS = (_begin, _key_by_version, _key_by_libraries)
 """The step to each version of the schema from the one before; a new cache takes them all."""
 
 

@@ -1,4 +1,4 @@
-"""The one way in which the package writes files: complete under their name, or not at all.
+"""How the package writes files (complete under their name, or not at all), and how it recognises them.
 
 What is written is called `NAME.partial` until it is complete. A link is followed, so that it stays one.
 A device or pipe is written to as it is.
@@ -15,6 +15,15 @@ from pathlib import Path
 from clipcli.errors import OutputError, UsageError
 
 PARTIAL = ".partial"
+
+
+def identity(status: os.stat_result) -> str:
+    """What a file system tells of a file's content without reading it: equal for a file that was not touched.
+
+    Size and modification time alone can be set to those of another file, as copies and reproducible builds
+    do; the time of change (of creation on Windows) and the inode cannot.
+    """
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class Version(NamedTuple):
     """Identifies an item's content without reading it: equal versions mean equal content.
 
     `name` identifies the item on this machine or anywhere (an absolute path, a URL, an archive and its
-    member); `token` changes when its content does (size and modification time, an ETag, a checksum).
+    member); `token` changes when its content does (size, times and inode of a file, an ETag, a checksum).
     """
 
     name: bytes
@@ -140,7 +140,11 @@ class Encoder(Protocol):
 
     @property
     def cache_key(self) -> str:
-        """The fingerprint with what else changes a feature's bits: precision and kind of device."""
+        """The fingerprint with what else changes the bits of image features: precision, device, libraries."""
+
+    @property
+    def text_key(self) -> str:
+        """The same for text features: with the tokenizer."""
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,10 @@ from clipcli.inputs.item import FileItem
 from clipcli.records import Activation, Float32Array, ImageFailure, Item, Preprocess, Uint8Array
 
 
-def items(images: Iterable[str | ImageFailure]) -> list[Item | ImageFailure]:
-    """Paths as the items that `Inputs` makes of them."""
-    return [FileItem(image) if isinstance(image, str) else image for image in images]
+def items(images: Iterable[str | ImageFailure]) -> Iterator[Item | ImageFailure]:
+    """Paths as the items that `Inputs` makes of them; of an input without end, too."""
+    for image in images:
+        yield FileItem(image) if isinstance(image, str) else image
 
 
 def names(found: Iterable[Item | ImageFailure]) -> list[str | ImageFailure]:
@@ -31,6 +32,7 @@ class FakeEncoder:
     name: str = "fake"
     fingerprint: str = "fake-1"
     cache_key: str = "fake-1-cpu"
+    text_key: str = "fake-1-cpu-words"
     devices: tuple[str, ...] = ("cpu",)
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=(8, 8)))
     logit_scale: float = 100.0

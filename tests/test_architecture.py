@@ -22,7 +22,7 @@ PACKAGE = TESTS.parent / "clipcli"
 # From the bottom. A component (a module or package directly below clipcli) imports from lower layers only.
 LAYERS = [
     {"errors", "choices", "version"},
-    {"records", "prefetch", "files"},
+    {"records", "prefetch", "files", "libraries"},
     {"cache_schema"},
     {"cache"},
     {"inputs", "images", "prompts"},

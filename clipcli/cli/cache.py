@@ -60,10 +60,15 @@ def clear(cache: options.Cache = None) -> None:
 
 
 def _described(encoder: str, model: str | None, count: int) -> str:
-    """What an encoder's key says: FINGERPRINT-PRECISION-DEVICE and, for images, how they were decoded."""
-    fingerprint, precision, device, *decoding = encoder.split("-")
-    details = [precision, device, *(part for part in decoding if not part.startswith("pixels"))]
-    what = ("image" if count == 1 else "images") if decoding else ("class" if count == 1 else "classes")
+    """What an encoder's key says: FINGERPRINT-PRECISION-DEVICE-LIBRARIES, and for images the decoding."""
+    from clipcli.libraries import tower_libraries
+
+    tower, pixels, decoding = encoder.partition("-pixels")
+    fingerprint, precision, device, libraries, *_ = *tower.split("-"), ""
+    details = [precision, device, *decoding.split("-")[2:]]
+    if libraries != tower_libraries(precision):
+        details.append("computed with other versions of libraries, not used now")
+    what = ("image" if count == 1 else "images") if pixels else ("class" if count == 1 else "classes")
     return f"{model or f'model {fingerprint}'} ({', '.join(details)}): {count} {what}"
 
 

@@ -138,6 +138,7 @@ def classify(
     workers: options.Workers = None,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
+    verify: options.Verify = False,
     allow_failures: options.AllowFailures = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -183,7 +184,7 @@ def classify(
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
     summary = progress.Summary()
-    with session.opened(request, cache, no_cache, quiet) as run:
+    with session.opened(request, cache, no_cache, quiet, verify) as run:
         encoder = run.encoder()
         classifier = named if isinstance(named, Classifier) else run.classifier(encoder, named)
         run.run(

@@ -246,6 +246,15 @@ NoCache = Annotated[
         "--no-cache", help="Neither read features from the cache nor store new ones.", rich_help_panel=RUN
     ),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read all images and weights again, to be sure that none has changed since its features were"
+        " stored. Without it, a file with the same size, times and inode is taken to be the same.",
+        rich_help_panel=RUN,
+    ),
+]
 AllowFailures = Annotated[
     bool,
     typer.Option(

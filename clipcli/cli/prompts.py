@@ -40,6 +40,7 @@ def prompts(
     ] = False,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
+    verify: options.Verify = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Turn labels and templates into class embeddings, and save them.
@@ -63,7 +64,7 @@ def prompts(
 
     check_output(output)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    with session.opened(request, cache, no_cache, quiet) as run:
+    with session.opened(request, cache, no_cache, quiet, verify) as run:
         encoder = run.encoder()
         api.save_classifier(run.classifier(encoder, prompt_set), output)
     if not quiet:

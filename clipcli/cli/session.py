@@ -120,7 +120,9 @@ def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[
 
 
 @contextlib.contextmanager
-def opened(request: ModelRequest, folder: Path | None, no_cache: bool, quiet: bool) -> Iterator[Session]:
+def opened(
+    request: ModelRequest, folder: Path | None, no_cache: bool, quiet: bool, verify: bool = False
+) -> Iterator[Session]:
     """A session whose cache is closed in the end.
 
     Args:
@@ -128,20 +130,21 @@ def opened(request: ModelRequest, folder: Path | None, no_cache: bool, quiet: bo
         folder: of the cache; None is the user's own.
         no_cache: whether to do without a cache.
         quiet: whether progress and summary are left out.
+        verify: whether files are read again that seem to be known.
     """
     if no_cache:
         yield Session(request, None, quiet)
         return
-    with opened_cache(folder) as cache:
+    with opened_cache(folder, verify) as cache:
         yield Session(request, cache, quiet)
 
 
 @contextlib.contextmanager
-def opened_cache(folder: Path | None) -> Iterator[FeatureCache]:
+def opened_cache(folder: Path | None, verify: bool = False) -> Iterator[FeatureCache]:
     """The feature cache in a folder, or else the user's own, closed in the end."""
     from clipcli.cache import FeatureCache, default_folder
 
-    with contextlib.closing(FeatureCache(folder or default_folder())) as cache:
+    with contextlib.closing(FeatureCache(folder or default_folder(), verify)) as cache:
         yield cache
 
 

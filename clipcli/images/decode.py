@@ -26,12 +26,13 @@ from clipcli.choices import Truncated
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.color import to_rgb, to_srgb
 from clipcli.images.resize import EXTREME_ASPECT, resize
+from clipcli.libraries import pixel_libraries
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 MAX_PIXELS = 2**28
 """Larger images are refused before they are decoded: 268 megapixels, some 0.8 GB as RGB."""
 
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 """Increase it when the same file gives other pixels, so that features in the cache are not used any more."""
 
 _TRANSPOSITIONS = {
@@ -100,7 +101,7 @@ class DecodeOptions:
         limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
         exact, partial = "-exact" if self.exact else "", "-partial" if self.truncated == "ok" else ""
         gpu = "-gpu" if self.on_gpu else ""
-        return f"-pixels{PIXELS_VERSION}{exact}{partial}{gpu}{limit}"
+        return f"-pixels{PIXELS_VERSION}-{pixel_libraries()}{exact}{partial}{gpu}{limit}"
 
 
 DEFAULT = DecodeOptions()

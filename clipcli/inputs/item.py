@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.errors import ImageError
+from clipcli.files import identity
 from clipcli.records import Columns, Version
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
 
-_RACY_SECONDS = 2  # as coarse as modification times are on some file systems
+_RACY_SECONDS = 2  # as coarse as times are on some file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,19 @@ class FileItem:
     path: str | None = None
 
     def version(self) -> Version | None:
-        """Absolute path, size and modification time.
+        """Absolute path, and what the file system tells of the content, see `files.identity`.
 
         None where the file cannot be looked at, or was changed so lately that it may change again without
-        its modification time telling.
+        its times telling.
         """
         path = self.name if self.path is None else self.path
         try:
             status = os.stat(path)
         except (OSError, ValueError):
             return None
-        if time.time() - status.st_mtime_ns / 1e9 < _RACY_SECONDS:
+        if time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 < _RACY_SECONDS:
             return None
-        return Version(os.fsencode(os.path.abspath(path)), f"{status.st_size}-{status.st_mtime_ns}")
+        return Version(os.fsencode(os.path.abspath(path)), identity(status))
 
     def read(self) -> bytes:
         """The file's content; errors as in `read_file`."""

@@ -14,6 +14,7 @@ import torch
 
 from clipcli.cache import default_folder
 from clipcli.choices import Activation, Precision
+from clipcli.libraries import tokenizer_libraries, tower_libraries
 from clipcli.models.build import build_model, build_tokenizer
 from clipcli.models.devices import DTYPES, resolve_devices, resolve_precision
 from clipcli.models.locate import ModelFiles
@@ -93,8 +94,15 @@ class OpenClipEncoder:
 
     @property
     def cache_key(self) -> str:
-        """The fingerprint with what else changes a feature's bits: precision and kind of device."""
-        return f"{self.fingerprint}-{self.precision}-{self._replica.device.type}"
+        """The fingerprint with what else changes the bits of image features."""
+        libraries = tower_libraries(self.precision)
+        return f"{self.fingerprint}-{self.precision}-{self._replica.device.type}-{libraries}"
+
+    @property
+    def text_key(self) -> str:
+        """The same for text features; CLIP's own tokenizer comes with open_clip, and is always the same."""
+        digest = self.files.tokenizer_digest
+        return f"{self.cache_key}-{digest}-{tokenizer_libraries()}" if digest else self.cache_key
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -95,6 +95,13 @@ def cached(repository: str, name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
+def reference_of(snapshot: Path, repository: str = "") -> Path | None:
+    """The file in the hub's cache that says which snapshot a name stands for; None for other folders."""
+    if snapshot.parent.name != "snapshots":
+        return None
+    return snapshot.parent.parent / "refs" / (_split(repository)[1] or "main")
+
+
 def _download(repository: str, name: str) -> Path:
     """Download a file into the hub's cache, and compare it with the digest that the hub announces."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url

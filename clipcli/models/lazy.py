@@ -6,7 +6,6 @@ starts from that, and builds the model itself only when something has to be enco
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import threading
@@ -19,13 +18,17 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from clipcli.cache import FeatureCache
 from clipcli.choices import Activation
 from clipcli.errors import ModelError
-from clipcli.models.registry import CONFIG_NAME, ModelSpec
+from clipcli.libraries import tokenizer_libraries, tower_libraries
+from clipcli.models.locate import identities, locate
+from clipcli.models.registry import ModelSpec
 from clipcli.models.request import ModelRequest
 from clipcli.records import Encoder, Float32Array, Preprocess, Uint8Array
 from clipcli.version import __version__
 
 if TYPE_CHECKING:
     from clipcli.models.encoder import OpenClipEncoder
+
+_HUB_FOLDERS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
 
 
 def load_encoder(request: ModelRequest, cache_folder: Path | None = None) -> OpenClipEncoder:
@@ -70,19 +73,20 @@ def open_encoder(
     spec, folder = request.spec(), cache_folder or cache.path.parent
     load = partial(_load, spec, request, folder)  # the spec has absolute paths, wherever it is called
     key = _key(spec, request)
+
+    def remember(encoder: OpenClipEncoder) -> ModelFacts:
+        facts = _facts_of(encoder)
+        cache.remember(key, asdict(facts))
+        return facts
+
     facts = _known_facts(cache, key)
     if facts is not None:
-        return LazyEncoder(facts, load)
+        return LazyEncoder(facts, load, changed=remember)
     encoder = load()
-    facts = _facts_of(encoder)
-    if facts.weights_version is not None:
-        cache.remember(key, asdict(facts))
-    return LazyEncoder(facts, load, encoder)
+    return LazyEncoder(remember(encoder), load, encoder)
 
 
 def _load(spec: ModelSpec, request: ModelRequest, folder: Path | None) -> OpenClipEncoder:
-    from clipcli.models.locate import locate
-
     files = locate(spec, request.offline)
     from clipcli.models.encoder import OpenClipEncoder
 
@@ -98,12 +102,20 @@ class LazyEncoder:
         facts: what is known of the model.
         load: builds the model.
         loaded: the model, where it is built already.
+        changed: is given a model that is not what was known of it, so that the next run knows.
     """
 
-    def __init__(self, facts: ModelFacts, load: Callable[[], Encoder], loaded: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        facts: ModelFacts,
+        load: Callable[[], Encoder],
+        loaded: Encoder | None = None,
+        changed: Callable[[Any], object] = lambda _: None,
+    ) -> None:
         self.name = facts.name
         self.fingerprint = facts.fingerprint
         self.cache_key = facts.cache_key
+        self.text_key = facts.text_key
         self.devices = facts.devices
         self.preprocess = facts.preprocess
         self.logit_scale = facts.logit_scale
@@ -114,6 +126,7 @@ class LazyEncoder:
         self._facts = facts
         self._load = load
         self._loaded = loaded
+        self._changed = changed
         self._loading = threading.Lock()  # several batches may ask for it at once
 
     def __reduce__(self) -> tuple[type[LazyEncoder], tuple[ModelFacts, Callable[[], Encoder]]]:
@@ -138,7 +151,8 @@ class LazyEncoder:
             return self._loaded
 
     def _checked(self, encoder: Encoder) -> Encoder:
-        if encoder.cache_key != self.cache_key:
+        if (encoder.cache_key, encoder.text_key) != (self.cache_key, self.text_key):
+            self._changed(encoder)
             raise ModelError(
                 f"{self.name} is not what it was when this run began",
                 "The model or the hardware changed. Run it again.",
@@ -151,14 +165,15 @@ class LazyEncoder:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What `Encoder` tells without encoding, and by which file it can be checked.
+    """What `Encoder` tells without encoding, and by which files it can be checked.
 
-    `weights_version` is the size and modification time of the file, or None for one that is gone.
+    `sources` are the files and folders that decided it, with what they were then.
     """
 
     name: str
     fingerprint: str
     cache_key: str
+    text_key: str
     devices: tuple[str, ...]
     preprocess: Preprocess
     logit_scale: float
@@ -167,8 +182,7 @@ class ModelFacts:
     batch_size: int
     in_flight: int
     provenance: dict[str, Any]
-    weights: str
-    weights_version: tuple[int, int] | None
+    sources: dict[str, str]
 
 
 def _facts_of(encoder: OpenClipEncoder) -> ModelFacts:
@@ -176,6 +190,7 @@ def _facts_of(encoder: OpenClipEncoder) -> ModelFacts:
         name=encoder.name,
         fingerprint=encoder.fingerprint,
         cache_key=encoder.cache_key,
+        text_key=encoder.text_key,
         devices=encoder.devices,
         preprocess=encoder.preprocess,
         logit_scale=encoder.logit_scale,
@@ -184,19 +199,18 @@ def _facts_of(encoder: OpenClipEncoder) -> ModelFacts:
         batch_size=encoder.batch_size,
         in_flight=encoder.in_flight,
         provenance=encoder.provenance(),
-        weights=str(encoder.files.weights),
-        weights_version=_version(encoder.files.weights),
+        sources=encoder.files.sources,
     )
 
 
 def _known_facts(cache: FeatureCache, key: str) -> ModelFacts | None:
-    """What an earlier run on this machine knew of the model, if its weights are still the same file."""
+    """What an earlier run on this machine knew of the model, if its files are still the same."""
     stored = cache.recall(key) or {}
     recipe = stored.get("preprocess")
     if not (_has_fields(stored, ModelFacts) and _has_fields(recipe, Preprocess)):
         return None  # nothing is stored, or what another version wrote
     facts = ModelFacts(**_with_tuples(stored) | {"preprocess": Preprocess(**_with_tuples(recipe))})
-    return facts if facts.weights_version == _version(facts.weights) else None
+    return facts if facts.sources == identities(facts.sources) else None
 
 
 def _has_fields(stored: Any, kind: type) -> TypeGuard[dict[str, Any]]:
@@ -208,18 +222,9 @@ def _with_tuples(stored: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
-def _version(path: str | Path) -> tuple[int, int] | None:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 def _key(spec: ModelSpec, request: ModelRequest) -> str:
-    """The request, the versions that answer it, and what decides how `auto` is understood."""
-    config = _version(Path(spec.model_name, CONFIG_NAME)) if spec.source == "local-dir" else None
-    versions = [importlib.metadata.version(package) for package in ("open_clip_torch", "torch")]
+    """The request, the versions that answer it, and what decides how `auto` and the hub are understood."""
+    versions = (__version__, tower_libraries("int8"), tokenizer_libraries())
     gpu = Path("/dev/nvidiactl").exists(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    asked = (spec, config, request.device, request.precision)
-    return repr((__version__, versions, *asked, platform.node(), gpu))
+    hub = [os.environ.get(name, "") for name in _HUB_FOLDERS]
+    return repr((*versions, spec, request.device, request.precision, platform.node(), gpu, hub))

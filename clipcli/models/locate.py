@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipcli.errors import ModelError, WeightsUnavailableError
+from clipcli.files import identity
 from clipcli.models import hub
 from clipcli.models.registry import CONFIG_NAME, WEIGHTS_NAMES, ModelSpec, architectures, hub_location
 from clipcli.records import Preprocess
 
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".codes", ".tiktoken")  # configuration and tokenizers
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class ModelFiles:
         preprocess: the model's own recipe.
         weights: the checkpoint.
         tokenizer: folder of a Hugging Face tokenizer, or None for the CLIP tokenizer.
+        tokenizer_digest: of its files, 16 hexadecimal digits; empty for the CLIP tokenizer.
+        sources: files and folders that decided all this, with their identities before they were read.
         sha256: of the weights.
     """
 
@@ -37,6 +42,8 @@ class ModelFiles:
     preprocess: Preprocess
     weights: Path
     tokenizer: Path | None
+    tokenizer_digest: str
+    sources: dict[str, str]
     sha256: str
 
     @property
@@ -88,12 +95,15 @@ def locate_config(path: Path, offline: bool = False) -> ModelFiles:
 
 def _files(spec: ModelSpec, config: dict[str, Any], weights: Path, offline: bool) -> ModelFiles:
     model_cfg = config["model_cfg"]
+    tokenizer = _tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline)
     return ModelFiles(
         spec=spec,
         model_cfg=model_cfg,
         preprocess=_preprocess(model_cfg, config.get("preprocess_cfg", {})),
         weights=weights,
-        tokenizer=_tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline),
+        tokenizer=tokenizer,
+        tokenizer_digest=_digest_of(tokenizer) if tokenizer else "",
+        sources=identities(_sources(spec, weights, tokenizer)),
         sha256=_sha256(weights),
     )
 
@@ -170,3 +180,44 @@ def _tokenizer(spec: ModelSpec, repository: str | None, offline: bool) -> Path |
 def _sha256(path: Path) -> str:
     """Digest of a weights file; the hub's cache names its files by it already."""
     return hub.digest_in_cache(path) or hub.sha256_of(path)
+
+
+# --- Identity ------------------------------------------------------------------------------------
+
+
+def identities(sources: Iterable[str]) -> dict[str, str]:
+    """What the file system tells of a model's files: unchanged if `locate` would find the same again.
+
+    Of a folder the files count by which a model can be described; what is missing has an identity too.
+    """
+    return {source: _identity(Path(source)) for source in sources}
+
+
+def _identity(path: Path) -> str:
+    try:
+        if not path.is_dir():
+            return identity(path.stat())
+        files = (file for file in sorted(path.glob("*")) if file.suffix in _WEIGHTS_SUFFIXES + _TEXT_SUFFIXES)
+        return " ".join(f"{file.name}:{identity(file.stat())}" for file in files)
+    except OSError:
+        return ""
+
+
+def _sources(spec: ModelSpec, weights: Path, tokenizer: Path | None) -> list[str]:
+    """A local folder as a whole; of the hub's cache the snapshots, and what says which are in use."""
+    if spec.source == "local-dir":
+        return [spec.model_name]
+    found: list[Path | None] = [weights]
+    if spec.source in ("hf-hub", "pretrained"):
+        found = [weights.parent, hub.reference_of(weights.parent, spec.model_name)]
+    found += [tokenizer, hub.reference_of(tokenizer) if tokenizer else None]
+    return [str(path) for path in found if path is not None]
+
+
+def _digest_of(tokenizer: Path) -> str:
+    """Digest of all that a tokenizer may be made of, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in sorted(tokenizer.glob("*")):
+        if file.suffix in _TEXT_SUFFIXES and file.name != CONFIG_NAME:
+            digest.update(f"{file.name}:{hub.sha256_of(file)}\n".encode())
+    return digest.hexdigest()[:16]

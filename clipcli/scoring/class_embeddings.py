@@ -47,8 +47,8 @@ def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache 
     """(C, D), from the cache where a class was built before from the same prompts."""
     digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
     if cache:
-        cache.name_encoder(encoder.cache_key, encoder.name)
-    found = {digest: cache.features(encoder.cache_key, digest) if cache else None for digest in digests}
+        cache.name_encoder(encoder.text_key, encoder.name)
+    found = {digest: cache.features(encoder.text_key, digest) if cache else None for digest in digests}
     missing = {
         digest: prompts
         for digest, prompts in zip(digests, prompt_set.prompts, strict=True)
@@ -58,7 +58,7 @@ def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache 
         made = _encode_classes(encoder, list(missing.values()))
         found |= zip(missing, made, strict=True)
         if cache:
-            cache.add(encoder.cache_key, list(missing), made)
+            cache.add(encoder.text_key, list(missing), made)
     return np.stack([vector for digest in digests if (vector := found[digest]) is not None])
 
 

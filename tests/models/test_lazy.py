@@ -25,7 +25,9 @@ from fakes import FakeEncoder
 
 from clipcli import load_model
 from clipcli.cache import FeatureCache
-from clipcli.models import lazy
+from clipcli.errors import ModelError
+from clipcli.inputs import item
+from clipcli.models import lazy, locate
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.lazy import LazyEncoder, ModelFacts, open_encoder
 from clipcli.models.registry import ASSETS
@@ -98,6 +100,67 @@ def test_a_changed_configuration_is_noticed(run_cli: Cli, pictures: Path, model:
     assert after.out == run_cli(*arguments, "--no-cache").out
 
 
+def same_times(path: Path, content: bytes) -> None:
+    """Other content under the same name, of the same size and modification time."""
+    status = path.stat()
+    assert len(content) == status.st_size
+    time.sleep(0.02)  # times are as coarse as the clock of the file system
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_weights_of_the_same_size_and_time_are_noticed(
+    run_cli: Cli, pictures: Path, model: Path, verify: bool
+) -> None:
+    arguments = ("classify", pictures, "-l", "cat,sun", "-m", model, "--format", "csv", "--quiet")
+    before = run_cli(*arguments)
+    weights = model / "open_clip_model.safetensors"
+    same_times(weights, weights.read_bytes()[:-4000] + bytes(4000))
+    after = run_cli(*arguments, *(["--verify"] if verify else []))
+    assert after.out != before.out
+    assert after.out == run_cli(*arguments, "--no-cache").out
+
+
+def test_verify_goes_by_content_where_the_file_system_hides_a_change(
+    run_cli: Cli, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item, "identity", lambda _: "as always")
+    monkeypatch.setattr(item, "_RACY_SECONDS", 0)
+    monkeypatch.setattr(locate, "identity", lambda _: "as always")
+    arguments = ("classify", pictures, "-l", "cat,sun", "-m", "nano", "--format", "csv", "--quiet")
+    before = run_cli(*arguments).out
+    first, second = sorted(pictures.iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert run_cli(*arguments).out == before
+    verified = run_cli(*arguments, "--verify").out
+    assert verified != before
+    assert verified == run_cli(*arguments, "--no-cache").out
+
+
+def test_better_weights_that_are_added_are_taken(run_cli: Cli, pictures: Path, model: Path) -> None:
+    arguments = ("classify", pictures, "-l", "cat,sun", "-m", model, "--format", "csv", "--quiet")
+    weights = model / "open_clip_model.safetensors"
+    other = weights.rename(model / "another.safetensors")
+    before = run_cli(*arguments)
+    assert before.code == 0, before.err
+    weights.write_bytes(other.read_bytes()[:-4000] + bytes(4000))
+    after = run_cli(*arguments)
+    assert after.out != before.out
+    assert after.out == run_cli(*arguments, "--no-cache").out
+
+
+def test_a_model_that_changed_during_a_run_is_told_once(
+    model: Path, cache: FeatureCache, nano: OpenClipEncoder
+) -> None:
+    open_encoder(request_for(model), cache)
+    change_facts(cache, lambda facts: facts.update(cache_key="of another machine"))
+    with pytest.raises(ModelError, match="is not what it was"):
+        open_encoder(request_for(model), cache).encode_images(PIXELS)
+    again = open_encoder(request_for(model), cache)
+    np.testing.assert_array_equal(again.encode_images(PIXELS), nano.encode_images(PIXELS))
+
+
 def test_missing_weights_are_noticed(run_cli: Cli, pictures: Path, model: Path) -> None:
     arguments = ("classify", pictures, "-l", "cat,sun", "-m", model)
     run_cli(*arguments)
@@ -161,8 +224,7 @@ def test_a_known_model_is_built_when_something_is_encoded(
         told = {field.name for field in fields(ModelFacts)} - {
             "name",
             "provenance",
-            "weights",
-            "weights_version",
+            "sources",
         }
         assert {name: getattr(encoder, name) for name in told} == {name: getattr(nano, name) for name in told}
         assert encoder.provenance()["weights_sha256"] == nano.files.sha256

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn.functional import normalize
 from transformers import PreTrainedTokenizerFast
 
+from clipcli.cache import FeatureCache
 from clipcli.errors import ClipcliWarning
 from clipcli.models.encoder import OpenClipEncoder
-from clipcli.models.lazy import load_encoder
+from clipcli.models.lazy import load_encoder, open_encoder
 from clipcli.models.request import ModelRequest
 from clipcli.models.text_tower import token_counts
+from clipcli.prompts.class_lists import ClassSpec
+from clipcli.prompts.templates import build_prompts
+from clipcli.records import Float32Array
+from clipcli.scoring.class_embeddings import build_classifier
 from clipcli.train.trainable import Trainable
 
 CONTEXT = 16
@@ -101,9 +109,8 @@ KINDS = {
 }
 
 
-def save_tokenizer(kind: Kind, folder: Path) -> int:
+def save_tokenizer(kind: Kind, folder: Path, words: Sequence[str] = ("cat", "dog", "a", ".")) -> int:
     """Save the tokenizer; returns the size of its vocabulary."""
-    words = ["cat", "dog", "a", ".", "bird", "the"]
     order = (*words, *kind.specials) if kind.specials_last else (*kind.specials, *words)
     tokenizer = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(order)}, kind.roles["unk_token"])
@@ -117,20 +124,24 @@ def save_tokenizer(kind: Kind, folder: Path) -> int:
     return len(order)
 
 
-@pytest.fixture(params=KINDS)
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A small random model with one kind of tokenizer, as open_clip saves it."""
-    kind = KINDS[request.param]
-    size = save_tokenizer(kind, tmp_path)
+def save_model(name: str, folder: Path) -> Path:
+    """Save a small random model with one kind of tokenizer, as open_clip does."""
+    kind = KINDS[name]
+    size = save_tokenizer(kind, folder)
     text_cfg = {"context_length": CONTEXT, "vocab_size": max(size, 64), "width": 32, "heads": 2, "layers": 2}
     text_cfg |= {"hf_tokenizer_name": "organisation/tokenizer", **kind.text_cfg}
     model_cfg = {"embed_dim": 32, "custom_text": True, "vision_cfg": VISION, "text_cfg": text_cfg}
     config = {"model_cfg": model_cfg, "preprocess_cfg": {}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)
     model = open_clip.CustomTextCLIP(**{k: v for k, v in model_cfg.items() if k != "custom_text"})
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
-    return tmp_path
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return save_model(request.param, tmp_path)
 
 
 class Reference:
@@ -203,3 +214,28 @@ def test_clip_tokenizers_count_without_padding() -> None:
     tokenizer = open_clip.SimpleTokenizer(context_length=6)
     texts = ["", "cat", "one two three four", "one two three four five"]
     assert token_counts(tokenizer, texts) == [2, 3, 6, 7]
+
+
+@pytest.mark.parametrize("kind", ["siglip, the end token pads"])
+def test_a_tokenizer_that_is_replaced_makes_other_class_embeddings(kind: str, tmp_path: Path) -> None:
+    folder, other = tmp_path / "model", tmp_path / "other"
+    save_model(kind, folder)
+    prompts = build_prompts([ClassSpec("cat"), ClassSpec("dog")], ["a {}"])
+    request = ModelRequest(str(folder), device="cpu", precision="fp32")
+
+    def class_embeddings(cache: FeatureCache | None) -> Float32Array:
+        return build_classifier(open_encoder(request, cache), prompts, cache).class_embeddings
+
+    with contextlib.closing(FeatureCache(tmp_path / "cache")) as cache:
+        before = class_embeddings(cache)
+        pixels = np.zeros((1, 64, 64, 3), dtype=np.uint8)
+        images = open_encoder(request, cache).cache_key
+        save_tokenizer(KINDS[kind], other, ("dog", "cat", "a", "."))
+        for file in other.iterdir():
+            shutil.copyfile(file, folder / file.name)
+        after = class_embeddings(cache)
+        assert open_encoder(request, cache).cache_key == images, "features of images stay"
+        assert open_encoder(request, cache).encode_images(pixels).shape == (1, 32)
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_array_equal(after, class_embeddings(None))
+    np.testing.assert_array_equal(before[::-1], after)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import importlib.metadata
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,7 @@ import torch
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliError, ClipcliWarning, ModelError, UsageError
 from clipcli.files import replacing
+from clipcli.libraries import version_of
 from clipcli.records import Float32Array
 
 LEAST_COSINE = 0.98
@@ -103,7 +103,7 @@ def load(model: torch.nn.Module, size: tuple[int, int], fingerprint: str, folder
         ModelError: the tower cannot be exported, or comes out too far from fp32.
     """
     needed("onnxruntime")
-    versions = "-".join(map(_version, _PACKAGES))
+    versions = "-".join(map(version_of, _PACKAGES))
     name = f"{fingerprint}-{hashlib.sha256(f'{_MAKE}-{versions}'.encode()).hexdigest()[:8]}"
     data = _kept(folder / TOWERS, name)
     if data is None:
@@ -124,13 +124,6 @@ def needed(module: str) -> Any:
         raise UsageError(
             f"int8 needs {module}, which is not installed", "pip install 'clipcli[int8]'"
         ) from error
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 # --- Kept files: NAME-DIGEST.onnx, where DIGEST is of the content ----------------------------------

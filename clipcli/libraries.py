@@ -1,0 +1,39 @@
+"""The versions of libraries, as far as they decide the bits of a feature; the feature cache keys by them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+
+_TOWERS = ("torch", "open_clip_torch", "timm")
+_INT8 = ("onnxruntime",)
+_PIXELS = ("pillow", "pillow-heif")
+_TOKENIZERS = ("transformers", "tokenizers")
+
+
+def tower_libraries(precision: str) -> str:
+    """Tells apart the versions of what runs a model's towers."""
+    return _digest(_TOWERS + (_INT8 if precision == "int8" else ()))
+
+
+def pixel_libraries() -> str:
+    """Tells apart the versions of what decodes images."""
+    return _digest(_PIXELS)
+
+
+def tokenizer_libraries() -> str:
+    """Tells apart the versions of what makes tokens of texts, where that is not open_clip."""
+    return _digest(_TOKENIZERS)
+
+
+def _digest(packages: tuple[str, ...]) -> str:
+    versions = "-".join(map(version_of, packages))
+    return hashlib.blake2b(versions.encode(), digest_size=4).hexdigest()
+
+
+def version_of(package: str) -> str:
+    """The installed version, or nothing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

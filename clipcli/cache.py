@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from clipcli.cache_schema import migrate, refuse_newer, switch_to_wal
+from clipcli.cache_file import cannot_be_written, connect, remember_lock
 from clipcli.errors import ClipcliWarning
 from clipcli.records import Float32Array, Version
 
@@ -38,7 +38,7 @@ NAME = "features.sqlite"
 TOWERS = "int8"
 """The folder beside it where `int8.py` keeps the towers that it made."""
 
-_BUSY_SECONDS = 30  # another process may be writing
+_of_parents: list[sqlite3.Connection] = []  # closing them here would take the parents' locks away
 _CHECKSUM = 4
 _ORIENTATION = 0x0112  # in EXIF
 _PIXEL_INFO = ("icc_profile", "transparency")  # what a decoded image carries beside its pixels
@@ -98,23 +98,20 @@ class FeatureCache:
     Args:
         folder: where `features.sqlite` lies or will lie.
         verify: trust no file's times: read images and weights again, and know them by their content.
+
+    Attributes:
+        problem: why it cannot be used, or empty.
     """
 
     def __init__(self, folder: str | os.PathLike[str], verify: bool = False) -> None:
-        folder = Path(folder)
+        self.path = Path(folder) / NAME
+        self.problem = ""
         self._verify = verify
-        self.path = folder / NAME
+        self._read_only = False
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._connection = self._connect()
-        except sqlite3.OperationalError as error:
-            self._stop(error)
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
-        except OSError as error:
-            self._stop(error)
+        self._open()
 
     def close(self) -> None:
         """Release the file."""
@@ -168,7 +165,7 @@ class FeatureCache:
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", vectors)
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", files)
 
-        if vectors or files:
+        if (vectors or files) and not self._read_only:
             self._guarded(write, None)
 
     # --- Models -----------------------------------------------------------------------------
@@ -183,17 +180,16 @@ class FeatureCache:
 
     def remember(self, request: str, facts: dict[str, Any]) -> None:
         """Keep facts, which must be JSON, under a name."""
-        row = (request, json.dumps(facts))
-        self._guarded(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", row), None
-        )
+        self._put("models", request, json.dumps(facts))
 
     def name_encoder(self, encoder: str, model: str) -> None:
         """Keep the name of the model behind an encoder's key, for `info`."""
-        row = (encoder, model)
-        self._guarded(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?)", row), None
-        )
+        self._put("encoders", encoder, model)
+
+    def _put(self, table: str, key: str, value: str) -> None:
+        if not self._read_only:
+            insert = f"INSERT OR REPLACE INTO {table} VALUES (?, ?)"
+            self._guarded(lambda connection: connection.execute(insert, (key, value)), None)
 
     # --- Care -------------------------------------------------------------------------------
 
@@ -241,20 +237,33 @@ class FeatureCache:
 
     # --- SQLite -----------------------------------------------------------------------------
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    def _open(self) -> None:
         try:
-            refuse_newer(connection)
-            switch_to_wal(connection, _BUSY_SECONDS)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._read_only = cannot_be_written(self.path)
+            self._connection = connect(self.path, self._read_only)
+        except sqlite3.OperationalError as error:
+            self._stop(error)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+        except OSError as error:
+            self._stop(error)
+        if self._read_only and self._connection is not None:
+            _warn(f"the cache {self.path} is read-only: its features are used, and no new ones are stored")
+
+    def _reconnect_in_child(self) -> None:
+        """In a forked process: a connection of its own, as SQLite demands; the parent's is left alone."""
+        if self._process == os.getpid():
+            return
+        self._process, self._lock = os.getpid(), threading.Lock()
+        if self._connection is not None:
+            _of_parents.append(self._connection)
+            self._connection = None
+            self._open()
 
     def _guarded(self, action: Callable[[sqlite3.Connection], Result], otherwise: Result) -> Result:
         """Run one transaction; a fault of the cache is a warning, once, and gives `otherwise`."""
+        self._reconnect_in_child()
         with self._lock:
             if self._connection is None:
                 return otherwise
@@ -269,7 +278,9 @@ class FeatureCache:
 
     def _stop(self, error: Exception) -> None:
         """Locked, full, not writable or of a newer clipcli: go on without."""
-        self._connection = None
+        self._connection, self.problem = None, str(error)
+        if "locked" in self.problem:
+            remember_lock(self.path)
         _warn(f"the cache {self.path} cannot be used ({error}); going on without it")
 
     def _begin_anew(self, error: Exception) -> None:
@@ -281,7 +292,7 @@ class FeatureCache:
             self.path.replace(aside)
             for left in (f"{NAME}-wal", f"{NAME}-shm"):
                 self.path.with_name(left).unlink(missing_ok=True)
-            self._connection = self._connect()
+            self._connection = connect(self.path, self._read_only)
         except (OSError, sqlite3.Error) as second:
             self._stop(second)
             return

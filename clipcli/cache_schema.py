@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 
 from clipcli.libraries import pixel_libraries, tower_libraries
 
@@ -79,6 +78,16 @@ def refuse_newer(connection: sqlite3.Connection) -> None:
         )
 
 
+def refuse_older(connection: sqlite3.Connection) -> None:
+    """Leave a cache alone that would have to be migrated.
+
+    Raises:
+        sqlite3.OperationalError: it has an older schema.
+    """
+    if (version := _schema_version(connection)) != len(_MIGRATIONS):
+        raise sqlite3.OperationalError(f"it has an older schema, {version}, and cannot be written")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring an older or new cache to the present schema, all steps or none; one process at a time."""
     if _schema_version(connection) == len(_MIGRATIONS):
@@ -93,16 +102,3 @@ def migrate(connection: sqlite3.Connection) -> None:
 def _schema_version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
-
-
-def switch_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
-    """Wait, too, where SQLite does not: it refuses the switch at once while another process makes it."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.01)

@@ -39,6 +39,7 @@ from clipcli.stages import (
 )
 
 _LOOKUP_THREADS = 4  # that look items up in the cache, at most
+_LONGEST_BATCH = 32  # items, in batches, that wait for few new ones among them
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def encode(
     stages = _Stages(encoder, options, cache)
 
     def batches() -> Iterator[list[Pending]]:
-        while not stop() and (batch := list(islice(fetched, batch_size))):
+        while not stop() and (batch := list(_next_batch(fetched, batch_size))):
             yield batch
 
     lookups = min(workers, _LOOKUP_THREADS)
@@ -135,6 +136,16 @@ def encode(
         yield from map(stages.encode, batches())
     else:
         yield from prefetch_map(stages.encode, batches(), workers=in_flight, prefetch=in_flight)
+
+
+def _next_batch(fetched: Iterator[Pending], batch_size: int) -> Iterator[Pending]:
+    """Items until `batch_size` of them must be encoded, among however many whose features are known."""
+    new = 0
+    for one in islice(fetched, _LONGEST_BATCH * batch_size):
+        yield one
+        new += isinstance(one, Decoded | Undecoded)
+        if new == batch_size:
+            return
 
 
 def features(batches: Iterable[EncodedBatch]) -> Iterator[ImageFeatures | ImageFailure]:

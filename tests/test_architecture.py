@@ -24,6 +24,7 @@ LAYERS = [
     {"errors", "choices", "version"},
     {"records", "prefetch", "files", "libraries"},
     {"cache_schema"},
+    {"cache_file"},
     {"cache"},
     {"inputs", "images", "prompts"},
     {"models", "scoring"},

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, ROOT, Result
 from fakes import items
+from PIL import Image
 
 from clipcli import cache_schema
 from clipcli.cache import NAME, FeatureCache, content_digest, prompts_digest
@@ -64,6 +65,7 @@ class Counting:
     def __init__(self, encoder: Any) -> None:
         self.encoder = encoder
         self.images = 0
+        self.calls: list[int] = []
         self.texts = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -71,6 +73,7 @@ class Counting:
 
     def encode_images(self, pixels: Any) -> Any:
         self.images += len(pixels)
+        self.calls.append(len(pixels))
         return self.encoder.encode_images(pixels)
 
     def encode_texts(self, texts: Any) -> Any:
@@ -405,13 +408,94 @@ def test_a_cache_that_cannot_be_made_is_a_warning(nano: Any, paths: list[str], t
 def test_a_locked_cache_is_a_warning(
     nano: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.cache._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("clipcli.cache_file._BUSY_SECONDS", 0.1)
     cache = FeatureCache(tmp_path / "cache")
     blocker = sqlite3.connect(cache.path)
     blocker.execute("BEGIN EXCLUSIVE")
     with pytest.warns(ClipcliWarning, match="locked"):
         assert len(features_of(paths, nano, cache)) == 12
     blocker.close()
+
+
+def test_a_lock_that_never_comes_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipcli.cache_file._BUSY_SECONDS", 1)
+    folder = tmp_path / "cache"
+    FeatureCache(folder).close()
+    seconds = []
+    with contextlib.closing(sqlite3.connect(folder / NAME)) as blocker:
+        blocker.execute("PRAGMA locking_mode = EXCLUSIVE")
+        blocker.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            start = time.monotonic()
+            with pytest.warns(ClipcliWarning, match="locked"):
+                FeatureCache(folder).close()
+            seconds.append(time.monotonic() - start)
+    assert seconds[0] >= 1 > 2 * seconds[1]
+    with contextlib.closing(FeatureCache(folder)) as cache:  # the lock is free again, and that is remembered
+        assert not cache.problem
+    assert [path.name for path in folder.iterdir()] == [NAME]
+
+
+@pytest.fixture
+def read_only(nano: Any, paths: list[str], tmp_path: Path, settled: None) -> Iterator[Path]:
+    """A cache with all images, on a read-only disk."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    with contextlib.closing(FeatureCache(folder)) as cache:
+        features_of(paths, nano, cache)
+    mount = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted read-only here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_read_only_cache_is_used(
+    nano: Any, paths: list[str], read_only: Path, run_cli: Callable[..., Result]
+) -> None:
+    counting = Counting(nano)
+    with pytest.warns(ClipcliWarning, match="is read-only: its features are used, and no new ones"):
+        cache = FeatureCache(read_only)
+    features_of(paths, counting, cache)
+    assert counting.images == 0
+    cache.add("new", DIGESTS, VECTORS)
+    cache.close()
+    assert run_cli("cache", "info", "--cache", read_only).code == 0
+    for command in ("clear", "prune"):
+        result = run_cli("cache", command, "--cache", read_only)
+        assert result.code == 1
+        assert result.err.startswith(f"error: the cache {read_only / NAME} cannot be used: attempt to write")
+        assert "removed" not in result.err
+    assert [path.name for path in read_only.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("command", ["info", "prune", "clear"])
+def test_commands_on_a_cache_that_cannot_be_opened_fail(
+    command: str, run_cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "cache"
+    result = run_cli("cache", command, "--cache", folder)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"error: the cache {folder / NAME} cannot be used: ")
+    assert result.err.count("\n") == 1
+
+
+def test_few_new_images_among_many_known_ones_fill_whole_batches(
+    pictures: Path, nano: Any, cache: FeatureCache
+) -> None:
+    known = [str(path) for path in sorted(pictures.iterdir())][:4]
+    features_of(known, nano, cache)
+    new = []
+    for shade in range(8):
+        path = pictures / f"shade-{shade}.png"
+        Image.new("L", (8, 8), shade).save(path)
+        new.append(str(path))
+    counting = Counting(nano)
+    mixed = [path for one in new for path in (*known, one, *known)]
+    kept = features_of(mixed, counting, cache)
+    assert counting.calls == [5, 3], "at a batch size of 5"
+    np.testing.assert_array_equal(kept, features_of(mixed, nano, None))
 
 
 def test_two_writers_at_once(tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipcli.cli import console, options, session
+from clipcli.errors import ClipcliWarning, OutputError
+
+if TYPE_CHECKING:
+    from clipcli.cache import FeatureCache
 
 app = typer.Typer(
     help="Show, prune or clear the cache of image and text features.",
@@ -23,7 +30,7 @@ def info(cache: options.Cache = None) -> None:
 
     Example: `clipcli cache info`
     """
-    with session.opened_cache(cache) as store:
+    with _usable(cache) as store:
         facts = store.info()
     typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} images known")
     for encoder, count in facts.features.items():
@@ -44,8 +51,9 @@ def prune(
 
     Example: `clipcli cache prune --days 30`
     """
-    with session.opened_cache(cache) as store:
-        console.note(f"{store.prune(days)} features removed")
+    with _usable(cache) as store:
+        removed = store.prune(days)
+    console.note(f"{removed} features removed")
 
 
 @app.command("clear")
@@ -54,9 +62,30 @@ def clear(cache: options.Cache = None) -> None:
 
     Example: `clipcli cache clear`
     """
-    with session.opened_cache(cache) as store:
-        console.note(f"{store.clear()} features removed")
+    with _usable(cache) as store:
+        removed = store.clear()
         shutil.rmtree(_towers(store.path), ignore_errors=True)
+    console.note(f"{removed} features removed")
+
+
+@contextlib.contextmanager
+def _usable(folder: Path | None) -> Iterator[FeatureCache]:
+    """The cache, for a command that is about nothing else.
+
+    Raises:
+        OutputError: it cannot be opened, or what was asked of it failed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClipcliWarning)  # an error says it
+        with session.opened_cache(folder) as store:
+            _check(store)
+            yield store
+            _check(store)
+
+
+def _check(store: FeatureCache) -> None:
+    if store.problem:
+        raise OutputError(f"the cache {store.path} cannot be used: {store.problem}")
 
 
 def _described(encoder: str, model: str | None, count: int) -> str:

@@ -18,7 +18,17 @@ from clipcli.models import hub
 from clipcli.models.registry import CONFIG_NAME, WEIGHTS_NAMES, ModelSpec, architectures, hub_location
 from clipcli.records import Preprocess
 
-_WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+_PREFERRED = (  # open_clip's own order
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
 _TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".codes", ".tiktoken")  # configuration and tokenizers
 
 
@@ -121,14 +131,16 @@ def _read_config(path: Path, bare: bool = False) -> dict[str, Any]:
 
 
 def _weights_in(folder: Path) -> Path:
+    """The weights that `open_clip.create_model` would take, or else a `.pt` file, which it takes for none."""
     found = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_SUFFIXES)
-    preferred = [folder / name for name in WEIGHTS_NAMES if folder / name in found]
+    preferred = [folder / name for name in _PREFERRED if folder / name in found]
     safe = [path for path in found if path.suffix == ".safetensors"]
+    others = [path for path in found if path.suffix != ".pt"]
     if not found:
         raise WeightsUnavailableError(
             f"no weights in {folder}", f"Put {WEIGHTS_NAMES[0]} beside {CONFIG_NAME}."
         )
-    return (preferred or safe or found)[0]
+    return (preferred or safe or others or found)[0]
 
 
 def _builtin_config(spec: ModelSpec) -> dict[str, Any]:

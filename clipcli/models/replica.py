@@ -7,7 +7,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +18,7 @@ import torch
 from clipcli.errors import ClipcliWarning
 from clipcli.models.devices import DTYPES
 from clipcli.models.text_tower import TokenArray, causal_tower, encode_causal_texts, needed_lengths
+from clipcli.models.threads import SingleThreads
 from clipcli.records import Float32Array, Preprocess, Uint8Array
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Replica:
         self._dtype = DTYPES[precision]
         self._preprocess = preprocess
         self._int8_tower = int8_tower
-        self._threads = _single_threads() if device.type == "cpu" else None
+        self._threads = SingleThreads() if device.type == "cpu" else None
         self._submitting: AbstractContextManager[Any] = nullcontext() if self._threads else threading.Lock()
 
     # --- Images -----------------------------------------------------------------------------
@@ -266,26 +266,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         part in str(error) for part in ("out of memory", "can't allocate memory")
     )
-
-
-# --- Threads -------------------------------------------------------------------------------------
-
-
-_starting = threading.Lock()
-
-
-def _single_threads() -> ThreadPoolExecutor:
-    """As many threads as torch uses, in each of which it uses that one alone."""
-
-    def use_one() -> None:
-        torch.set_num_threads(1)  # of this thread, and for now of those that others start
-        torch.get_num_threads()  # makes it stay
-        all_started.wait()
-
-    with _starting:
-        threads = torch.get_num_threads()
-        all_started = threading.Barrier(threads)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="encode", initializer=use_one)
-        list(pool.map(lambda _: None, range(threads)))
-        torch.set_num_threads(threads)
-    return pool

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
+from open_clip.factory import _find_checkpoint_in_dir
 
 from clipcli.errors import ModelError, WeightsUnavailableError
-from clipcli.models.locate import _builtin_config, _preprocess, locate
+from clipcli.models.locate import _builtin_config, _preprocess, _weights_in, locate
 from clipcli.models.registry import ASSETS, parse_model
 
 
@@ -93,3 +95,25 @@ def test_every_tag_gets_the_activation_it_was_trained_with() -> None:
         wanted = of_tag or of_architecture
         config = _builtin_config(parse_model(f"{model_name}:{tag}"))
         assert config["model_cfg"]["quick_gelu"] == wanted, (model_name, tag)
+
+
+NAMES = [
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
+    *(
+        "open_clip_pytorch_model.pth",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model.pth",
+        "model.pth",
+    ),
+    *("a.bin", "b.safetensors", "c.pth", "optimizer.bin", "z.safetensors"),
+]
+
+
+@pytest.mark.parametrize("pair", combinations(NAMES, 2), ids=" and ".join)
+def test_of_several_weights_those_are_taken_that_open_clip_takes(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    for name in pair:
+        (tmp_path / name).touch()
+    assert str(_weights_in(tmp_path)) == _find_checkpoint_in_dir(tmp_path)

@@ -278,6 +278,8 @@ class FeatureCache:
 
     def _stop(self, error: Exception) -> None:
         """Locked, full, not writable or of a newer clipcli: go on without."""
+        if self._connection is not None:
+            self._connection.close()
         self._connection, self.problem = None, str(error)
         if "locked" in self.problem:
             remember_lock(self.path)

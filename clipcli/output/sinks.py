@@ -17,7 +17,7 @@ from clipcli.errors import OutputError, UsageError
 from clipcli.files import AtomicFile, write_errors
 from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.output import parquet, xlsx
-from clipcli.output.cells import Row, as_text, neutralised
+from clipcli.output.cells import Row, as_text, neutralised, whole
 from clipcli.records import Value
 
 
@@ -40,7 +40,7 @@ class Sink(ABC):
     binary: ClassVar[bool] = False
 
     def __init__(self, columns: Mapping[str, type], path: Path | None, excel: bool = False) -> None:
-        self.columns = dict(columns)
+        self.columns = {whole(name): kind for name, kind in columns.items()}
         self.path = path
         self.excel = excel
         self.rows = 0
@@ -69,6 +69,8 @@ class Sink(ABC):
         """
         try:
             self._write(row)
+        except UnicodeEncodeError:  # half a character, before anything of the row is written
+            self._write([whole(cell) if isinstance(cell, str) else cell for cell in row])
         except OSError:
             with write_errors(self._name):
                 raise

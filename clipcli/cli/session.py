@@ -105,6 +105,10 @@ class Session:
                 raise  # whoever read the output has seen enough
             message = "the program that reads the output has ended before the run"
             raise OutputError(message, f"{summary.images} images are in {kept}.") from None
+        except Exception:
+            if kept := _kept(consumers):
+                console.note(f"{summary.images} images are in {kept}")
+            raise
 
 
 def _kept(consumers: Iterable[Consumer]) -> str:

@@ -242,7 +242,14 @@ def test_lists_of_paths_that_are_missing_have_their_rows(head: bytes) -> None:
 def test_of_a_pipe_only_certain_signs_count() -> None:
     for head in (b"cat\ndog\nbird\n", b"\x01\n", b"a\0b\0c\0d\0e", b"id,price\n1,2\n"):
         check_plain_list(head, "standard input", is_file=False)
-    for head in (png(), b"#!/bin/sh\n", b"sku,path\n", "a.png\n".encode("utf-16-le")):
+    wide = "/a/folder/whose/name/is/long/and/without/a/dot/猫.png\n"
+    for head in (
+        png(),
+        b"#!/bin/sh\n",
+        b"sku,path\n",
+        *("a.png\n".encode(f"utf-16-{end}") for end in ("le", "be")),
+        *(wide.encode(f"utf-16-{end}") for end in ("le", "be")),
+    ):
         with pytest.raises(UsageError, match=r"^standard input "):
             check_plain_list(head, "standard input", is_file=False)
 

@@ -33,7 +33,8 @@ _FEWEST_LINES = 2  # a single line has a row of its own, which says that there i
 _IMAGE_ENDS = tuple(IMAGE_SUFFIXES)
 _BEGINS_AS_PATH = re.compile(r"\.{0,2}/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://")
 _BEGINS_AS_TEXT = tuple("<{[\"'`$#")
-# four ASCII characters of UTF-16 in a row, such as a suffix
+# ASCII characters of UTF-16 in a row: some, and as few as a suffix has
+_UTF16_TEXT = re.compile(rb"(?:[\t\n\r -~]\0){9}|(?:\0[\t\n\r -~]){9}")
 _UTF16_ASCII = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")
 
 
@@ -136,8 +137,8 @@ def _exists(line: str, folder: str) -> bool:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """With a byte-order mark, or every other byte is NUL, as in Latin letters, and a dot is among them."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    """With a byte-order mark, or every other byte is NUL, as in Latin letters: many, or a dot among them."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _UTF16_TEXT.search(start):
         return True
     pairs = start[: len(start) & ~1][:64]
     halves = pairs[::2], pairs[1::2]

@@ -57,7 +57,7 @@ class AtomicFile:
 
     Raises:
         UsageError: its folder does not exist, or it is a folder itself.
-        OutputError: it is read-only, or the place cannot be looked at.
+        OutputError: it or its folder is read-only, or the place cannot be looked at.
     """
 
     def __init__(self, path: Path, shared: bool = False) -> None:
@@ -67,6 +67,9 @@ class AtomicFile:
             self.is_replaced = self.target.is_file() or not self.target.exists()
         suffix = f".{os.getpid()}{PARTIAL}" if shared else PARTIAL
         self.partial = self.target.with_name(self.target.name + suffix) if self.is_replaced else path
+        if self.is_replaced:
+            with write_errors(path):
+                _try_to_create(self.partial)
 
     def complete(self, sync: bool = False) -> None:
         """Give the file its name; with `sync`, once it is on the disk, so that a power cut leaves it whole.
@@ -130,6 +133,14 @@ def _target(path: Path) -> Path:
     if target.is_file() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "it is read-only")  # though it could be replaced
     return target
+
+
+def _try_to_create(partial: Path) -> None:
+    """See that there can be a file of this name; what an earlier run has left there stays."""
+    left = partial.exists()
+    partial.open("ab").close()
+    if not left:
+        partial.unlink()
 
 
 def sync_file(path: Path) -> None:

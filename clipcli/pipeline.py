@@ -91,9 +91,11 @@ def classify(
     Raises:
         ModelMismatchError: the class embeddings come from another model.
     """
+    ranking = ranking or Ranking()
     classifier.check_encoder(encoder)
+    classifier.warn_of_no_choice(ranking.score)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
-    return _scored(batches, classifier, ranking or Ranking())
+    return _scored(batches, classifier, ranking)
 
 
 def _scored(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:

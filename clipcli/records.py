@@ -180,6 +180,9 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """M texts -> (M, D), unit norm."""
 
+    def unknown_texts(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts of which the model knows no token, so that they say nothing to it."""
+
     def provenance(self) -> dict[str, Any]:
         """Model, weights and versions, as stored beside class embeddings."""
 

@@ -168,6 +168,12 @@ def test_a_place_that_can_serve_is_left_untouched(tmp_path: Path) -> None:
     assert not content(tmp_path)
 
 
+def test_what_an_earlier_run_has_left_is_not_touched_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.partial").write_text("rows")
+    check_place(tmp_path / "a.txt")
+    assert content(tmp_path) == {"a.txt.partial": "rows"}
+
+
 def test_a_name_that_is_too_long_has_the_reason_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"^cannot write .*/x+: File name too long$"):
         check_place(tmp_path / ("x" * 300))

@@ -306,9 +306,15 @@ INTERNALS = (
     ),
     Internal(
         "openpyxl",
-        "openpyxl.cell.cell:ILLEGAL_CHARACTERS_RE",
-        "output/ replaces what a workbook cannot hold",
-        check=lambda pattern: pattern.sub("?", "a\x01") == "a?",
+        "openpyxl.worksheet._write_only:WriteOnlyWorksheet",
+        "output/xlsx.py keeps the carriage returns of a sheet",
+        check=sets("closed", "_writer"),
+    ),
+    Internal(
+        "openpyxl",
+        "openpyxl.worksheet._writer:WorksheetWriter",
+        "output/xlsx.py keeps the carriage returns of a sheet",
+        check=sets("out"),
     ),
     Internal("onnx", "onnx.parser:parse_function", "models/optimize/int8.py reads its function from text"),
     Internal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,8 @@ def classify(
         float | None,
         typer.Option(
             "--min-score",
+            metavar="0..1",
+            parser=partial(session.fraction, "min_score"),
             help="Label an image `unknown` if its best score is below this.",
             rich_help_panel=options.SCORES,
         ),
@@ -80,6 +83,8 @@ def classify(
         float | None,
         typer.Option(
             "--min-margin",
+            metavar="0..1",
+            parser=partial(session.fraction, "min_margin"),
             help="Label an image `unknown` if its best score exceeds the second best by less than this.",
             rich_help_panel=options.SCORES,
         ),

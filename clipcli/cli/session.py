@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -104,6 +105,10 @@ class Session:
                 raise  # whoever read the output has seen enough
             message = "the program that reads the output has ended before the run"
             raise OutputError(message, f"{summary.images} images are in {kept}.") from None
+        except Exception:
+            if kept := _kept(consumers):
+                console.note(f"{summary.images} images are in {kept}")
+            raise
 
 
 def _kept(consumers: Iterable[Consumer]) -> str:
@@ -176,9 +181,23 @@ def prompt_set(
     from clipcli.prompts.templates import build_prompts, load_templates
 
     specs = class_lists.parse_labels(labels) if labels is not None else []
-    specs += [class_lists.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
+    specs += class_lists.single_labels(label or ())
     specs += class_lists.load_classes(classes) if classes else []
     return build_prompts(specs, load_templates(templates or ()), concept)
+
+
+def fraction(option: str, text: str) -> float:
+    """The number that the value of an option means; its range is checked where it is used.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+        hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
+        raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None
 
 
 def at_least_one(inputs: Inputs) -> Iterator[Item | ImageFailure]:

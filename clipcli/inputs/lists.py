@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import stat
 from collections.abc import Iterator
 from io import BufferedReader
 
@@ -52,7 +53,7 @@ class PathList:
             UsageError: it is something else than a list of paths.
         """
         try:
-            check_plain_list(self.head, self.name)
+            check_plain_list(self.head, self.name, _is_regular(self.file))
             yield from read_list(self.file, self.head)
         finally:
             self.close()
@@ -79,6 +80,14 @@ def read_list(stream: BufferedReader, head: bytes | None = None) -> Iterator[str
         yield from _decoded(complete, separator)
         head = stream.read1(_CHUNK)
     yield from _decoded([rest], separator)
+
+
+def _is_regular(stream: BufferedReader) -> bool:
+    """Whether this is a file on disk, of which the beginning is there as a whole, and no pipe."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, TypeError):  # not a file of the system, in tests and notebooks
+        return False
 
 
 def _head(stream: BufferedReader) -> bytes:

@@ -23,7 +23,7 @@ from clipcli.models.optimize.cls_token import read_class_token_only
 from clipcli.models.optimize.fuse_batchnorm import fuse_batch_norms
 from clipcli.models.pool import Pool
 from clipcli.models.replica import Replica, fastest_batch_size
-from clipcli.models.text_tower import tokenize
+from clipcli.models.text_tower import tokenize, unknown_texts
 from clipcli.records import Float32Array, Preprocess, Uint8Array
 from clipcli.version import __version__
 
@@ -171,6 +171,11 @@ class OpenClipEncoder:
             rows = np.flatnonzero(lengths == length)
             features[rows] = self._replica.encode_tokens(tokens[rows, :length])
         return features
+
+    def unknown_texts(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts of which the model knows no token."""
+        embedding = getattr(getattr(self.model, "text", self.model), "token_embedding", None)
+        return unknown_texts(self.tokenizer, texts, None if embedding is None else embedding.weight)
 
     # --- Replicas ---------------------------------------------------------------------------
 

@@ -144,6 +144,10 @@ class LazyEncoder:
         """M texts -> (M, D), unit norm."""
         return self._encoder().encode_texts(texts)
 
+    def unknown_texts(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts of which the model knows no token."""
+        return self._encoder().unknown_texts(texts)
+
     def _encoder(self) -> Encoder:
         with self._loading:
             if self._loaded is None:

@@ -44,6 +44,25 @@ def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     return [len(ids) + added for ids in encoded["input_ids"]]
 
 
+def unknown_texts(tokenizer: Any, texts: Sequence[str], vectors: torch.Tensor | None = None) -> list[str]:
+    """Those texts of which a model knows no token, so that they say nothing to it.
+
+    Args:
+        tokenizer: the model's.
+        texts: words or names, at least one.
+        vectors: the token embeddings (V, W), where a token that training never met has zeros, as in nano.
+    """
+    silent = set() if vectors is None else set((~vectors.any(dim=1)).nonzero().flatten().tolist())
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is None:
+        tokens_of = [tokenizer.encode(text) for text in texts]
+    else:
+        silent |= {inner.unk_token_id, inner.convert_tokens_to_ids("\u2581")}  # SentencePiece's space
+        clean = getattr(tokenizer, "clean_fn", str)
+        tokens_of = inner([clean(text) for text in texts], add_special_tokens=False)["input_ids"]
+    return [text for text, tokens in zip(texts, tokens_of, strict=True) if silent.issuperset(tokens)]
+
+
 # --- The tower -----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ from clipcli.records import Value
 
 Row: TypeAlias = list[Value]
 
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for the bytes of a name (PEP 383)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -25,7 +27,12 @@ def neutralised(cell: Value) -> Value:
 
 
 def readable(cell: Value) -> Value:
-    """A file name that is not UTF-8, with its odd bytes written as \\xNN."""
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A text in Unicode: the odd bytes of a file name become \\xNN, halves of characters \\uNNNN."""
+    if isinstance(cell, str) and not cell.isascii():
+        return whole(cell).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return cell
+
+
+def whole(text: str) -> str:
+    """A text with half a character, which JSON can name and no encoding can hold, written as \\uNNNN."""
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)

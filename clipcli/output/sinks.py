@@ -17,12 +17,14 @@ from clipcli.errors import OutputError, UsageError
 from clipcli.files import AtomicFile, write_errors
 from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.output import parquet, xlsx
-from clipcli.output.cells import Row, as_text, neutralised
+from clipcli.output.cells import Row, as_text, neutralised, whole
 from clipcli.records import Value
 
 
 class Sink(ABC):
     """Writes rows; a context manager that completes the file, or leaves its rows as `NAME.partial`.
+
+    If it is writing itself that fails, CSV, TSV and JSON lines leave what they have, and others nothing.
 
     A link is followed, so that it stays one. A device or pipe is written to as it is.
 
@@ -40,10 +42,11 @@ class Sink(ABC):
     binary: ClassVar[bool] = False
 
     def __init__(self, columns: Mapping[str, type], path: Path | None, excel: bool = False) -> None:
-        self.columns = dict(columns)
+        self.columns = {whole(name): kind for name, kind in columns.items()}
         self.path = path
         self.excel = excel
         self.rows = 0
+        self._is_whole = True
         if path is None and self.binary:
             raise UsageError("this format cannot go to standard output", "Name a file.")
         self.file = None if path is None else AtomicFile(path)
@@ -52,7 +55,9 @@ class Sink(ABC):
     @property
     def kept(self) -> Path | None:
         """Where the rows are if the run ends early; None if there are none, or they cannot be taken back."""
-        return self.file.partial if self.file is not None and self.file.is_replaced and self.rows else None
+        if self.file is None or not self.file.is_replaced or not self.rows:
+            return None
+        return self.file.partial if self.file.partial.exists() else None
 
     def check_text(self, text: str) -> None:  # noqa: B027 (most formats hold any text)
         """Refuse a text that the format cannot hold, before the work is done.
@@ -69,7 +74,10 @@ class Sink(ABC):
         """
         try:
             self._write(row)
+        except UnicodeEncodeError:  # half a character, before anything of the row is written
+            self._write([whole(cell) if isinstance(cell, str) else cell for cell in row])
         except OSError:
+            self._is_whole = False
             with write_errors(self._name):
                 raise
         self.rows += 1
@@ -90,17 +98,34 @@ class Sink(ABC):
             self._abandon()
 
     def _complete(self) -> None:
-        with write_errors(self._name):
-            self._close()
+        try:
+            with write_errors(self._name):
+                self._end()
+        except BaseException:
+            self._leave()
+            raise
         if self.file is not None:
             self.file.complete()
 
     def _abandon(self) -> None:
         """Keep the rows written so far; the error under way is what the user must see."""
         with contextlib.suppress(Exception):
+            self._end()
+        self._leave()
+
+    def _end(self) -> None:
+        try:
             self._close()
+        except OutputError:  # a cell that the format cannot hold: what came before it is whole
+            raise
+        except BaseException:
+            self._is_whole = False
+            raise
+
+    def _leave(self) -> None:
+        """Keep the rows where they can be read: of a binary file that could not be written, none can."""
         if self.file is not None:
-            self.file.abandon(keep=self.rows > 0)
+            self.file.abandon(keep=self.rows > 0 and (self._is_whole or not self.binary))
 
     @abstractmethod
     def _open(self) -> None: ...

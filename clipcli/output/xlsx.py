@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from clipcli.errors import OutputError, UsageError
+from clipcli.files import replacing
 from clipcli.output.cells import Row, as_text, readable
 from clipcli.records import Value
 
@@ -16,6 +20,9 @@ _MAX_COLUMNS = 16_384
 _MAX_TEXT = 32_767
 _EXACT_INTEGERS = range(1 - 10**15, 10**15)  # a number has 15 digits
 _FIRST_YEAR = 1900
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_LIKE_AN_ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # `_x0041_` is an A (ECMA-376 part 1, 22.9.2.19)
+_CHUNK = 1 << 20
 
 
 class Workbook:
@@ -29,9 +36,9 @@ class Workbook:
     def __init__(self, columns: Sequence[str]) -> None:
         import openpyxl
         from openpyxl.cell import WriteOnlyCell
-        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-        self._text_cell, self._illegal = WriteOnlyCell, ILLEGAL_CHARACTERS_RE
+        self._text_cell = WriteOnlyCell
+        self._has_returns = False
         self.columns = list(columns)
         self.workbook = openpyxl.Workbook(write_only=True)
         self._new_sheet()
@@ -59,22 +66,43 @@ class Workbook:
         if not isinstance(value, str):
             return value
         check_text(value)
-        cell = self._text_cell(self.sheet, self._illegal.sub("\ufffd", str(readable(value))))
+        self._has_returns = self._has_returns or "\r" in value
+        cell = self._text_cell(self.sheet, _as_xml_text(str(readable(value))))
         cell.data_type = "s"
         return cell
 
     def packed(self) -> memoryview:
         """The whole file: small beside the sheets, and a full disk leaves no half-closed archive."""
+        if self._has_returns:
+            for sheet in self.workbook.worksheets:
+                _keep_returns(sheet)
         packed = io.BytesIO()
         self.workbook.save(packed)
         return packed.getbuffer()
 
 
+def _as_xml_text(text: str) -> str:
+    """What a cell stores: what XML does not have is replaced, and what reads as an escape is escaped."""
+    return _LIKE_AN_ESCAPE.sub("_x005F_", _NO_XML.sub("\ufffd", text))
+
+
+def _keep_returns(sheet: Any) -> None:
+    """Write the carriage returns of a sheet as references: readers of XML take a bare one for a newline."""
+    if not sheet.closed:
+        sheet.close()
+    written = Path(sheet._writer.out)  # the temporary file that openpyxl will pack
+    with written.open("rb") as source, replacing(written) as partial, partial.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            target.write(chunk.replace(b"\r", b"&#13;"))
+
+
 def _fitting(value: Value) -> Value:
-    """As a text what Excel cannot hold: long integers, times with a zone, and days before 1900."""
+    """As a text what Excel cannot hold: long integers, infinity, times with a zone, and days before 1900."""
     if isinstance(value, date):
         zoned = isinstance(value, datetime) and value.tzinfo is not None
         return as_text(value) if zoned or value.year < _FIRST_YEAR else value
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
     return str(value) if type(value) is int and value not in _EXACT_INTEGERS else value
 
 

@@ -7,14 +7,23 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clipcli.errors import PromptError
+from clipcli.prompts.label_checks import (
+    is_shipped,
+    refuse_list_as_label,
+    refuse_repeated,
+    separator_in,
+    warn_of_list_in_a_line,
+    warn_of_lists,
+    warn_of_table,
+    warn_of_twins,
+)
 from clipcli.prompts.text_files import (
     LIBRARY,
     MAX_TEXT,
@@ -29,10 +38,9 @@ from clipcli.prompts.text_files import (
     refuse_pipe,
     warn,
 )
+from clipcli.prompts.yaml_file import load_yaml
 
 _SENTENCE_WORDS = 6
-_MAX_DEPTH = 64
-_MAX_ALIASED = 1_000_000  # nodes that the aliases of a YAML file expand to
 _CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
 
 
@@ -70,13 +78,27 @@ def list_class_lists() -> dict[str, str]:
 
 
 def parse_labels(text: str) -> list[ClassSpec]:
-    """Labels separated by commas. Empty ones are left out, with a warning."""
+    """Labels separated by commas. Empty ones are left out, with a warning.
+
+    Raises:
+        PromptError: there is no comma, and the text is the name of a file or has another separator.
+    """
+    if "," not in text:
+        refuse_list_as_label(text.strip())
+    return single_labels(text.split(","))
+
+
+def single_labels(texts: Sequence[str]) -> list[ClassSpec]:
+    """Labels that are given one by one. Empty ones are left out, with a warning; so are told those that
+    look like a list.
+    """
     specs = []
-    for number, part in enumerate(text.split(","), 1):
-        if part.strip():
-            specs.append(ClassSpec(part.strip(), where=f"label {number}"))
+    for number, text in enumerate(texts, 1):
+        if text.strip():
+            specs.append(ClassSpec(text.strip(), where=f"label {number}"))
         else:
             warn(f"label {number} is empty and was left out")
+    warn_of_lists([spec.label for spec in specs])
     return specs
 
 
@@ -89,19 +111,25 @@ def load_classes(reference: str) -> list[ClassSpec]:
     if reference == "imagenet":
         return _imagenet_classes()
     shipped = LIBRARY / "classes" / f"{reference}.txt"
-    path = shipped if re.fullmatch(r"[\w-]+", reference) and is_file(shipped) else Path(reference)
+    path = shipped if is_shipped(reference) else Path(reference)
     if not is_file(path):
         refuse_pipe(path)
-        near = difflib.get_close_matches(reference, list_class_lists(), 1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise PromptError(
-            f"no class list or file named {reference!r}", f"{hint}`clipcli classes list` shows the lists."
-        )
+        raise PromptError(f"no class list or file named {reference!r}", _unknown_list_hint(reference))
     readers = {".csv": _read_csv, ".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml}
+    readers[".tsv"] = partial(_read_csv, delimiter="\t")
     specs = readers.get(path.suffix.lower(), _read_lines)(read_text(path), str(path))
     if not specs:
         raise PromptError(f"{path}: no classes in this file")
     return specs
+
+
+def _unknown_list_hint(reference: str) -> str:
+    near = difflib.get_close_matches(reference, list_class_lists(), 1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    hint = f"{guess}`clipcli classes list` shows the lists."
+    if separator_in(reference):
+        hint += f" Labels themselves go into `labels` {SHORT.repr(reference)}."
+    return hint
 
 
 def check_classes(specs: Sequence[ClassSpec]) -> None:
@@ -115,17 +143,8 @@ def check_classes(specs: Sequence[ClassSpec]) -> None:
     for spec in specs:
         for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts):
             check_text(text, spec.where or "labels")
-    _refuse_repeated((spec.label, spec.where) for spec in specs)
-
-
-def _refuse_repeated(labels: Iterable[tuple[str, str]]) -> None:
-    """Check pairs of a label and where it is given: a file and line, a file, or an empty string."""
-    first: dict[str, str] = {}
-    for label, where in labels:
-        if label in first:
-            hint = f"It is first given in {first[label]}." if first[label] not in ("", where) else ""
-            raise PromptError(f"{where or 'labels'}: label {SHORT.repr(label)} is given twice", hint)
-        first[label] = where
+    refuse_repeated((spec.label, spec.where) for spec in specs)
+    warn_of_twins(spec.label for spec in specs)
 
 
 def _read_lines(text: str, where: str) -> list[ClassSpec]:
@@ -136,12 +155,15 @@ def _read_lines(text: str, where: str) -> list[ClassSpec]:
         if not label.strip():
             raise PromptError(f"{where}:{number}: no label before the colon")
         specs.append(ClassSpec(label.strip(), aliases=_split(aliases), where=f"{where}:{number}"))
+    if len(specs) == 1 and not specs[0].aliases:
+        warn_of_list_in_a_line(specs[0].label, specs[0].where)
+    warn_of_table([spec.label for spec in specs], where)
     return specs
 
 
-def _read_csv(text: str, where: str) -> list[ClassSpec]:
+def _read_csv(text: str, where: str, delimiter: str = ",") -> list[ClassSpec]:
     """CSV: a column label, and perhaps name, aliases, context and prompt; `|` or `;` separates values."""
-    rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True)
+    rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True, delimiter=delimiter)
     try:
         columns = [column.strip().lower() for column in next(rows, ())]
         _check_columns(columns, f"{where}:1")
@@ -160,7 +182,8 @@ def _read_csv(text: str, where: str) -> list[ClassSpec]:
 def _check_columns(columns: list[str], where: str) -> None:
     if "label" not in columns:
         found = ", ".join(filter(None, columns))[:MAX_TEXT] or "nothing"
-        raise PromptError(f"{where}: no column named 'label'", f"Found: {found}.")
+        hint = f"Found: {found}. The first line must name the columns, separated by commas (in .tsv by tabs)."
+        raise PromptError(f"{where}: no column named 'label'", hint)
     for key in sorted({"label", *_CLASS_KEYS}):
         if columns.count(key) > 1:
             raise PromptError(f"{where}: there are two columns named {key!r}")
@@ -177,7 +200,7 @@ def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | N
 
 def _read_json(text: str, where: str) -> list[ClassSpec]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _refuse_repeated((key, where) for key, _ in pairs)
+        refuse_repeated((key, where) for key, _ in pairs)
         return dict(pairs)
 
     try:
@@ -191,72 +214,8 @@ def _read_json(text: str, where: str) -> list[ClassSpec]:
     return _from_content(content, where)
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if PyYAML has it
-
-
-class _TextLoader(_Loader):  # type: ignore[misc]
-    """Reads every scalar but null as text: `no`, `1.10` and `010` are labels, not a boolean and numbers."""
-
-
-_TextLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_TextLoader.yaml_constructors = {
-    tag: constructor
-    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
-}
-
-
 def _read_yaml(text: str, where: str) -> list[ClassSpec]:
-    try:
-        _check_yaml(text, where)
-        loader = _TextLoader(text)
-        node = loader.get_single_node()
-        _refuse_repeated((key.value, f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
-        content = None if node is None else loader.construct_document(node)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, text.find(chr(error.character))) + 1
-        raise PromptError(f"{where}:{line}: not valid YAML: {error.reason}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        if "nesting depth" in str(error.problem):  # libyaml's own limit
-            raise PromptError(f"{where}:{line}: nested too deeply") from None
-        raise PromptError(f"{where}:{line}: not valid YAML: {str(error.problem)[:MAX_TEXT]}") from None
-    return _from_content(content, where)
-
-
-def _check_yaml(text: str, where: str) -> None:
-    """Refuse what PyYAML cannot bear: deep nesting, which crashes it, and aliases that expand to billions."""
-    open_: list[tuple[str | None, int]] = []  # enclosing collections: anchor, nodes before
-    sizes: dict[str | None, int] = {}
-    nodes = aliased = 0
-    event: Any
-    for event in yaml.parse(text, Loader=_TextLoader):
-        if isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_.pop()
-            if anchor is not None:
-                sizes[anchor] = nodes - before
-        elif isinstance(event, yaml.AliasEvent):
-            aliased += sizes.get(event.anchor, 1)
-            nodes += sizes.get(event.anchor, 1)
-        elif isinstance(event, yaml.NodeEvent):
-            nodes += 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                sizes.pop(event.anchor, None)
-                open_.append((event.anchor, nodes))
-        if len(open_) > _MAX_DEPTH or aliased > _MAX_ALIASED:
-            reason = "nested too deeply" if len(open_) > _MAX_DEPTH else "aliases expand to too many entries"
-            raise PromptError(f"{where}:{event.start_mark.line + 1}: {reason}")
-
-
-def _label_nodes(node: yaml.Node | None) -> list[yaml.ScalarNode]:
-    if isinstance(node, yaml.MappingNode):
-        labels = [key for key, _ in node.value]
-    else:
-        labels = node.value if isinstance(node, yaml.SequenceNode) else []
-    return [label for label in labels if isinstance(label, yaml.ScalarNode)]
+    return _from_content(load_yaml(text, where), where)
 
 
 def _from_content(content: Any, where: str) -> list[ClassSpec]:

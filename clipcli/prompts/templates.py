@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipcli.errors import PromptError
 from clipcli.prompts.class_lists import ClassSpec, check_classes
+from clipcli.prompts.label_checks import warn_of_shared_prompts
 from clipcli.prompts.text_files import (
     LIBRARY,
     SHORT,
@@ -37,10 +38,14 @@ _FROM_OPEN_CLIP = {
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The prompts of each class, in class order: `prompts[c]` are the texts for `classnames[c]`."""
+    """The prompts of each class, in class order: `prompts[c]` are the texts for `classnames[c]`.
+
+    `names[c]`, where they are known, are what the prompts call the class.
+    """
 
     classnames: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
+    names: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
 
 
 def fill(template: str, name: str) -> str:
@@ -133,4 +138,15 @@ def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept:
         tuple(dict.fromkeys(fill(text, name) for name in spec.names for text in spec.prompts or hinted))
         for spec in specs
     ]
-    return PromptSet(tuple(spec.label for spec in specs), tuple(prompts))
+    labels = tuple(spec.label for spec in specs)
+    warn_of_shared_prompts(
+        [spec.label for spec in specs if spec.where],
+        [made for spec, made in zip(specs, prompts, strict=True) if spec.where],
+    )
+    return PromptSet(labels, tuple(prompts), tuple(_names_in_prompts(spec) for spec in specs))
+
+
+def _names_in_prompts(spec: ClassSpec) -> tuple[str, ...]:
+    """What the prompts of a class call it; nothing, if they are sentences of its own."""
+    filled = not spec.prompts or any(PLACEHOLDER.search(prompt) for prompt in spec.prompts)
+    return spec.names if filled else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import re
 import reprlib
@@ -25,6 +26,7 @@ MAX_TEXT = 4096
 word keeps the tokenizer busy for minutes."""
 
 _SHOWN_EMPTY = 10
+_EXAMINED = 512  # first bytes, which tell what else a file may be
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SHORT = reprlib.Repr()
 """Quotes a value from a file in a message, shortened if it is long."""
@@ -60,12 +62,29 @@ def read_text(path: Path) -> str:
         if size > MAX_BYTES:
             limit = f"the limit is {MAX_BYTES / 1e6:.0f} MB"
             raise PromptError(f"{path}: too large: {size / 1e6:.0f} MB, {limit}")
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise PromptError(f"{path}:{line}: not UTF-8 text", "Save the file as UTF-8.") from None
+        content = path.read_bytes()
+        line = content[: error.start].count(b"\n") + 1
+        raise PromptError(f"{path}:{line}: not UTF-8 text", _what_else(content[:_EXAMINED])) from None
     except OSError as error:
         raise PromptError(f"{path}: {error.strerror}") from None
+    if "\0" in text:
+        line = text.partition("\0")[0].count("\n") + 1
+        found = SHORT.repr(text.split("\n")[line - 1])
+        raise PromptError(f"{path}:{line}: not UTF-8 text: {found}", _what_else(text[:_EXAMINED].encode()))
+    return text
+
+
+def _what_else(start: bytes) -> str:
+    """What to do with a file that begins so and is no UTF-8 text."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start[:2]:
+        return "It is UTF-16 text: save the file as UTF-8."
+    if start.startswith(b"PK\x03\x04"):
+        return "It looks like an Excel workbook: save the table as “CSV UTF-8”."
+    if b"\0" in start:
+        return "It looks like a binary file, such as an image: name a text file."
+    return "Save the file as UTF-8."
 
 
 def content_lines(text: str, where: str) -> Iterator[tuple[int, str]]:

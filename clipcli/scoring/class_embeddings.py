@@ -10,6 +10,7 @@ from clipcli.cache import FeatureCache, prompts_digest
 from clipcli.prompts.templates import PromptSet
 from clipcli.records import Encoder, Float32Array
 from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.embedding_checks import warn_of_nearly_equal, warn_of_unknown
 
 TEXTS_PER_CALL = 4096
 """Texts that an encoder is given together."""
@@ -31,9 +32,14 @@ def build_classifier(
     Returns:
         A classifier with (C, D) class embeddings.
     """
+    digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
+    embeddings, new = _mean_features(encoder, prompt_set, digests, cache)
+    unknown = _unknown_labels(encoder, prompt_set, digests, new, cache)
+    warn_of_unknown(unknown, encoder.name)
+    warn_of_nearly_equal(prompt_set, embeddings, set(unknown), encoder.name)
     return Classifier(
         classnames=prompt_set.classnames,
-        class_embeddings=_mean_features(encoder, prompt_set, cache),
+        class_embeddings=embeddings,
         logit_scale=encoder.logit_scale,
         logit_bias=encoder.logit_bias,
         activation=encoder.activation,
@@ -43,9 +49,10 @@ def build_classifier(
     )
 
 
-def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache | None) -> Float32Array:
-    """(C, D), from the cache where a class was built before from the same prompts."""
-    digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
+def _mean_features(
+    encoder: Encoder, prompt_set: PromptSet, digests: Sequence[bytes], cache: FeatureCache | None
+) -> tuple[Float32Array, set[bytes]]:
+    """(C, D), from the cache where a class was built before from the same prompts; and what was not there."""
     if cache:
         cache.name_encoder(encoder.text_key, encoder.name)
     found = {digest: cache.features(encoder.text_key, digest) if cache else None for digest in digests}
@@ -59,7 +66,29 @@ def _mean_features(encoder: Encoder, prompt_set: PromptSet, cache: FeatureCache 
         found |= zip(missing, made, strict=True)
         if cache:
             cache.add(encoder.text_key, list(missing), made)
-    return np.stack([vector for digest in digests if (vector := found[digest]) is not None])
+    return np.stack([vector for digest in digests if (vector := found[digest]) is not None]), set(missing)
+
+
+def _unknown_labels(
+    encoder: Encoder,
+    prompt_set: PromptSet,
+    digests: Sequence[bytes],
+    new: set[bytes],
+    cache: FeatureCache | None,
+) -> list[str]:
+    """Labels of which the model knows no name: asked of the new ones, kept in the cache for the others."""
+    key = f"unknown to {encoder.text_key}"
+    kept = set((cache.recall(key) or {}).get("digests", ())) if cache else set()
+    named = zip(digests, prompt_set.names, strict=False)  # made by hand, a prompt set may have no names
+    names_of = {digest: names for digest, names in named if digest in new and names}
+    names = list(dict.fromkeys(name for names in names_of.values() for name in names))
+    ask = getattr(encoder, "unknown_texts", None)  # an encoder of the user's own may lack it
+    unknown = set(ask(names)) if ask and names else set()
+    found = {digest.hex() for digest, names in names_of.items() if unknown.issuperset(names)}
+    if cache and not found <= kept:
+        cache.remember(key, {"digests": sorted(kept | found)})
+    pairs = zip(prompt_set.classnames, digests, strict=True)
+    return [label for label, digest in pairs if digest.hex() in kept | found]
 
 
 def _encode_classes(encoder: Encoder, prompts_of: Sequence[tuple[str, ...]]) -> Float32Array:

@@ -7,6 +7,7 @@ how many images are scored together.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcli.choices import Activation, Score
-from clipcli.errors import ModelMismatchError, UsageError
+from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ class Ranking:
     Args:
         top_k: labels per image, best first.
         score: what `score` means; `auto` is the activation that the model was trained with.
-        min_score: below it, the image is labelled `unknown`.
-        min_margin: the same for the distance between the best and the second score.
+        min_score: below it, the image is labelled `unknown`; from 0 to 1, a cosine from -1.
+        min_margin: the same for the distance between the best and the second score; from 0 to 1, of cosines
+            to 2.
 
     Raises:
         UsageError: a value outside its range.
@@ -54,8 +56,15 @@ class Ranking:
             raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
         if self.score not in get_args(Score):
             raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
-        if self.min_margin is not None and self.min_margin < 0:
-            raise UsageError(f"`min_margin` must not be negative: {self.min_margin}")
+        is_cosine = self.score == "cosine"
+        _check_range("min_score", self.min_score, -1 if is_cosine else 0, 1)
+        _check_range("min_margin", self.min_margin, 0, 2 if is_cosine else 1)
+
+
+def _check_range(name: str, value: float | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:  # nor NaN
+        hint = f"{value:g} percent is {value / 100:g}." if 1 < value <= 100 else ""
+        raise UsageError(f"`{name}` must be a number from {low} to {high}, not {value:g}", hint)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,17 @@ class Classifier:
                 f"the class embeddings were made by {made_by} ({self.fingerprint}),"
                 f" but the images would be encoded by {encoder.name} ({encoder.fingerprint})",
                 f"Use `model` {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
+            )
+
+    def warn_of_no_choice(self, score: Score = "auto") -> None:
+        """Tell that a softmax over one class is 1 whatever the image shows."""
+        activation = self.activation if score == "auto" else score
+        if activation == "softmax" and len(self.classnames) == 1:
+            warnings.warn(
+                f"with one label, {self.classnames[0]!r}, every image gets the score 1: compare at least two"
+                " labels, such as what else the images may show, or use `score` cosine",
+                ClipcliWarning,
+                stacklevel=3,
             )
 
     def cosines(self, image_features: Float32Array) -> Float32Array:

@@ -19,14 +19,17 @@ from clipcli.scoring.classifier import Classifier
 from clipcli.version import __version__
 
 _KIND = "clipcli class embeddings"
+_METADATA = "metadata"
+"""The tensor with the metadata, as UTF-8 JSON, where they are too long for the header of .safetensors."""
+_MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at most 100 million
 
 
 def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
     `.safetensors` holds one tensor `class_embeddings` (C, D) and, as JSON in its metadata, class
-    names, prompts and provenance; `.npz` the same as arrays; `.csv` and `.parquet` one row a
-    class: label, then D columns.
+    names, prompts and provenance; if these have more than 10 MB, they are a second tensor `metadata` (bytes
+    of UTF-8). `.npz` holds the same as arrays; `.csv` and `.parquet` one row a class: label, then D columns.
 
     Raises:
         UsageError: a suffix that is not supported.
@@ -45,7 +48,7 @@ def check_output(path: Path) -> None:
 
     Raises:
         UsageError: a suffix that is not supported, a folder that does not exist, or a folder's name.
-        OutputError: the file is read-only, or the place cannot be looked at.
+        OutputError: the file or its folder is read-only, or the place cannot be looked at.
     """
     if path.suffix.lower() not in _WRITERS:
         raise UsageError(
@@ -79,6 +82,8 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
                 raise UsageError(
                     f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
                 )
+            if _METADATA in file.keys():  # noqa: SIM118 (it is no mapping)
+                metadata = json.loads(_read_bytes(file))
             return _from_metadata(metadata, _read_embeddings(file, metadata))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -96,6 +101,13 @@ def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
     if not np.isfinite(embeddings).all():
         raise ValueError("an embedding that is not a number")
     return embeddings
+
+
+def _read_bytes(file: Any) -> bytes:
+    stored = file.get_slice(_METADATA)
+    if len(stored.get_shape()) != 1 or stored.get_dtype() != "U8":
+        raise ValueError(f"metadata of shape {stored.get_shape()}, type {stored.get_dtype()}")
+    return bytes(file.get_tensor(_METADATA))
 
 
 def _from_metadata(metadata: dict[str, Any], embeddings: Float32Array) -> Classifier:
@@ -143,9 +155,13 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
 def _save_safetensors(classifier: Classifier, path: Path) -> None:
     from safetensors.numpy import save_file
 
-    metadata = {"clipcli": json.dumps(_metadata(classifier), ensure_ascii=False)}
-    embeddings = np.ascontiguousarray(classifier.class_embeddings)  # any other memory order would be mixed up
-    save_file({"class_embeddings": embeddings}, path, metadata=metadata)
+    metadata = json.dumps(_metadata(classifier), ensure_ascii=False)
+    # any other memory order would be mixed up
+    tensors: dict[str, Any] = {"class_embeddings": np.ascontiguousarray(classifier.class_embeddings)}
+    if len(encoded := metadata.encode()) > _MOST_IN_HEADER:
+        tensors[_METADATA] = np.frombuffer(encoded, np.uint8)
+        metadata = json.dumps({"kind": _KIND, "clipcli_version": __version__})
+    save_file(tensors, path, metadata={"clipcli": metadata})
 
 
 def _save_npz(classifier: Classifier, path: Path) -> None:
@@ -153,7 +169,7 @@ def _save_npz(classifier: Classifier, path: Path) -> None:
         np.savez(
             file,
             class_embeddings=classifier.class_embeddings,
-            classnames=np.array(classifier.classnames),
+            classnames=np.array(classifier.classnames),  # as many characters each as the longest has
             metadata=np.array(json.dumps(_metadata(classifier), ensure_ascii=False)),
         )
 

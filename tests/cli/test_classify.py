@@ -153,7 +153,7 @@ def test_every_format_and_layout_holds_the_same_scores(
 
 
 def test_abstaining(run_cli: Cli, pictures: Path) -> None:
-    result = run_cli("classify", pictures, *LABELS, *NANO, "--format", "csv", "--min-score", 1.01)
+    result = run_cli("classify", pictures, *LABELS, *NANO, "--format", "csv", "--min-score", 1)
     assert {row["label"] for row in rows_of(result.out)} == {"unknown"}
     kept = run_cli(
         "classify", pictures, *LABELS, *NANO, "--format", "csv", "--min-score", 0, "--min-margin", 0

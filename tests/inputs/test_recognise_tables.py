@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -126,7 +129,7 @@ def test_a_list_of_paths_is_no_table(paths: list[str], newline: str, cut: int) -
 
 
 def test_lists_that_are_none_but_look_wild() -> None:
-    for head in (b"", b"\n", b"caf\xe9.png\n", b"\xef\xbb\xbfa.png\n", b"a, b\nc, d\n", b"photo\na.png\n"):
+    for head in (b"", b"\n", b"caf\xe9.png\n", b"\xef\xbb\xbfa.png\n", b"a, b\n", b"photo\na.png\n"):
         check_plain_list(head, "list.txt")
     Path("shop").mkdir()
     Path("shop/\x01\x02.png").touch()
@@ -137,6 +140,17 @@ def png() -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (50, 50)).save(stream, "PNG")
     return stream.getvalue()
+
+
+def encoded(kind: str) -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, kind)
+    return stream.getvalue()
+
+
+def lines(first: str) -> str:
+    return f"list.txt begins with lines that are no paths, such as {first}: not a list of images"
 
 
 TABLE = "list.txt is a table, not a list of images"
@@ -159,6 +173,30 @@ WIDE = "list.txt is UTF-16 text, not a list of images"
         (b"#!/bin/sh\nls\n", "list.txt is a script: not a list of images"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41\0\0\0\x08free", BYTES),
         (png(), BYTES),
+        (encoded("TIFF"), BYTES),
+        (encoded("BMP"), BYTES),
+        (encoded("WEBP"), BYTES),
+        (encoded("ICO"), BYTES),
+        (encoded("JPEG2000"), BYTES),
+        (gzip.compress(bytes(range(256)) * 99), BYTES),
+        (zlib.compress(bytes(range(256)) * 99), BYTES),
+        (np.random.default_rng(0).bytes(5000), BYTES),
+        ("a folder with a long name/with images/猫.png\nb.png\n".encode("utf-16-le"), WIDE),
+        ("猫/狗.png\n鳥.png\n".encode("utf-16-le"), WIDE),
+        ("猫/狗.png\n鳥.png\n".encode("utf-16-be"), WIDE),
+        ("a.png\nb.png\n".encode("utf-32"), WIDE),
+        ("a.png".encode("utf-16-le"), WIDE),
+        (b"id,price\n1,2\n2,3\n", lines("'id,price'")),
+        (b"a, b\nc, d\n", lines("'a, b'")),
+        (b"\xef\xbb\xbfid,price\r\n1,2\r\n", lines("'id,price'")),
+        (b"1;Berlin\n2;Paris\n", lines("'1;Berlin'")),
+        (b"set -e\ncd /data\nfor f in *.png; do\n  echo $f\ndone\n", lines("'set -e'")),
+        (b"import os\n\nx = 1\nprint(os.listdir('photos/x'))\n", lines("'import os'")),
+        (b"# Photos\n\nThe photos of 2024, by day and place.\n", lines("'# Photos'")),
+        (b"cat\ndog\nbird\n", lines("'cat'")),
+        (b"<html>\n<body>\n</body>\n", lines("'<html>'")),
+        (b'[\n  "a.png",\n  "b.png"\n]\n', lines("'['")),
+        (b'"C:\\in\\a.png"\n"C:\\in\\b.png"\n', lines("""'"C:\\\\in\\\\a.png"'""")),
         (binary("parquet"), BYTES),
     ],
 )
@@ -168,3 +206,55 @@ def test_what_is_no_list_is_refused(head: bytes, message: str) -> None:
     assert caught.value.message == message
     assert caught.value.hint
     assert ("`image_column`" in caught.value.hint) == (message == TABLE)
+
+
+def test_a_table_without_a_header_is_known_by_an_image_that_is_there() -> None:
+    head = b"cat,shop/a.png\ndog,shop/b.png\n"
+    check_plain_list(head, "list.txt")  # paths with commas
+    Path("shop").mkdir()
+    Path("shop/b.png").touch()
+    with pytest.raises(UsageError, match=TABLE):
+        check_plain_list(head, "list.txt")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"missing\n",
+        b"here\nmissing\n0001\n",
+        b"./0001\n./0002\n",
+        b"/data/my photos/0001\n/data/my photos/0002\n",
+        b"C:\\my photos\\1\nC:\\my photos\\2\n",
+        b"day/0001\nday/0002\nday\n",
+        b"s3://bucket/0001\ns3://bucket/0002\n",
+        b"set -e\n1.png\n2.png\n",
+        b"p\0q\0r\0s\0",
+        b"a.png\0b.png\0c.png\0",
+        b"one name\0another\0",
+    ],
+)
+def test_lists_of_paths_that_are_missing_have_their_rows(head: bytes) -> None:
+    for name in ("here", "p", "q", "r", "s"):
+        Path(name).touch()
+    check_plain_list(head, "list.txt")
+
+
+def test_of_a_pipe_only_certain_signs_count() -> None:
+    for head in (b"cat\ndog\nbird\n", b"\x01\n", b"a\0b\0c\0d\0e", b"id,price\n1,2\n"):
+        check_plain_list(head, "standard input", is_file=False)
+    wide = "/a/folder/whose/name/is/long/and/without/a/dot/猫.png\n"
+    for head in (
+        png(),
+        b"#!/bin/sh\n",
+        b"sku,path\n",
+        *("a.png\n".encode(f"utf-16-{end}") for end in ("le", "be")),
+        *(wide.encode(f"utf-16-{end}") for end in ("le", "be")),
+    ):
+        with pytest.raises(UsageError, match=r"^standard input "):
+            check_plain_list(head, "standard input", is_file=False)
+
+
+def test_an_image_in_place_of_a_list_is_told_as_such() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_plain_list(png(), "in/a.PNG")
+    assert caught.value.hint == "To classify this image, leave `from_file` out."

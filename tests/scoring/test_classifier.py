@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,25 +173,26 @@ HALF = [[1.0, 0.0], [0.5, 0.75**0.5]]  # cosines with EAST: 1, 0.5
 @pytest.mark.parametrize(
     ("ranking", "label"),
     [
-        ({"min_score": 1.0}, "a"),
-        ({"min_score": 1.01}, "unknown"),
-        ({"min_margin": 0.5}, "a"),
-        ({"min_margin": 0.51}, "unknown"),
-        ({"min_score": 0.9, "min_margin": 0.51}, "unknown"),
-        ({"min_score": 1.01, "min_margin": 0.0}, "unknown"),
+        ({"min_score": 0.5}, "a"),
+        ({"min_score": 0.51}, "unknown"),
+        ({"min_margin": 0.25}, "a"),
+        ({"min_margin": 0.26}, "unknown"),
+        ({"min_score": 0.45, "min_margin": 0.26}, "unknown"),
+        ({"min_score": 0.51, "min_margin": 0.0}, "unknown"),
         ({"min_score": 0.0, "min_margin": 0.0}, "a"),
     ],
 )
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_abstention(ranking: dict[str, float], label: str, top_k: int) -> None:
-    predictions = predicted(EAST, classifier(HALF), score="cosine", top_k=top_k, **ranking)
-    assert predictions[0] == Prediction("i.jpg", 1, label, 1.0, 1.0)
+    predictions = predicted(EAST / 2, classifier(HALF), score="cosine", top_k=top_k, **ranking)
+    assert predictions[0] == Prediction("i.jpg", 1, label, 0.5, 0.5)
     assert len(predictions) == (1 if label == "unknown" else top_k)
 
 
 def test_abstention_keeps_the_scores_of_all_classes() -> None:
-    (outcome,) = classifier(HALF).predict(["i"], EAST, Ranking(score="cosine", min_score=2.0))
-    np.testing.assert_allclose(outcome.scores, [1, 0.5], rtol=1e-6)
+    (outcome,) = classifier(HALF).predict(["i"], EAST / 2, Ranking(score="cosine", min_score=1.0))
+    assert outcome.predictions[0].label == "unknown"
+    np.testing.assert_allclose(outcome.scores, [0.5, 0.25], rtol=1e-6)
 
 
 def test_one_class_has_no_second_to_keep_a_margin_from() -> None:
@@ -200,6 +203,41 @@ def test_one_class_has_no_second_to_keep_a_margin_from() -> None:
 def test_settings_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Ranking(**fields)
+
+
+@pytest.mark.parametrize("field", ["min_score", "min_margin"])
+@pytest.mark.parametrize("value", [60, 1.01, -1, math.nan, math.inf, -math.inf])
+def test_thresholds_out_of_range_are_refused_with_the_range(field: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"^`{field}` must be a number from 0 to 1, not ") as caught:
+        Ranking(**{field: value})
+    assert caught.value.hint == ("60 percent is 0.6." if value == 60 else caught.value.hint)
+    with pytest.raises(UsageError, match=r"must be a number from (-1 to 1|0 to 2), not "):
+        Ranking(score="cosine", **{field: 2 * value})
+    Ranking(score="cosine", min_score=-1.0, min_margin=2.0)
+    Ranking(min_score=0, min_margin=1)
+
+
+# --- One label -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("activation", "score", "labels", "told"),
+    [
+        ("softmax", "auto", 1, True),
+        ("softmax", "softmax", 1, True),
+        ("sigmoid", "softmax", 1, True),
+        ("softmax", "auto", 2, False),
+        ("softmax", "cosine", 1, False),
+        ("softmax", "sigmoid", 1, False),
+        ("sigmoid", "auto", 1, False),
+    ],
+)
+def test_a_softmax_over_one_label_is_told(activation: Any, score: Any, labels: int, told: bool) -> None:
+    model = replace(classifier(COMPASS[:labels]), activation=activation)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model.warn_of_no_choice(score)
+    assert [str(one.message)[:42] for one in warned] == ["with one label, 'a', every image gets the "] * told
 
 
 # --- From prompts to class embeddings ------------------------------------------------------------

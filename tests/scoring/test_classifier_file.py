@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from clipcli.errors import OutputError, UsageError
+from clipcli.scoring import classifier_file
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import check_output, load_classifier, save_classifier
 
@@ -236,3 +239,108 @@ def test_other_safetensors_files_hold_no_class_embeddings(
     save_file({"class_embeddings": EMBEDDINGS}, path, metadata)
     with pytest.raises(UsageError, match="holds no class embeddings"):
         load_classifier(path)
+
+
+# --- Long metadata -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if those of `CLASSIFIER` were too long for a header."""
+    monkeypatch.setattr(classifier_file, "_MOST_IN_HEADER", 100)
+
+
+@pytest.mark.usefixtures("long_metadata")
+def test_metadata_that_are_too_long_for_the_header_are_a_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    save_classifier(CLASSIFIER, path)
+    loaded = load_classifier(path)
+    np.testing.assert_array_equal(loaded.class_embeddings, EMBEDDINGS)
+    assert replace(loaded, class_embeddings=EMBEDDINGS) == CLASSIFIER
+    with safe_open(path, framework="np") as file:
+        assert json.loads(bytes(file.get_tensor("metadata")))["classnames"] == list(CLASSIFIER.classnames)
+        assert len(file.metadata()["clipcli"]) < 100
+
+
+@pytest.mark.usefixtures("long_metadata")
+@pytest.mark.parametrize("kept", [0, 8, 100, 400, -1])
+def test_a_truncated_file_with_long_metadata_is_called_damaged(kept: int, tmp_path: Path) -> None:
+    content = saved(tmp_path)
+    (tmp_path / "c.safetensors").write_bytes(content[:kept])
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        np.zeros((2, 2), np.uint8),
+        np.zeros(2, np.float32),
+        np.frombuffer(b"[]", np.uint8),
+        np.frombuffer(b'{"kind": "clipcli class embeddings"}', np.uint8),
+        np.frombuffer(b'{"classnames": ["a"', np.uint8),
+        np.frombuffer(b"\xff\xfe", np.uint8),
+        np.zeros(0, np.uint8),
+    ],
+)
+def test_long_metadata_that_are_none_are_called_damaged(metadata: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    header = {"clipcli": json.dumps({"kind": "clipcli class embeddings"})}
+    save_file({"class_embeddings": EMBEDDINGS, "metadata": metadata}, path, header)
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("long", ["prompts", "classnames", "provenance"])
+def test_more_texts_than_a_header_holds(long: str, suffix: str, tmp_path: Path) -> None:
+    text = "x" * 4000
+    many = {
+        "prompts": {"prompts": ((text,) * 15_000, tuple('"' * 4000 for _ in range(15_000)))},
+        "classnames": {"classnames": ("a", text * 15)},
+        "provenance": {"provenance": {"notes": [text] * 30_000}},
+    }[long]
+    classifier = replace(CLASSIFIER, **many)  # type: ignore[arg-type]
+    path = tmp_path / f"c{suffix}"
+    save_classifier(classifier, path)
+    if suffix == ".safetensors":
+        loaded = load_classifier(path)
+        assert replace(loaded, class_embeddings=EMBEDDINGS) == replace(
+            classifier, class_embeddings=EMBEDDINGS
+        )
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    metadata = {
+        "kind": "clipcli class embeddings",
+        "clipcli_version": "0.1.0",
+        "classnames": ["a", "b"],
+        "prompts": [["an a"], ["a b"]],
+        "logit_scale": 100.0,
+        "logit_bias": None,
+        "activation": "softmax",
+        "fingerprint": "f",
+        "provenance": {"model": "nano"},
+    }
+    path = tmp_path / "c.safetensors"
+    save_file({"class_embeddings": EMBEDDINGS}, path, {"clipcli": json.dumps(metadata)})
+    assert load_classifier(path).prompts == (("an a",), ("a b",))
+
+
+# --- Places --------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_cannot_be_written_is_refused_beforehand(
+    tmp_path: Path, unprivileged: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o555)
+    with unprivileged(), pytest.raises(OutputError, match=r"^cannot write c\.csv: Permission denied$"):
+        check_output(Path("c.csv"))
+
+
+def test_a_name_without_room_for_a_partial_file_is_refused_beforehand(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        check_output(tmp_path / f"{'x' * 248}.csv")
+    assert not list(tmp_path.iterdir())

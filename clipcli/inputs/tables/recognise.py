@@ -28,6 +28,14 @@ _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
 _BINARY_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PAR1", b"PK\x03\x04", b"%PDF", b"\x1f\x8b")
 _EXAMINED_BYTES = 4096
 _EXAMINED_LINES = 10
+_MANY_CONTROLS = 0.05  # of all bytes; of random ones they are a tenth
+_FEWEST_LINES = 2  # a single line has a row of its own, which says that there is no such file
+_IMAGE_ENDS = tuple(IMAGE_SUFFIXES)
+_BEGINS_AS_PATH = re.compile(r"\.{0,2}/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://")
+_BEGINS_AS_TEXT = tuple("<{[\"'`$#")
+# ASCII characters of UTF-16 in a row: some, and as few as a suffix has
+_UTF16_TEXT = re.compile(rb"(?:[\t\n\r -~]\0){9}|(?:\0[\t\n\r -~]){9}")
+_UTF16_ASCII = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")
 
 
 def table_format(path: str) -> TableFormat | None:
@@ -58,35 +66,62 @@ def looks_like_table(head: bytes, image_column: str | None = None) -> TableForma
     return "csv" if image_column is not None else None
 
 
-def check_plain_list(head: bytes, name: str) -> None:
+def check_plain_list(head: bytes, name: str, is_file: bool = True) -> None:
     """Refuse as a list of paths what is clearly something else.
 
     Args:
         head: the first bytes, at least the first line.
         name: the list's file, as errors call it.
+        is_file: whether `head` is all that there is, or long. Of a pipe it is whatever has arrived, and what
+            becomes of a list must not depend on that: only certain signs count.
 
     Raises:
-        UsageError: it begins as a table, a script, UTF-16 text or a binary file does.
+        UsageError: it begins as a table, a script, UTF-16 text or a binary file does; or, if it is a file,
+            with lines of which most cannot be paths and none is one.
     """
-    start = head[:_EXAMINED_BYTES]
-    if _is_utf16(start):
+    start, folder = head[:_EXAMINED_BYTES].removeprefix(codecs.BOM_UTF8), os.path.dirname(name)
+    entries = [os.fsdecode(entry.rstrip(b"\r")) for entry in re.split(rb"[\0\n]", start)[:_EXAMINED_LINES]]
+    exist = [_exists(entry, folder) for entry in entries if entry]
+    if _is_utf16(start) or (is_file and not (exist and all(exist)) and _UTF16_ASCII.search(start)):
         raise UsageError(f"{name} is UTF-16 text, not a list of images", "Save it as UTF-8.")
-    entries = re.split(rb"[\0\n]", start)[:_EXAMINED_LINES]
-    if any(_exists(os.fsdecode(entry.rstrip(b"\r")), os.path.dirname(name)) for entry in entries):
+    if any(exist):
         return
     if start.startswith(_BINARY_MARKS) or start[4:8] == b"ftyp":  # names may hold any bytes, but not these
-        raise _no_list(f"{name} is a binary file")
+        raise _no_list(f"{name} is a binary file", name)
     if start.startswith(b"#!"):
-        raise _no_list(f"{name} is a script")
-    if b"\0" not in start and (looks_like_table(start) or _has_image_cells(_first_lines(start))):
+        raise _no_list(f"{name} is a script", name)
+    if b"\0" not in start and _is_table(start, folder):
         raise UsageError(
             f"{name} is a table, not a list of images",
             "Name the column that holds the paths: `image_column` NAME.",
         )
+    if is_file:
+        _check_paths(start, entries, name)
 
 
-def _no_list(what: str) -> UsageError:
-    return UsageError(f"{what}: not a list of images", "Give a text file with one path per line.")
+def _is_table(start: bytes, folder: str) -> bool:
+    lines = _first_lines(start)
+    return bool(looks_like_table(start)) or _has_image_cells(lines) or _has_existing_cells(lines, folder)
+
+
+def _check_paths(start: bytes, entries: list[str], name: str) -> None:
+    """Refuse lines of which none exists, and most cannot be paths; the last may be cut off."""
+    if len(_CONTROL.findall(start)) > len(start) * _MANY_CONTROLS:
+        raise _no_list(f"{name} is a binary file", name)
+    complete = [entry for entry in entries[: start.count(b"\0") + start.count(b"\n")] if entry.strip()]
+    if len(complete) < _FEWEST_LINES or 2 * sum(map(_may_be_path, complete)) >= len(complete):
+        return
+    if _CONTROL.search(start):
+        raise _no_list(f"{name} is a binary file", name)
+    if b"\0" not in start:
+        raise _no_list(f"{name} begins with lines that are no paths, such as {complete[0][:80]!r}", name)
+
+
+def _no_list(what: str, name: str) -> UsageError:
+    hint = "Give a text file with one path per line; a table with a column of paths is named .csv or .tsv."
+    if _is_image(name):
+        hint = "To classify this image, leave `from_file` out."
+    return UsageError(f"{what}: not a list of images", hint)
 
 
 def _first_lines(head: bytes) -> list[str]:
@@ -102,8 +137,8 @@ def _exists(line: str, folder: str) -> bool:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """With a byte-order mark, or every other byte is NUL, as in Latin letters, and a dot is among them."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    """With a byte-order mark, or every other byte is NUL, as in Latin letters: many, or a dot among them."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _UTF16_TEXT.search(start):
         return True
     pairs = start[: len(start) & ~1][:64]
     halves = pairs[::2], pairs[1::2]
@@ -140,6 +175,22 @@ def _is_path(cell: str) -> bool:
 
 def _is_image(cell: str) -> bool:
     return os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES
+
+
+def _may_be_path(line: str) -> bool:
+    text = line.strip()
+    if text.lower().endswith(_IMAGE_ENDS) or _BEGINS_AS_PATH.match(text):
+        return True
+    return ("/" in text or "\\" in text) and not text.startswith(_BEGINS_AS_TEXT) and " " not in text
+
+
+def _has_existing_cells(lines: list[str], folder: str) -> bool:
+    """Whether each line has as many cells, and of one there is a file with an image's suffix."""
+    for delimiter in _DELIMITERS:
+        rows = [_cells(line, delimiter) for line in lines]
+        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
+            return any(_is_image(cell) and _exists(cell.strip(), folder) for row in rows for cell in row)
+    return False
 
 
 def _has_image_cells(lines: list[str]) -> bool:

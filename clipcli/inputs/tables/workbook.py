@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time
@@ -13,6 +14,7 @@ from clipcli.errors import UsageError
 from clipcli.inputs.tables.rows import Record, temporary_file
 
 _MAX_ROWS = 1_048_576
+_ESCAPE = re.compile("_x000D_|_x005F_(?=x[0-9A-Fa-f]{4}_)")  # the others openpyxl reads as they are meant
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 _BOMB_BYTES, _BOMB_RATIO = 1 << 26, 100
 
@@ -82,7 +84,9 @@ def _first_sheet(workbook: Any, name: str) -> Any:
 
 
 def _excel_value(value: Any) -> Any:
-    """Days are stored as midnights, and the errors of formulas as texts."""
+    """Days are stored as midnights, the errors of formulas as texts, and some characters as escapes."""
+    if isinstance(value, str) and "_x" in value:
+        value = _ESCAPE.sub(lambda escape: "\r" if escape[0] == "_x000D_" else "_", value)
     if isinstance(value, datetime) and value.time() == time():
         return value.date()
     return None if value in _ERRORS else value

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, session, tables
+from clipcli.cli import console, options, progress, session, tables
 
 app = typer.Typer(
     help="List, describe and download models.",
@@ -101,11 +101,12 @@ def info(
 
 @app.command("pull")
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
-    """Download a model, so that it can be used offline.
+    """Download all that a model needs, and load it once without the network, as later runs may have to.
 
     Example: `clipcli models pull balanced`
     """
     from clipcli.models.hub import forget_damaged
+    from clipcli.models.lazy import load_encoder
     from clipcli.models.locate import locate
     from clipcli.models.request import ModelRequest
 
@@ -116,6 +117,8 @@ def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     if forget_damaged(files.weights):
         console.warn(f"{files.weights} was damaged; it is downloaded again")
         files = locate(spec)
+    with progress.working(f"loading {spec.name} without the network", True):
+        load_encoder(ModelRequest(model, pretrained, "cpu", "fp32", offline=True))
     console.note(
         f"{files.spec.name} is ready, {files.weights.stat().st_size / 1e6:.0f} MB in {files.weights}"
     )

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from clipcli.errors import ModelError, WeightsDamagedError
 from clipcli.models.hub import digest_in_cache, sha256_of
 from clipcli.models.locate import ModelFiles
+from clipcli.models.memory import is_out_of_memory
 
 
 def build_model(files: ModelFiles) -> Any:
@@ -24,17 +25,18 @@ def build_model(files: ModelFiles) -> Any:
 
     Raises:
         WeightsDamagedError: the weights are truncated, unsafe to load, or of another architecture.
+        ModelError: the architecture cannot be built here, or the weights are of a kind that cannot be loaded.
     """
+    _verify(files.weights)
+    with _ParametersToBeLoaded(), torch.device("cpu"):
+        model = _built(files)
     try:
-        _verify(files.weights)
-        with _ParametersToBeLoaded(), torch.device("cpu"):
-            model = _architecture(files)
         with _root_logger_unchanged():
             open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
     except Warning:  # of a library, in a host that has made warnings errors
         raise
     except Exception as error:
-        raise WeightsDamagedError(*_build_failure(files, error)) from error
+        raise _loading_failure(files, error) from error
     return model.eval()
 
 
@@ -45,11 +47,16 @@ def build_random(files: ModelFiles, seed: int) -> Any:
         ModelError: open_clip cannot build it.
     """
     torch.manual_seed(seed)
+    return _built(files)
+
+
+def _built(files: ModelFiles) -> Any:
     try:
         return _architecture(files)
+    except Warning:
+        raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{files.spec.name} cannot be built: {reason}") from error
+        raise _building_failure(files, error) from error
 
 
 def _architecture(files: ModelFiles) -> Any:
@@ -63,8 +70,8 @@ def _architecture(files: ModelFiles) -> Any:
     custom_text = model_cfg.pop("custom_text", False) or "hf_model_name" in text_cfg
     if "timm_model_name" in vision_cfg:
         vision_cfg["timm_model_pretrained"] = False
-    if "hf_model_name" in text_cfg:
-        text_cfg["hf_model_pretrained"] = False
+    if files.text_tower is not None:
+        text_cfg |= {"hf_model_name": str(files.text_tower), "hf_model_pretrained": False}
     custom = open_clip.CoCa if "multimodal_cfg" in model_cfg else open_clip.CustomTextCLIP
     return (custom if custom_text else open_clip.CLIP)(**model_cfg)
 
@@ -116,25 +123,76 @@ def _verify(weights: Path) -> None:
     expected = digest_in_cache(weights)
     found = sha256_of(weights) if expected else expected
     if found != expected:
-        raise ValueError(f"its SHA-256 is {found}, and should be {expected}")
+        raise WeightsDamagedError(
+            f"{weights} is damaged: its SHA-256 is {found}, and should be {expected}",
+            "`clipcli models pull` with the model's name downloads it again.",
+        )
 
 
-def _build_failure(files: ModelFiles, error: Exception) -> tuple[str, str]:
-    text = str(error)
+# --- What went wrong -----------------------------------------------------------------------------
+
+
+def _building_failure(files: ModelFiles, error: Exception) -> ModelError:
+    """Why an architecture was not built; the weights have not been touched yet."""
+    return _failure_of_machine(files, error) or ModelError(
+        f"{files.spec.name} cannot be built: {_in_a_line(error)}",
+        "Its configuration may be damaged, or made for other versions of open_clip, timm or transformers.",
+    )
+
+
+def _loading_failure(files: ModelFiles, error: Exception) -> ModelError:
+    """Why weights were not loaded. They are called damaged only if nothing else explains it."""
+    text, weights = str(error), files.weights
+    if found := _failure_of_machine(files, error):
+        return found
+    if "TorchScript" in text:
+        return ModelError(
+            f"{weights} is a TorchScript file, which open_clip cannot load as weights",
+            "Save the state dict of the model instead, best as .safetensors.",
+        )
     if "Weights only load failed" in text or "UnpicklingError" in type(error).__name__:
-        return (
-            f"{files.weights} was not loaded: it is damaged, or a pickle that would run code",
+        return WeightsDamagedError(
+            f"{weights} was not loaded: it is damaged, or a pickle that would run code",
             "Use a .safetensors file, or weights saved as a plain state dict.",
         )
-    reason = " ".join(text.split())[:200] or type(error).__name__
     if "state_dict" in text or "size mismatch" in text:
-        return (
-            f"{files.weights} does not fit {files.spec.model_name}: {reason}",
+        return WeightsDamagedError(
+            f"{weights} does not fit {files.spec.model_name}: {_in_a_line(error)}",
             "Is it another architecture?",
         )
     from_hub = files.spec.source in ("hf-hub", "pretrained")
     again = f"`clipcli models pull {files.spec.name}` mends it." if from_hub else "Copy or save it again."
-    return f"{files.weights} is damaged: {reason}", again
+    return WeightsDamagedError(f"{weights} is damaged: {_in_a_line(error)}", again)
+
+
+def _failure_of_machine(files: ModelFiles, error: Exception) -> ModelError | None:
+    """What is missing on this machine: memory, a library, a disk; None if it is nothing of that kind."""
+    name, text = files.spec.name, str(error)
+    if is_out_of_memory(error):
+        return ModelError(
+            f"not enough memory to load {name}, whose weights are {_size(files.weights)}",
+            "Close other programs, or choose a smaller model: `clipcli models list` shows their sizes.",
+        )
+    if isinstance(error, ImportError):
+        missing = error.name or text
+        return ModelError(f"{name} needs {missing}, which cannot be imported", f"pip install {missing}")
+    if "No usable temporary directory" in text:
+        return ModelError(
+            f"{name} was not loaded: no folder for temporary files can be written",
+            "Name one that can in the variable TMPDIR.",
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        about = f"{error.filename}: " if error.filename else ""
+        return ModelError(f"{name} was not loaded: {about}{error.strerror or text}")
+    return None
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e9:.1f} GB" if path.is_file() else "not there"
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def build_tokenizer(files: ModelFiles) -> Any:
@@ -151,5 +209,6 @@ def build_tokenizer(files: ModelFiles) -> Any:
         mode = text_cfg.get("tokenizer_mode")
         return HFTokenizer(str(files.tokenizer), tokenizer_mode=mode, **arguments)
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"the tokenizer in {files.tokenizer} cannot be loaded: {reason}") from error
+        raise ModelError(
+            f"the tokenizer in {files.tokenizer} cannot be loaded: {_in_a_line(error)}"
+        ) from error

@@ -29,7 +29,9 @@ _TOKENIZER_FILES = [
 _OFFLINE = "it is not in the cache, and offline mode forbids the network"
 
 
-def find_file(model: str, repository: str, names: Sequence[str], offline: bool) -> Path:
+def find_file(
+    model: str, repository: str, names: Sequence[str], offline: bool, what: str = "weights"
+) -> Path:
     """The first of these files that the cache has, else the first that the hub has.
 
     Raises:
@@ -40,7 +42,7 @@ def find_file(model: str, repository: str, names: Sequence[str], offline: bool) 
         if path is not None:
             return path
     if offline:
-        raise _unavailable(model, _OFFLINE)
+        raise _unavailable(model, _OFFLINE, what)
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
@@ -48,13 +50,13 @@ def find_file(model: str, repository: str, names: Sequence[str], offline: bool) 
             with _quiet_hub():
                 return _download(repository, name)
         except LocalEntryNotFoundError as error:
-            raise _download_failure(model, error) from error
+            raise _download_failure(model, error, what) from error
         except EntryNotFoundError:
             continue
         except Exception as error:  # the hub client raises its own, httpx's and OSError
-            raise _download_failure(model, error) from error
+            raise _download_failure(model, error, what) from error
     raise WeightsUnavailableError(
-        f"no weights for {model}: {repository} holds none of {', '.join(names)}",
+        f"no {what} for {model}: {repository} holds none of {', '.join(names)}",
         "hf-hub: needs a repository that open_clip can load.",
     )
 

@@ -43,6 +43,7 @@ class ModelFiles:
         weights: the checkpoint.
         tokenizer: folder of a Hugging Face tokenizer, or None for the CLIP tokenizer.
         tokenizer_digest: of its files, 16 hexadecimal digits; empty for the CLIP tokenizer.
+        text_tower: folder with the configuration of a Hugging Face text tower, or None for open_clip's own.
         sources: files and folders that decided all this, with their identities before they were read.
         sha256: of the weights.
     """
@@ -53,6 +54,7 @@ class ModelFiles:
     weights: Path
     tokenizer: Path | None
     tokenizer_digest: str
+    text_tower: Path | None
     sources: dict[str, str]
     sha256: str
 
@@ -106,6 +108,7 @@ def locate_config(path: Path, offline: bool = False) -> ModelFiles:
 def _files(spec: ModelSpec, config: dict[str, Any], weights: Path, offline: bool) -> ModelFiles:
     model_cfg = config["model_cfg"]
     tokenizer = _tokenizer(spec, model_cfg["text_cfg"].get("hf_tokenizer_name"), offline)
+    text_tower = _text_tower(spec, model_cfg["text_cfg"].get("hf_model_name"), offline)
     return ModelFiles(
         spec=spec,
         model_cfg=model_cfg,
@@ -113,7 +116,8 @@ def _files(spec: ModelSpec, config: dict[str, Any], weights: Path, offline: bool
         weights=weights,
         tokenizer=tokenizer,
         tokenizer_digest=_digest_of(tokenizer) if tokenizer else "",
-        sources=identities(_sources(spec, weights, tokenizer)),
+        text_tower=text_tower,
+        sources=identities(_sources(spec, weights, tokenizer, text_tower)),
         sha256=_sha256(weights),
     )
 
@@ -189,6 +193,16 @@ def _tokenizer(spec: ModelSpec, repository: str | None, offline: bool) -> Path |
     return hub.find_tokenizer(spec.name, repository, offline)
 
 
+def _text_tower(spec: ModelSpec, repository: str | None, offline: bool) -> Path | None:
+    """Folder with the configuration of a text tower of transformers, which is a repository of its own."""
+    if not repository:
+        return None
+    if Path(repository).is_dir():
+        return Path(repository)
+    what = f"text tower configuration {repository}"
+    return hub.find_file(spec.name, repository, ("config.json",), offline, what).parent
+
+
 def _sha256(path: Path) -> str:
     """Digest of a weights file; the hub's cache names its files by it already."""
     return hub.digest_in_cache(path) or hub.sha256_of(path)
@@ -215,14 +229,15 @@ def _identity(path: Path) -> str:
         return ""
 
 
-def _sources(spec: ModelSpec, weights: Path, tokenizer: Path | None) -> list[str]:
+def _sources(spec: ModelSpec, weights: Path, *others: Path | None) -> list[str]:
     """A local folder as a whole; of the hub's cache the snapshots, and what says which are in use."""
-    if spec.source == "local-dir":
-        return [spec.model_name]
     found: list[Path | None] = [weights]
-    if spec.source in ("hf-hub", "pretrained"):
+    if spec.source == "local-dir":
+        found = [Path(spec.model_name)]
+    elif spec.source in ("hf-hub", "pretrained"):
         found = [weights.parent, hub.reference_of(weights.parent, spec.model_name)]
-    found += [tokenizer, hub.reference_of(tokenizer) if tokenizer else None]
+    for folder in filter(None, others):
+        found += [folder, hub.reference_of(folder)]
     return [str(path) for path in found if path is not None]
 
 

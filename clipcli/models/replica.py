@@ -17,6 +17,7 @@ import torch
 
 from clipcli.errors import ClipcliWarning
 from clipcli.models.devices import DTYPES
+from clipcli.models.memory import is_out_of_memory
 from clipcli.models.text_tower import TokenArray, causal_tower, encode_causal_texts, needed_lengths
 from clipcli.models.threads import SingleThreads
 from clipcli.records import Float32Array, Preprocess, Uint8Array
@@ -259,10 +260,3 @@ def fastest_batch_size(images_per_second: Callable[[int], float], smallest: int,
             break
         size, fastest = 2 * size, rate
     return max(size // 2, smallest)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """CUDA raises its own class; CPU and MPS allocators a RuntimeError that says so."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        part in str(error) for part in ("out of memory", "can't allocate memory")
-    )

@@ -149,8 +149,8 @@ def is_usual(found: Directory) -> bool:
     bits = bits * samples if len(bits) == 1 and samples < 16 else bits
     if max(bits) > 8 or set(found.values(Tag.FORMAT, (UNSIGNED,))) != {UNSIGNED}:
         return False
-    raw = found.first(Tag.COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED
-    if found.first(Tag.PLANAR, 1) == 2 and raw:
+    uncompressed = found.first(Tag.COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED
+    if found.first(Tag.PLANAR, 1) == 2 and (uncompressed or samples > 1):
         return False
     colormap = found.values(Tag.COLORMAP, (0,))
     if (

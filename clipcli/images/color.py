@@ -66,7 +66,7 @@ def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
             return None
         target = ImageCms.createProfile("sRGB")
         return ImageCms.buildTransform(source, target, _INPUTS[space], "RGB", ImageCms.Intent.PERCEPTUAL)
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return None
 
 
@@ -78,7 +78,7 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
 
 def _composited_on_white(image: Image.Image) -> Image.Image:
     rgb = Image.new("RGB", image.size)
-    for place, part in _parts(image):
+    for place, part in parts(image):
         rgba = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), place)
@@ -91,14 +91,14 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     Any other range is stretched from its lowest to its highest value. Values that are not finite become
     black, but +inf becomes white, and so does a value that the file calls transparent.
     """
-    low, high = value_range(np.asarray(part) for _, part in _parts(image))
+    low, high = value_range(np.asarray(part) for _, part in parts(image))
     if image.mode.startswith("I") and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     transparent = image.info.get("transparency")
     grey = Image.new("L", image.size)
-    for place, part in _parts(image):
+    for place, part in parts(image):
         values = np.asarray(part)
         shown = scaled_to_8_bits(values, low, high)
         if isinstance(transparent, int):
@@ -107,9 +107,9 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def value_range(parts: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:
-    """The lowest and the highest finite value of several arrays, or zeros if there is none."""
-    finite = (values[np.isfinite(values)] for values in parts)
+def value_range(arrays: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:
+    """The lowest and the highest finite value of some arrays, or zeros if there is none."""
+    finite = (values[np.isfinite(values)] for values in arrays)
     ranges = [(float(values.min()), float(values.max())) for values in finite if values.size]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
 
@@ -124,7 +124,7 @@ def scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Uint8
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
-def _parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+def parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
     """Parts of an image, each with its (left, top): copies of a whole large image would take gigabytes."""
     width = min(image.width, _PIXELS_PER_PART)
     height = max(1, _PIXELS_PER_PART // width)

@@ -79,4 +79,5 @@ def _message(module: int | None, template: int | None, values: int | None) -> st
     except (AttributeError, OSError, TypeError):
         said = ctypes.string_at(template) if template else b""
     name = ctypes.string_at(module) + b": " if module else b""
-    return (name + said).decode("utf-8", "replace").strip().removesuffix(".")
+    message = (name + said).decode("utf-8", "replace").strip()
+    return message.removeprefix("tempfile.tif: ").removesuffix(".")  # Pillow's name for every file

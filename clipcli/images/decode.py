@@ -19,19 +19,25 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image
 
 from clipcli.choices import Truncated
 from clipcli.errors import ImageError, UsageError
 from clipcli.images import tiff
 from clipcli.images.color import to_rgb, to_srgb
-from clipcli.images.complaints import libtiff_complaints
+from clipcli.images.declared import as_declared
+from clipcli.images.loading import JPEGS, load
 from clipcli.images.memory import BUDGET, bytes_needed, bytes_needed_by, check_size, size_before_opening
 from clipcli.images.metadata import check_properties, large_profile, without_metadata
 from clipcli.images.reasons import as_image_errors
 from clipcli.images.resize import EXTREME_ASPECT, resize
-from clipcli.images.tiff_directory import directory, is_usual, read_as_declared
-from clipcli.images.transparency import with_true_alpha
+from clipcli.images.tiff_directory import (
+    BIG_ENDIAN_BIG_TIFF,
+    directory,
+    is_usual,
+    stored_profile,
+    without_other_tags,
+)
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 MAX_PIXELS = 2**28
@@ -54,7 +60,6 @@ _FORMATS = (  # TGA last: it has no mark of its own
     *("AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PCX", "ICO", "TGA"),
 )
 _LARGEST_FOR_GPU = 2**20  # bytes
-_JPEGS = ("JPEG", "MPO")
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -219,10 +224,12 @@ def _decoded(data: bytes, preprocess: Preprocess, options: DecodeOptions) -> Ite
 def _decode_file(
     data: bytes, preprocess: Preprocess, options: DecodeOptions, memory: contextlib.ExitStack
 ) -> _Decoded:
+    if data.startswith(BIG_ENDIAN_BIG_TIFF):  # which Pillow cannot open
+        data = without_other_tags(data)
     stored = _deep_tiff(data, options, memory) or _by_pillow(data, preprocess, options, memory)
     check_properties(stored.image, stored.image_format)
-    image = with_true_alpha(stored.image, stored.image_format, data)
-    profile = image.info.get("icc_profile")
+    image = as_declared(stored.image, stored.image_format, data)
+    profile = stored_profile(data) or image.info.get("icc_profile")
     upright = _upright(image)
     full_size = stored.full_size[::-1] if upright.size != image.size else stored.full_size
     return _Decoded(to_rgb(upright, profile), full_size, profile, stored.mode)
@@ -240,7 +247,7 @@ def _by_pillow(
     box = None if options.exact else _draft(image, preprocess)
     if declared is None:
         memory.enter_context(BUDGET.of(bytes_needed_by(image, size)))
-    loaded = _load(image, data, box, options.truncated)
+    loaded = load(image, data, box, options.truncated)
     return _Stored(loaded, image.format, mode, size if box else loaded.size)
 
 
@@ -253,10 +260,10 @@ def _deep_tiff(data: bytes, options: DecodeOptions, memory: contextlib.ExitStack
     check_size(layout.size, options.max_pixels)
     memory.enter_context(BUDGET.of(math.prod(layout.size) * layout.bytes_per_pixel))
 
-    def load(file: bytes) -> Image.Image:
-        return _load(Image.open(io.BytesIO(file), formats=["TIFF"]), file, None, options.truncated)
+    def load_bytes(file: bytes) -> Image.Image:
+        return load(Image.open(io.BytesIO(file), formats=["TIFF"]), file, None, options.truncated)
 
-    image = tiff.decoded(data, found, layout, load)
+    image = tiff.decoded(data, found, layout, load_bytes)
     return _Stored(image, "TIFF", image.mode, image.size)
 
 
@@ -268,61 +275,10 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | None:
     """Have a JPEG decoded at a fraction of its size, if possible; returns the box that will hold it."""
-    if image.format not in _JPEGS:  # a HEIC would be replaced by its thumbnail
+    if image.format not in JPEGS:  # a HEIC would be replaced by its thumbnail
         return None
     drafted = image.draft(None, _least_size(image.size, preprocess))
     return drafted[1] if drafted else None
-
-
-def _load(
-    image: Image.Image, data: bytes, box: tuple[float, ...] | None, truncated: Truncated
-) -> Image.Image:
-    """Decode; of an image that is decoded at a fraction of its size, only `box` is part of the image."""
-    try:
-        _load_all(image)
-    except OSError as error:
-        if truncated == "error":
-            raise
-        _keep_what_was_read(image, data, error)
-    if box is None or box[2:] == image.size:
-        return image
-    whole = round(box[2]), round(box[3])  # the last row or column may lie partly beyond the image
-    return image.resize(whole, Image.Resampling.BICUBIC, (box[0], box[1], box[2], box[3]))
-
-
-def _load_all(image: Image.Image) -> None:
-    """Decode, or raise what the decoder had to say; libtiff says it and goes on."""
-    if image.format != "TIFF":
-        image.load()
-        return
-    read_as_declared(image)
-    with libtiff_complaints() as complaints:
-        try:
-            image.load()
-        except OSError as error:
-            raise OSError("; ".join(complaints)) if complaints else error from None
-    if complaints:
-        raise OSError("; ".join(complaints))
-
-
-def _keep_what_was_read(image: Image.Image, data: bytes, error: OSError) -> None:
-    """After decoding failed, turn the image into the part that was decoded until then.
-
-    Raises:
-        OSError: `error`, if that part shows nothing but one colour.
-    """
-    assert isinstance(image, ImageFile.ImageFile)
-    if image.format in _JPEGS:
-        image.fp = io.BytesIO(data + _JPEG_END)  # gives what there is of a progressive JPEG
-    else:
-        image.tile = []
-    try:
-        image.load()
-        extrema = image.getextrema()
-    except (OSError, ValueError):
-        raise error from None
-    if all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,))):
-        raise error
 
 
 def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:

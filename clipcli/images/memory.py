@@ -13,22 +13,32 @@ from PIL import Image
 
 from clipcli.errors import ImageError
 
-DECODE_MEMORY = 3 * 2**30
+DECODE_MEMORY = 4 * 2**30
 """Bytes that all threads of a process together take for decoding, unless a single image needs more."""
 
-_BYTES_PER_PIXEL = {"WEBP": 20}
-_USUAL_BYTES = 12
-_COEFFICIENTS = 6  # bytes a pixel of a progressive JPEG, which is collected before it is decoded
+BYTES_PER_PIXEL = {  # the decoder's own copies, the image as stored, turned, and as RGB
+    **dict.fromkeys(("JPEG", "MPO"), 12),
+    **dict.fromkeys(("HEIF", "ICO"), 24),
+    "AVIF": 20,
+    "WEBP": 22,
+    "JPEG2000": 32,
+}
+USUAL_BYTES_PER_PIXEL = 16
+"""What formats take that `BYTES_PER_PIXEL` does not name."""
 
 
 def bytes_needed(image_format: str, size: tuple[int, int]) -> int:
     """Bytes that decoding an image and converting it to RGB takes at most, the file's not counted."""
-    return math.prod(size) * _BYTES_PER_PIXEL.get(image_format, _USUAL_BYTES)
+    return math.prod(size) * BYTES_PER_PIXEL.get(image_format, USUAL_BYTES_PER_PIXEL)
 
 
 def bytes_needed_by(image: Image.Image, full_size: tuple[int, int]) -> int:
-    """The same of an image that is open and may be told to be decoded at a fraction of `full_size`."""
-    coefficients = math.prod(full_size) * _COEFFICIENTS if image.info.get("progressive") else 0
+    """The same of an image that is open and may be told to be decoded at a fraction of `full_size`.
+
+    Of a progressive JPEG, all coefficients are collected before the first pixel: two bytes each.
+    """
+    progressive = "progressive" in image.info
+    coefficients = 2 * len(image.getbands()) * math.prod(full_size) if progressive else 0
     return bytes_needed(image.format or "", image.size) + coefficients
 
 

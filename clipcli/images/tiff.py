@@ -64,8 +64,8 @@ class Layout(NamedTuple):
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Bytes that decoding takes: the samples twice, while they are arranged, and the image as RGB."""
-        return 2 * -(-self.bits * self.samples // 8) + 8
+        """Bytes that decoding takes: the file and the samples thrice, and the image in 8 bits and as RGB."""
+        return 3 * -(-self.bits * self.samples // 8) + 12
 
     @property
     def samples_in_row(self) -> int:
@@ -131,7 +131,7 @@ def _is_known_depth(read: Layout) -> bool:
 
 
 def decoded(data: bytes, found: Directory, read: Layout, load: Callable[[bytes], Image.Image]) -> Image.Image:
-    """The image in 8 bits: L, La, LA, RGB, RGBa, RGBA or CMYK, with its profile and orientation.
+    """The image in 8 bits: L, La, LA, RGB, RGBa, RGBA or CMYK, with its orientation.
 
     Args:
         data: the file.
@@ -148,8 +148,6 @@ def decoded(data: bytes, found: Directory, read: Layout, load: Callable[[bytes],
     for top, samples in _blocks(packed, found, read):
         pixels = palette[samples[..., 0]] if palette is not None else _pixels(samples, low, high, read)
         image.paste(_from_array(pixels, mode), (0, top))
-    if Tag.PROFILE in found.entries:
-        image.info["icc_profile"] = found.entries[Tag.PROFILE][1]
     image.getexif()[Tag.ORIENTATION] = found.first(Tag.ORIENTATION, 1)
     return image
 

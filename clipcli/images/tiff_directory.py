@@ -9,10 +9,12 @@ import struct
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins: in either byte order, the last two with offsets of 64 bits."""
+
+BIG_ENDIAN_BIG_TIFF = MARKS[3]
 
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 _TYPES |= {16: "Q", 17: "q", 18: "Q", 5: "II", 10: "ii"}
@@ -172,6 +174,12 @@ def short(found: Directory, value: int) -> tuple[int, bytes]:
     return 3, struct.pack(found.order + "H", value)
 
 
+def stored_profile(data: bytes) -> bytes | None:
+    """The colour profile of a TIFF, which Pillow skips where other tags claim too many bytes."""
+    found = directory(data)
+    return found.entries[Tag.PROFILE][1] if found and Tag.PROFILE in found.entries else None
+
+
 def kind_of(found: Directory) -> str:
     """What a TIFF that cannot be read is, for people."""
     bits = "+".join(map(str, found.values(Tag.BITS, (1,))))
@@ -199,5 +207,5 @@ def read_as_declared(image: Image.Image) -> None:
         and not image.use_load_libtiff
     ):
         image._mode, image.use_load_libtiff = "RGB", True
-        tile = ("libtiff", (0, 0, *image._tile_size), 0, ("RGBX", False, image.tag_v2.offset))
-        image.tile = [tile]  # type: ignore[list-item]
+        arguments = ("RGBX", False, image.tag_v2.offset)
+        image.tile = [ImageFile._Tile("libtiff", (0, 0, *image._tile_size), 0, arguments)]

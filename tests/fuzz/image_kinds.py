@@ -1,7 +1,7 @@
-"""Images of every depth, photometric interpretation and kind of alpha, and what a second decoder makes of them.
+"""Images of every depth, photometric interpretation and kind of alpha, and the colours that they show.
 
-TIFFs are written and read by tifffile and imagecodecs, PNGs by hand; BMPs and TGAs are simple enough to be
-written from what they hold.
+TIFFs are written by tifffile and imagecodecs, which also read them back; the others are simple enough to be
+written here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
+from image_files_by_hand import png_file, png_rows
 
 SIZE = (13, 16)  # rows and columns; 16 so that samples of any depth fill whole bytes
 
@@ -164,22 +165,6 @@ def png(generator: np.random.Generator) -> Kind:
         alpha = 255.0 * (samples != color).any(axis=-1) if marked else None
         expected = on_white(scaled(samples, 0, high), alpha, False)
     return Kind(f"png-type{kind}-depth{depth}{'-tRNS' * marked}", png_file(chunks), expected)
-
-
-def png_rows(samples: np.ndarray, depth: int) -> bytes:
-    if depth >= 8:
-        rows = samples.astype(f">u{depth // 8}").reshape(len(samples), -1).view(np.uint8)
-    else:
-        bits = (samples[..., 0, None] >> np.arange(depth - 1, -1, -1)) & 1
-        rows = np.packbits(bits.reshape(len(samples), -1).astype(np.uint8), axis=1)
-    return np.pad(rows, ((0, 0), (1, 0))).tobytes()  # each row begins with its filter, which is none
-
-
-def png_file(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
 
 
 # --- BMP and TGA ---------------------------------------------------------------------------------

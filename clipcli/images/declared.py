@@ -1,4 +1,4 @@
-"""Which pixels are transparent, where Pillow takes unused bytes for an alpha channel or misses a mark.
+"""What a file declares of its pixels and Pillow does not regard: which are transparent, and their depth.
 
 TGA, BMP, DIB, ICO, JPEG 2000 and TIFF have files whose fourth channel nobody filled: where nothing says that
 it is an alpha channel and it is zero everywhere, it is unused. Other formats declare transparency, and an
@@ -11,21 +11,25 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
+from clipcli.images.color import parts
 from clipcli.images.tiff_directory import declares_alpha, directory
 
 _UNDECLARED = ("TGA", "BMP", "DIB", "ICO", "JPEG2000", "TIFF")
+_JPEG2000_SIZ = b"\xff\x4f\xff\x51"
 _PNG_MARK = b"\x89PNG"
 _PNG_GREY, _PNG_RGB = 0, 2  # colour types
 _TGA_SIGNATURE = b"TRUEVISION-XFILE.\0"
 _TGA_ALPHA = (3, 4)  # attribute types: alpha, premultiplied alpha
 
 
-def with_true_alpha(image: Image.Image, image_format: str | None, data: bytes) -> Image.Image:
-    """A decoded image without an alpha channel that is none, and with the transparency that it lacks."""
+def as_declared(image: Image.Image, image_format: str | None, data: bytes) -> Image.Image:
+    """A decoded image with the transparency and the range of values that its file declares."""
     if image_format == "PNG":
         return _with_png_transparency(image, data)
+    if image_format == "JPEG2000":
+        image = _with_full_range(image, data)
     if image_format not in _UNDECLARED or not image.has_transparency_data:
         return image
     if image_format == "TGA" and not _tga_has_alpha(data):
@@ -54,6 +58,20 @@ def _declares(image: Image.Image, image_format: str, data: bytes) -> bool:
     if image_format == "JPEG2000":
         return b"cdef" in data[:4096]  # the box that says what each channel is
     return image_format == "ICO" and _png_in_icon(image, data)
+
+
+def _with_full_range(image: Image.Image, data: bytes) -> Image.Image:
+    """JPEG 2000 of fewer than 8 bits a sample, which Pillow shifts to the left: white is not yet white then.
+
+    The depths are in the marker SIZ (ISO/IEC 15444-1, A.5.1).
+    """
+    at = data.find(_JPEG2000_SIZ) + len(_JPEG2000_SIZ)
+    (channels,) = struct.unpack_from(">H", data, at + 36)
+    depths = {1 + (depth & 127) for depth in data[at + 38 : at + 38 + 3 * channels : 3]}
+    if len(depths) != 1 or image.mode not in ("L", "LA", "RGB", "RGBA") or (bits := depths.pop()) >= 8:
+        return image
+    full = [(value >> (8 - bits)) * 255 // (2**bits - 1) for value in range(256)]
+    return image.point(full * len(image.getbands()))
 
 
 def _png_in_icon(image: Image.Image, data: bytes) -> bool:
@@ -92,11 +110,14 @@ def _with_transparent_color(
 ) -> Image.Image:
     """Pillow keeps the upper byte of each sample, so the lower ones are decoded for themselves."""
     lower = Image.open(io.BytesIO(data), formats=["PNG"])
-    name, extents, offset, _ = lower.tile[0]
-    lower.tile = [(name, extents, offset, "RGB;16L")]  # type: ignore[list-item]
+    assert isinstance(lower, ImageFile.ImageFile)
+    lower.tile = [lower.tile[0]._replace(args="RGB;16L")]
     color = np.array(transparent)
-    equal = (np.asarray(image) == color >> 8) & (np.asarray(lower) == color & 255)
-    alpha = np.where(equal.all(axis=-1), 0, 255).astype(np.uint8)
+    alpha = Image.new("L", image.size, 255)
+    for (left, top), part in parts(image):
+        below = lower.crop((left, top, left + part.width, top + part.height))
+        differs = (np.asarray(part) != color >> 8) | (np.asarray(below) != color & 255)
+        alpha.paste(Image.fromarray(differs.any(axis=-1).astype(np.uint8) * 255), (left, top))
     del image.info["transparency"]
-    image.putalpha(Image.fromarray(alpha))
+    image.putalpha(alpha)
     return image

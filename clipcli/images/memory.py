@@ -20,7 +20,8 @@ BYTES_PER_PIXEL = {  # the decoder's own copies, the image as stored, turned, an
     **dict.fromkeys(("JPEG", "MPO"), 12),
     **dict.fromkeys(("HEIF", "ICO"), 24),
     "AVIF": 20,
-    "WEBP": 22,
+    "PPM": 20,
+    "WEBP": 26,
     "JPEG2000": 32,
 }
 USUAL_BYTES_PER_PIXEL = 16

@@ -108,7 +108,7 @@ def test_decoding_takes_no_more_than_is_counted(tmp_path: Path) -> None:
             "prog" in name or "inks" in name
         )
         counted = 24 if name == "TIFF-float" else counted
-        most = counted * SIDE * SIDE + 2 * len(data) + 2**24
+        most = counted * SIDE * SIDE + 2 * len(data) + 12 * 2**20
         (tmp_path / f"{most}-{name}").write_bytes(data)
     outcomes = limited(tmp_path, MAX_PIXELS)
     assert len(outcomes) == len(images())
@@ -118,7 +118,7 @@ def test_decoding_takes_no_more_than_is_counted(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_nothing_is_allocated_for_an_image_that_is_too_large(tmp_path: Path) -> None:
     most = 2**24
-    flat = Image.new("RGBA", (4000, 4000), "red")
+    flat = Image.new("RGBA", (3000, 3000), "red")
     for image_format in ("PNG", "WEBP", "GIF", "JPEG", "JPEG2000", "AVIF", "QOI", "PCX", "TGA"):
         options = {"WEBP": {"lossless": True}, "TGA": {"compression": "tga_rle"}}.get(image_format, {})
         image = flat if image_format in ("PNG", "WEBP", "QOI", "TGA") else flat.convert("RGB")
@@ -160,5 +160,5 @@ def test_the_sums_that_the_documentation_states() -> None:
     assert DECODE_MEMORY == 4 * 2**30
     largest = max(BYTES_PER_PIXEL.values()) * MAX_PIXELS
     assert largest / 2**30 == 8
-    assert BYTES_PER_PIXEL["WEBP"] * MAX_PIXELS / 1e9 < 6
+    assert BYTES_PER_PIXEL["WEBP"] * MAX_PIXELS / 1e9 < 7
     assert DecodeOptions().max_pixels == MAX_PIXELS

@@ -33,6 +33,7 @@ from clipcli.images.reasons import as_image_errors
 from clipcli.images.resize import EXTREME_ASPECT, resize
 from clipcli.images.tiff_directory import (
     BIG_ENDIAN_BIG_TIFF,
+    check_samples,
     directory,
     is_usual,
     stored_profile,
@@ -60,6 +61,7 @@ _FORMATS = (  # TGA last: it has no mark of its own
     *("AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PCX", "ICO", "TGA"),
 )
 _LARGEST_FOR_GPU = 2**20  # bytes
+_MOST_BYTES_PER_PIXEL = 32  # four samples of 64 bits
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -256,9 +258,12 @@ def _deep_tiff(data: bytes, options: DecodeOptions, memory: contextlib.ExitStack
     found = directory(data)
     layout = None if found is None or is_usual(found) else tiff.layout(found)
     if found is None or layout is None:
+        check_samples(found)
         return None
     check_size(layout.size, options.max_pixels)
-    memory.enter_context(BUDGET.of(math.prod(layout.size) * layout.bytes_per_pixel))
+    if layout.bytes_of_samples > _MOST_BYTES_PER_PIXEL * options.max_pixels:  # a tile or samples without end
+        raise ImageError(f"too large: its samples take {layout.bytes_of_samples / 1e9:.1f} GB")
+    memory.enter_context(BUDGET.of(layout.bytes_needed))
 
     def load_bytes(file: bytes) -> Image.Image:
         return load(Image.open(io.BytesIO(file), formats=["TIFF"]), file, None, options.truncated)

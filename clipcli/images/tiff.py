@@ -63,9 +63,15 @@ class Layout(NamedTuple):
         return self.width, self.height
 
     @property
-    def bytes_per_pixel(self) -> int:
+    def bytes_of_samples(self) -> int:
+        """Of the image with its tiles, in the planes that are shown."""
+        planes = len(self.shown) if self.separate else 1
+        return planes * -(-self.samples_in_row * self.bits // 8) * self.tiles_across * self.height
+
+    @property
+    def bytes_needed(self) -> int:
         """Bytes that decoding takes: the file and the samples thrice, and the image in 8 bits and as RGB."""
-        return 3 * -(-self.bits * self.samples // 8) + 12
+        return 3 * self.bytes_of_samples + 12 * self.width * self.height
 
     @property
     def samples_in_row(self) -> int:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from clipcli.errors import ImageError
+
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins: in either byte order, the last two with offsets of 64 bits."""
 
@@ -182,9 +184,10 @@ def stored_profile(data: bytes) -> bytes | None:
 
 def kind_of(found: Directory) -> str:
     """What a TIFF that cannot be read is, for people."""
-    bits = "+".join(map(str, found.values(Tag.BITS, (1,))))
+    bits = "+".join(map(str, found.values(Tag.BITS, (1,))[:8]))
     return (
-        f"bits {bits}, photometric interpretation {found.first(Tag.PHOTOMETRIC)},"
+        f"bits {bits}, {found.first(Tag.SAMPLES, 1)} samples a pixel,"
+        f" photometric interpretation {found.first(Tag.PHOTOMETRIC)},"
         f" compression {found.first(Tag.COMPRESSION, 1)}"
     )
 
@@ -197,6 +200,12 @@ def declared_size(found: Directory) -> tuple[int, int]:
 def declares_alpha(found: Directory) -> bool:
     """Whether the file says that a sample beyond the colours is an alpha channel."""
     return bool({1, 2} & set(found.values(Tag.EXTRA_SAMPLES)))
+
+
+def check_samples(found: Directory | None) -> None:
+    """Refuse what Pillow would refuse with a line in its log, which a program may show."""
+    if found and found.first(Tag.SAMPLES, 1) > TiffImagePlugin.MAX_SAMPLESPERPIXEL:
+        raise ImageError(f"not supported: a TIFF with {kind_of(found)}")
 
 
 def read_as_declared(image: Image.Image) -> None:

@@ -196,7 +196,9 @@ def test_a_truncated_deep_tiff_is_damaged(compression: str | None) -> None:
 
 def test_a_kind_that_is_not_read_is_told() -> None:
     entries = {256: [4], 257: [1], 258: [5, 6, 5], 259: [1], 262: [2], 277: [3]}
-    with pytest.raises(ImageError, match=r"a TIFF with bits 5\+6\+5, photometric interpretation 2"):
+    with pytest.raises(
+        ImageError, match=r"a TIFF with bits 5\+6\+5, 3 samples a pixel, photometric interpretation 2"
+    ):
         decode(by_hand(entries, bytes(8)), Preprocess())
 
 
@@ -204,3 +206,19 @@ def test_the_limit_of_pixels_holds_for_deep_tiffs() -> None:
     entries = {256: [60_000], 257: [60_000], 258: [12], 259: [1], 262: [1], 277: [1]}
     with pytest.raises(ImageError, match="too large: 60000x60000"):
         decode(by_hand(entries, bytes(8)), Preprocess())
+
+
+@pytest.mark.parametrize(
+    "entries", [{277: [60_000], 338: [0]}, {322: [2**30], 323: [16], 324: [8], 325: [9]}]
+)
+def test_samples_and_tiles_without_end_are_refused(entries: dict[int, list[int]]) -> None:
+    about = {256: [4000], 257: [4000], 258: [16], 259: [8], 262: [1], 277: [1]}
+    with pytest.raises(ImageError, match=r"too large: its samples take \d+\.\d GB"):
+        decode(by_hand({**about, **entries}, bytes(8)), Preprocess())
+
+
+def test_more_samples_than_pillow_takes_are_no_line_in_its_log(caplog: pytest.LogCaptureFixture) -> None:
+    entries = {256: [4], 257: [1], 258: [8], 259: [7], 262: [1], 277: [12]}
+    with pytest.raises(ImageError, match="not supported: a TIFF with bits 8, 12 samples a pixel"):
+        decode(by_hand(entries, bytes(100)), Preprocess())
+    assert caplog.records == []

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from clipcli.records import Uint8Array
+
 _PIXELS_PER_PART = 2**20  # converted at a time where the conversion needs several copies
-_SPACES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "L": "GRAY", "LA": "GRAY", "CMYK": "CMYK"}
+_SPACES = {  # the colour space of each Pillow mode
+    **dict.fromkeys(("RGB", "RGBA", "RGBa", "P", "PA"), "RGB"),
+    **dict.fromkeys(("1", "L", "LA", "La", "I", "I;16"), "GRAY"),
+    "CMYK": "CMYK",
+}
 _INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the Pillow mode of each colour space
 
 
@@ -58,7 +66,7 @@ def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
             return None
         target = ImageCms.createProfile("sRGB")
         return ImageCms.buildTransform(source, target, _INPUTS[space], "RGB", ImageCms.Intent.PERCEPTUAL)
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return None
 
 
@@ -70,8 +78,8 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
 
 def _composited_on_white(image: Image.Image) -> Image.Image:
     rgb = Image.new("RGB", image.size)
-    for place, part in _parts(image):
-        rgba = part.convert("RGBA")
+    for place, part in parts(image):
+        rgba = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), place)
     return rgb
@@ -81,31 +89,42 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit values by their full range, and floats within 0..1 by 255.
 
     Any other range is stretched from its lowest to its highest value. Values that are not finite become
-    black, but +inf becomes white.
+    black, but +inf becomes white, and so does a value that the file calls transparent.
     """
-    low, high = _finite_range(image)
+    low, high = value_range(np.asarray(part) for _, part in parts(image))
     if image.mode.startswith("I") and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
+    transparent = image.info.get("transparency")
     grey = Image.new("L", image.size)
-    for place, part in _parts(image):
-        values = np.asarray(part).astype(np.float64)
-        known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-        scaled = (known - low) * (255.0 / max(high - low, 1e-12))
-        grey.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)), place)
+    for place, part in parts(image):
+        values = np.asarray(part)
+        shown = scaled_to_8_bits(values, low, high)
+        if isinstance(transparent, int):
+            shown[values == transparent] = 255
+        grey.paste(Image.fromarray(shown), place)
     return grey
 
 
-def _finite_range(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest finite value, or zeros if there is none."""
-    parts = (np.asarray(part) for _, part in _parts(image))
-    finite = (values[np.isfinite(values)] for values in parts)
+def value_range(arrays: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:
+    """The lowest and the highest finite value of some arrays, or zeros if there is none."""
+    finite = (values[np.isfinite(values)] for values in arrays)
     ranges = [(float(values.min()), float(values.max())) for values in finite if values.size]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
 
 
-def _parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+def scaled_to_8_bits(values: npt.NDArray[Any], low: float, high: float) -> Uint8Array:
+    """Numbers of any type scaled linearly: `low` and below become 0, `high` and above 255, NaN 0."""
+    if values.dtype in (np.uint8, np.uint16) and values.size > 2**16:
+        every: Uint8Array = scaled_to_8_bits(np.arange(np.iinfo(values.dtype).max + 1), low, high)
+        return every.take(values)
+    known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    scaled = (known - low) * (255.0 / max(high - low, 1e-12))
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+def parts(image: Image.Image) -> Iterator[tuple[tuple[int, int], Image.Image]]:
     """Parts of an image, each with its (left, top): copies of a whole large image would take gigabytes."""
     width = min(image.width, _PIXELS_PER_PART)
     height = max(1, _PIXELS_PER_PART // width)

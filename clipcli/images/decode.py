@@ -13,24 +13,37 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from clipcli.choices import Truncated
 from clipcli.errors import ImageError, UsageError
+from clipcli.images import tiff
 from clipcli.images.color import to_rgb, to_srgb
+from clipcli.images.declared import as_declared
+from clipcli.images.loading import JPEGS, load
+from clipcli.images.memory import BUDGET, bytes_needed, bytes_needed_by, check_size, size_before_opening
+from clipcli.images.metadata import check_properties, large_profile, without_metadata
+from clipcli.images.reasons import as_image_errors
 from clipcli.images.resize import EXTREME_ASPECT, resize
+from clipcli.images.tiff_directory import (
+    BIG_ENDIAN_BIG_TIFF,
+    check_samples,
+    directory,
+    is_usual,
+    stored_profile,
+    without_other_tags,
+)
 from clipcli.libraries import pixel_libraries
 from clipcli.records import Jpeg, Preprocess, Uint8Array
 
 MAX_PIXELS = 2**28
-"""Larger images are refused before they are decoded: 268 megapixels, some 0.8 GB as RGB."""
+"""Larger images are refused before they are decoded: see `clipcli.images.memory`."""
 
 PIXELS_VERSION = 3
 """Increase it when the same file gives other pixels, so that features in the cache are not used any more."""
@@ -48,21 +61,9 @@ _FORMATS = (  # TGA last: it has no mark of its own
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB"),
     *("AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PCX", "ICO", "TGA"),
 )
-_NOT_IMAGES = {
-    b"%PDF": "a PDF is not a raster image",
-    b"%!PS": "a PostScript file is not a raster image",
-    b"\xc5\xd0\xd3\xc6": "a PostScript file is not a raster image",
-    b"<svg": "an SVG is not a raster image",
-    b"<!doctype html": "a web page is not an image",
-    b"<html": "a web page is not an image",
-    b"PK\x03\x04": "an archive is not an image; unpack it first",
-    b"\x1f\x8b": "an archive is not an image; unpack it first",
-    b"7z\xbc\xaf\x27\x1c": "an archive is not an image; unpack it first",
-    b"Rar!": "an archive is not an image; unpack it first",
-}
 _LARGEST_FOR_GPU = 2**20  # bytes
+_MOST_BYTES_PER_PIXEL = 32  # four samples of 64 bits
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)
@@ -124,26 +125,14 @@ def decode(
         ImageError: it is truncated, damaged, too large or not an image.
     """
     if isinstance(content, bytes):
-        return _decode_bytes(content, preprocess, options)
-    with _as_image_errors():
-        _check_size([content.size], options.max_pixels)
+        with _decoded(content, preprocess, options) as (image, full_size, profile, mode):
+            resized = resize(image, preprocess, full_size)
+        return np.asarray(to_srgb(resized, profile, mode))
+    with as_image_errors():
+        check_size(content.size, options.max_pixels)
         profile = content.info.get("icc_profile")
         resized = resize(to_rgb(_upright(content), profile), preprocess)
         return np.asarray(to_srgb(resized, profile, content.mode))
-
-
-def _decode_bytes(data: bytes, preprocess: Preprocess, options: DecodeOptions) -> Uint8Array:
-    with _as_image_errors(data):
-        image = _open(data, options.max_pixels)
-        profile, mode, size = image.info.get("icc_profile"), image.mode, image.size
-        box = None if options.exact else _draft(image, preprocess)
-        with _BUDGET.of(image.width * image.height):
-            loaded = _load(image, data, box, options.truncated)
-            upright = _upright(loaded)
-            full_size = size if box else loaded.size
-            turned = upright.size != loaded.size
-            resized = resize(to_rgb(upright, profile), preprocess, full_size[::-1] if turned else full_size)
-        return np.asarray(to_srgb(resized, profile, mode))
 
 
 def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Image.Image:
@@ -152,13 +141,8 @@ def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = D
     Unless `options.exact`, a large JPEG is decoded at reduced size, but never below twice the size that the
     model sees.
     """
-    with _as_image_errors(data):
-        image = _open(data, options.max_pixels)
-        profile, mode = image.info.get("icc_profile"), image.mode
-        box = None if options.exact else _draft(image, preprocess)
-        with _BUDGET.of(image.width * image.height):
-            rgb = to_rgb(_upright(_load(image, data, box, options.truncated)), profile)
-        return to_srgb(rgb, profile, mode)
+    with _decoded(data, preprocess, options) as (image, _, profile, mode):
+        return to_srgb(image, profile, mode)
 
 
 def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
@@ -187,49 +171,6 @@ def _component_names(image: Image.Image) -> bytes:
     return bytes(name for name, *_ in getattr(image, "layer", ()))
 
 
-@contextlib.contextmanager
-def _as_image_errors(data: bytes | None = None) -> Iterator[None]:
-    """Whatever goes wrong with an image, or with the file of this content, becomes an `ImageError`."""
-    if data == b"":
-        raise ImageError("empty file")
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"too large: {error}") from None
-    except UnidentifiedImageError:
-        raise ImageError(_unidentified_reason(data or b"")) from None
-    except MemoryError:
-        raise ImageError("not enough memory to decode it") from None
-    except Exception as error:  # Pillow's plug-ins raise whatever a damaged file makes them raise
-        raise ImageError(f"damaged image: {error or type(error).__name__}") from None
-
-
-class _Budget:
-    """An amount that threads share. A thread that needs more than all of it waits until no other has any."""
-
-    def __init__(self, amount: int) -> None:
-        self._amount, self._held = amount, 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def of(self, amount: int) -> Iterator[None]:
-        """Wait until this much is free, and keep it within the context."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._amount)
-            self._held += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= amount
-                self._changed.notify_all()
-
-
-_BUDGET = _Budget(MAX_PIXELS)  # pixels that all threads together decode at a time
-
-
 # --- Opening and decoding ------------------------------------------------------------------------
 
 
@@ -237,80 +178,113 @@ _BUDGET = _Budget(MAX_PIXELS)  # pixels that all threads together decode at a ti
 def _formats() -> list[str]:
     """Those of `_FORMATS` that Pillow can read here, with its plug-ins."""
     Image.init()
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):  # that a plug-in cannot be loaded is said where an image needs it
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
+class _Stored(NamedTuple):
+    """An image as its file has it, decoded, with its size before it was reduced."""
+
+    image: Image.Image
+    image_format: str | None
+    mode: str
+    full_size: tuple[int, int]
+
+
+class _Decoded(NamedTuple):
+    """An upright image, RGB but for its profile, with its size before it was reduced and its stored mode."""
+
+    image: Image.Image
+    full_size: tuple[int, int]
+    profile: bytes | None
+    mode: str
+
+
+@contextlib.contextmanager
+def _decoded(data: bytes, preprocess: Preprocess, options: DecodeOptions) -> Iterator[_Decoded]:
+    """An image and, within the context, the memory that it needs.
+
+    What fails is tried again without its metadata, unless it is too large.
+    """
+    with as_image_errors(data, _formats()), contextlib.ExitStack() as memory:
+        try:
+            decoded = _decode_file(data, preprocess, options, memory)
+        except (ImageError, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception:
+            bare = without_metadata(data)
+            if bare == data:
+                raise
+            memory.close()
+            decoded = _decode_file(bare, preprocess, options, memory)
+            decoded = decoded._replace(profile=decoded.profile or large_profile(data))
+        yield decoded
+
+
+def _decode_file(
+    data: bytes, preprocess: Preprocess, options: DecodeOptions, memory: contextlib.ExitStack
+) -> _Decoded:
+    if data.startswith(BIG_ENDIAN_BIG_TIFF):  # which Pillow cannot open
+        data = without_other_tags(data)
+    stored = _deep_tiff(data, options, memory) or _by_pillow(data, preprocess, options, memory)
+    check_properties(stored.image, stored.image_format)
+    image = as_declared(stored.image, stored.image_format, data)
+    profile = stored_profile(data) or image.info.get("icc_profile")
+    upright = _upright(image)
+    full_size = stored.full_size[::-1] if upright.size != image.size else stored.full_size
+    return _Decoded(to_rgb(upright, profile), full_size, profile, stored.mode)
+
+
+def _by_pillow(
+    data: bytes, preprocess: Preprocess, options: DecodeOptions, memory: contextlib.ExitStack
+) -> _Stored:
+    declared = size_before_opening(data)
+    if declared is not None:
+        check_size(declared.size, options.max_pixels)
+        memory.enter_context(BUDGET.of(bytes_needed(*declared)))
+    image = _open(data, options.max_pixels)
+    mode, size = image.mode, image.size
+    box = None if options.exact else _draft(image, preprocess)
+    if declared is None:
+        memory.enter_context(BUDGET.of(bytes_needed_by(image, size)))
+    loaded = load(image, data, box, options.truncated)
+    return _Stored(loaded, image.format, mode, size if box else loaded.size)
+
+
+def _deep_tiff(data: bytes, options: DecodeOptions, memory: contextlib.ExitStack) -> _Stored | None:
+    """A TIFF that Pillow would refuse or misread; None for all other files."""
+    found = directory(data)
+    layout = None if found is None or is_usual(found) else tiff.layout(found)
+    if found is None or layout is None:
+        check_samples(found)
+        return None
+    check_size(layout.size, options.max_pixels)
+    if layout.bytes_of_samples > _MOST_BYTES_PER_PIXEL * options.max_pixels:  # a tile or samples without end
+        raise ImageError(f"too large: its samples take {layout.bytes_of_samples / 1e9:.1f} GB")
+    memory.enter_context(BUDGET.of(layout.bytes_needed))
+
+    def load_bytes(file: bytes) -> Image.Image:
+        return load(Image.open(io.BytesIO(file), formats=["TIFF"]), file, None, options.truncated)
+
+    image = tiff.decoded(data, found, layout, load_bytes)
+    return _Stored(image, "TIFF", image.mode, image.size)
+
+
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=_formats())
-    _check_size([image.size, *(_icon_sizes(data) if image.format == "ICO" else ())], max_pixels)
+    check_size(image.size, max_pixels)
     return image
-
-
-def _check_size(sizes: list[tuple[int, int]], max_pixels: int) -> None:
-    width, height = max(sizes, key=math.prod)
-    if width * height > max_pixels:
-        raise ImageError(
-            f"too large: {width}x{height} is {width * height / 1e6:.0f} megapixels,"
-            f" the limit is {max_pixels / 1e6:.0f}"
-        )
-
-
-def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes in the headers of an icon's images; the icon's own list of sizes may state smaller ones."""
-    (count,) = struct.unpack_from("<H", data, 4)
-    for (offset,) in struct.iter_unpack("<12xI", data[6 : 6 + 16 * count]):
-        part = data[offset : offset + 24]
-        if part.startswith(b"\x89PNG") and len(part) == 24:
-            yield struct.unpack_from(">II", part, 16)
-        elif len(part) == 24:
-            width, height = struct.unpack_from("<ii", part, 4)
-            yield abs(width), abs(height)
 
 
 def _draft(image: Image.Image, preprocess: Preprocess) -> tuple[float, ...] | None:
     """Have a JPEG decoded at a fraction of its size, if possible; returns the box that will hold it."""
+    if image.format not in JPEGS:  # a HEIC would be replaced by its thumbnail
+        return None
     drafted = image.draft(None, _least_size(image.size, preprocess))
     return drafted[1] if drafted else None
-
-
-def _load(
-    image: Image.Image, data: bytes, box: tuple[float, ...] | None, truncated: Truncated
-) -> Image.Image:
-    """Decode; of an image that is decoded at a fraction of its size, only `box` is part of the image."""
-    try:
-        image.load()
-    except OSError as error:
-        if truncated == "error":
-            raise
-        _keep_what_was_read(image, data, error)
-    if box is None or box[2:] == image.size:
-        return image
-    whole = round(box[2]), round(box[3])  # the last row or column may lie partly beyond the image
-    return image.resize(whole, Image.Resampling.BICUBIC, (box[0], box[1], box[2], box[3]))
-
-
-def _keep_what_was_read(image: Image.Image, data: bytes, error: OSError) -> None:
-    """After decoding failed, turn the image into the part that was decoded until then.
-
-    Raises:
-        OSError: `error`, if that part shows nothing but one colour.
-    """
-    assert isinstance(image, ImageFile.ImageFile)
-    if image.format in ("JPEG", "MPO"):
-        image.fp = io.BytesIO(data + _JPEG_END)  # gives what there is of a progressive JPEG
-    else:
-        image.tile = []
-    try:
-        image.load()
-        extrema = image.getextrema()
-    except (OSError, ValueError):
-        raise error from None
-    if all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,))):
-        raise error
 
 
 def _least_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -331,13 +305,3 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
     method = _TRANSPOSITIONS.get(orientation or 1)
     return image if method is None else image.transpose(method)
-
-
-def _unidentified_reason(data: bytes) -> str:
-    head = data[:1024].lstrip().lower()
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return "HEIC needs a plug-in: pip install 'clipcli[heif]'"
-    for mark, reason in _NOT_IMAGES.items():
-        if head.startswith(mark.lower()) or (head.startswith(b"<?xml") and mark in head):
-            return reason
-    return "not an image file, or a format that is not supported"

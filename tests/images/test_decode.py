@@ -22,7 +22,8 @@ from PIL import Image, features
 
 from clipcli.cli.startup import lift_pillow_limit
 from clipcli.errors import ImageError, UsageError
-from clipcli.images.decode import DecodeOptions, _Budget, decode
+from clipcli.images.decode import DecodeOptions, decode
+from clipcli.images.memory import Budget
 from clipcli.images.resize import resize
 from clipcli.inputs.item import MAX_BYTES
 from clipcli.records import Preprocess
@@ -451,7 +452,7 @@ def test_pillow_s_own_limit_is_left_alone_by_the_library() -> None:
 
 
 def test_threads_together_stay_within_the_budget() -> None:
-    budget, held, most = _Budget(100), [], []
+    budget, held, most = Budget(100), [], []
 
     def work(amount: int) -> None:
         with budget.of(amount):

@@ -8,16 +8,12 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, session
+from clipcli.cli import commands, console, options, session
 
-app = typer.Typer(
-    help="Show, prune or clear the cache of image and text features.",
-    epilog="Example: `clipcli cache info`",
-    no_args_is_help=True,
-)
+app = commands.group("Show, prune or clear the cache of image and text features.", "clipcli cache info")
 
 
-@app.command("info")
+@app.command("info", cls=commands.Command)
 def info(cache: options.Cache = None) -> None:
     """Show where the cache is, how large it is, and how many images and classes of each model it holds.
 
@@ -33,7 +29,7 @@ def info(cache: options.Cache = None) -> None:
         typer.echo(f"{len(towers)} int8 model{'s' * (len(towers) > 1)}, {sum(towers) / 1e6:.1f} MB")
 
 
-@app.command("prune")
+@app.command("prune", cls=commands.Command)
 def prune(
     days: Annotated[
         float, typer.Option("--days", help="Remove features that were computed more than this many days ago.")
@@ -48,7 +44,7 @@ def prune(
         console.note(f"{store.prune(days)} features removed")
 
 
-@app.command("clear")
+@app.command("clear", cls=commands.Command)
 def clear(cache: options.Cache = None) -> None:
     """Remove everything from the cache.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipcli.cli import console, progress
+from clipcli.cli import console, progress, startup
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import OutputError, UsageError
 
@@ -37,12 +39,10 @@ class Session:
     Args:
         request: the model, and how it is to run.
         cache: where features are kept, or None.
-        quiet: whether progress and summary are left out.
     """
 
     request: ModelRequest
     cache: FeatureCache | None
-    quiet: bool
 
     def encoder(self) -> Encoder:
         """The model; loaded now only if the cache does not know it."""
@@ -51,9 +51,10 @@ class Session:
 
         asked, spec = self.request, self.request.spec()
         prepare_hub(self.request)
-        shown = not self.quiet and is_cached(spec)  # a download shows a bar of its own
+        shown = is_cached(spec)  # a download shows a bar of its own
+        start = time.perf_counter()
         with progress.working(f"loading {spec.name}", shown):
-            return api.load_model(
+            encoder = api.load_model(
                 asked.model,
                 asked.pretrained,
                 device=asked.device,
@@ -61,12 +62,19 @@ class Session:
                 offline=asked.offline,
                 cache=self.cache,
             )
+        console.detail(
+            f"model {encoder.name} after {time.perf_counter() - start:.1f} s: {encoder.cache_key} on"
+            f" {', '.join(encoder.devices)}, {encoder.batch_size} images a batch, weights {_weights(encoder)}"
+        )
+        return encoder
 
     def classifier(self, encoder: Encoder, prompts: PromptSet) -> Classifier:
         """The class embeddings of the prompts."""
         from clipcli import api
 
-        with progress.working("encoding prompts", not self.quiet):
+        texts = sum(map(len, prompts.prompts))
+        console.detail(f"{len(prompts.classnames)} classes, {texts} prompts")
+        with progress.working("encoding prompts"):
             return api.build_classifier(encoder, prompts, cache=self.cache)
 
     def run(
@@ -91,12 +99,15 @@ class Session:
         from clipcli.output.consumers import consume
 
         try:
-            with StopOnSignal() as stop, progress.tracked(outcomes(stop), count, self.quiet) as tracked:
+            with (
+                StopOnSignal() as stop,
+                progress.tracked(outcomes(stop), count, _shows_rows(consumers)) as tracked,
+            ):
                 consume(_until_stopped(tracked, stop), [*consumers, summary])
         except (Interrupted, KeyboardInterrupt) as error:
             where = f" are in {kept}" if (kept := _kept(consumers)) else ""
             why = str(error) or "interrupted"
-            console.note(f"{why}: {summary.images} images{where}; run it again to go on")
+            console.note(f"{why}: {summary.images} images{where}; {self._how_to_go_on()}")
             code = error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED
             raise typer.Exit(code) from None
         except BrokenPipeError:
@@ -104,6 +115,26 @@ class Session:
                 raise  # whoever read the output has seen enough
             message = "the program that reads the output has ended before the run"
             raise OutputError(message, f"{summary.images} images are in {kept}.") from None
+
+    def _how_to_go_on(self) -> str:
+        """Only the cache brings a run back to where it was: outputs are written anew."""
+        if self.cache is not None and self.cache.keeps_new:
+            return "run it again to go on"
+        return "without a cache, running it again starts from the beginning"
+
+
+def _weights(encoder: Encoder) -> str:
+    """The file that holds a model's weights, whether it is loaded yet or not."""
+    files = getattr(encoder, "files", None)
+    return str(files.weights if files else getattr(encoder, "weights", "unknown"))
+
+
+def _shows_rows(consumers: Iterable[Consumer]) -> bool:
+    """Whether rows go to the terminal."""
+    from clipcli.output.consumers import RowWriter
+
+    writers = [one for one in consumers if isinstance(one, RowWriter)]
+    return sys.stdout.isatty() and any(writer.sink.path is None for writer in writers)
 
 
 def _kept(consumers: Iterable[Consumer]) -> str:
@@ -120,20 +151,20 @@ def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[
 
 
 @contextlib.contextmanager
-def opened(request: ModelRequest, folder: Path | None, no_cache: bool, quiet: bool) -> Iterator[Session]:
+def opened(request: ModelRequest, folder: Path | None, no_cache: bool) -> Iterator[Session]:
     """A session whose cache is closed in the end.
 
     Args:
         request: the model, and how it is to run.
         folder: of the cache; None is the user's own.
         no_cache: whether to do without a cache.
-        quiet: whether progress and summary are left out.
     """
     if no_cache:
-        yield Session(request, None, quiet)
+        yield Session(request, None)
         return
     with opened_cache(folder) as cache:
-        yield Session(request, cache, quiet)
+        console.detail(f"cache {cache.path}")
+        yield Session(request, cache)
 
 
 @contextlib.contextmanager
@@ -141,8 +172,21 @@ def opened_cache(folder: Path | None) -> Iterator[FeatureCache]:
     """The feature cache in a folder, or else the user's own, closed in the end."""
     from clipcli.cache import FeatureCache, default_folder
 
+    if folder is None:
+        _warn_of_home(default_folder())
     with contextlib.closing(FeatureCache(folder or default_folder())) as cache:
         yield cache
+
+
+def _warn_of_home(folder: Path) -> None:
+    """Say once that what is kept in this folder may soon be gone."""
+    home = os.environ.get(startup.TEMPORARY_HOME)
+    if home and folder.is_relative_to(home):
+        del os.environ[startup.TEMPORARY_HOME]
+        console.warn(
+            f"this user has no home folder: the cache and downloaded models are kept in {home}, for a time."
+            " CLIPCLI_CACHE and HF_HOME name better places"
+        )
 
 
 def prepare_hub(request: ModelRequest) -> None:
@@ -156,6 +200,10 @@ def prepare_hub(request: ModelRequest) -> None:
     from clipcli.models.registry import forbids_commercial_use, is_cached, licence_of
 
     spec = request.spec()
+    if startup.TEMPORARY_HOME in os.environ and spec.source in ("pretrained", "hf-hub"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        _warn_of_home(Path(HF_HUB_CACHE))
     licence = licence_of(spec)
     if forbids_commercial_use(licence) and not request.offline and not is_cached(spec):
         console.warn(f"{spec.name} is licensed {licence}: not for commercial use")

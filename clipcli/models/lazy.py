@@ -111,6 +111,7 @@ class LazyEncoder:
         self.activation = facts.activation
         self.batch_size = facts.batch_size
         self.in_flight = facts.in_flight
+        self.weights = facts.weights
         self._facts = facts
         self._load = load
         self._loaded = loaded

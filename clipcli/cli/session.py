@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import Encoder, ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
+
+_BYTES = re.compile("[\udc80-\udcff]")  # as Python keeps those that it cannot decode
 
 
 @dataclass(frozen=True)
@@ -220,10 +223,20 @@ def prompt_set(
     from clipcli.prompts import class_lists
     from clipcli.prompts.templates import build_prompts, load_templates
 
-    specs = class_lists.parse_labels(labels) if labels is not None else []
-    specs += [class_lists.ClassSpec(text.strip(), where="--label") for text in label or () if text.strip()]
+    specs = class_lists.parse_labels(as_text(labels)) if labels is not None else []
+    texts = [as_text(text).strip() for text in label or ()]
+    specs += [class_lists.ClassSpec(text, where="--label") for text in texts if text]
     specs += class_lists.load_classes(classes) if classes else []
-    return build_prompts(specs, load_templates(templates or ()), concept)
+    named = [one if Path(one).exists() else as_text(one) for one in templates or ()]
+    return build_prompts(specs, load_templates(named), as_text(concept))
+
+
+def as_text(word: str) -> str:
+    """A word of the command line that is no path: UTF-8, though the locale may have left it as bytes."""
+    try:
+        return os.fsencode(word).decode() if _BYTES.search(word) else word
+    except UnicodeError:
+        return word
 
 
 def at_least_one(inputs: Inputs) -> Iterator[Item | ImageFailure]:

@@ -20,11 +20,16 @@ _SHORT_NAME, _SHORTEST_NAME = 16, 8
 """Columns to which names may be shortened: so that one more rank fits, so that the best one does."""
 _SHORTEST_BEST = 8
 """Columns that the best label and its score have on a terminal of any width."""
+_SHORTEST_TEXT = 20
+"""Columns in which a description can be read."""
 _GAP = "  "
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: aligned on a terminal, CSV when piped."""
+    """A table on stdout: aligned on a terminal, CSV when piped.
+
+    Only the last column is wrapped; columns that a narrow terminal has no room for are left out, and named.
+    """
     if not sys.stdout.isatty():
         csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
         return
@@ -32,11 +37,27 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    names, *others = columns
-    table = Table(Column(names, no_wrap=True, overflow="fold"), *others, box=None, pad_edge=False)
+    terminal = Console(highlight=False)
+    heads = [column.replace(" ", "\n") for column in columns]
+    count = _fitting([heads, *rows], terminal.width)
+    last = len(columns) - 1
+    shown = [Column(Text(head), no_wrap=number < last, overflow="fold") for number, head in enumerate(heads[:count])]
+    table = Table(*shown, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(_printable(cell)) for cell in row[:count]))
+    terminal.print(table)
+    if count <= last:
+        console.note(f"not shown, for want of room: {', '.join(columns[count:])}")
+
+
+def _fitting(rows: list[list[str]], width: int) -> int:
+    """How many columns fit; the last one may be wrapped."""
+    widths = [
+        max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*rows, strict=True)
+    ]
+    widths[-1] = min(widths[-1], _SHORTEST_TEXT)
+    count = next((n for n in range(1, len(widths)) if sum(widths[: n + 1]) + n * len(_GAP) > width), None)
+    return count or len(widths)
 
 
 class PredictionTable(Consumer):

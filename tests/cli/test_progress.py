@@ -19,7 +19,7 @@ def test_a_terminal_shows_how_far_reading_and_training_are(monkeypatch: pytest.M
     shown = io.StringIO()
     terminal = Console(file=shown, force_terminal=True, width=120, color_system=None)
     monkeypatch.setattr(console, "stderr", lambda: terminal)
-    with TrainingProgress(quiet=False) as progress:
+    with TrainingProgress() as progress:
         progress(ReadReport(700, 1000))
         progress._bar.refresh()
         assert "reading images" in shown.getvalue()

@@ -102,7 +102,7 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def tracked(
-    outcomes: Iterable[Outcome], count: Callable[[], int] | None, makes_way: bool = False
+    outcomes: Iterable[Outcome], count: Callable[[], int] | None, shows_rows: bool = False
 ) -> Iterator[Iterable[Outcome]]:
     """Pass outcomes on and show how far they are, images/s and the time left.
 
@@ -111,11 +111,11 @@ def tracked(
     Args:
         outcomes: of the run.
         count: finds the number of images in the background; None where it cannot be known.
-        makes_way: whether the bar ends with the first outcome, because rows go to the same terminal.
+        shows_rows: whether rows go to the terminal; they show how far the run is, and a bar would mix with them.
     """
     position = _Position(count)
     with EveryMinute(position):
-        if not console.shows_progress():
+        if shows_rows or not console.shows_progress():
             yield _counted(outcomes, position)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -125,7 +125,7 @@ def tracked(
             task = bar.add_task("images", total=None, rate="")
             if count is not None:
                 threading.Thread(target=_set_total, args=(bar, task, count), daemon=True).start()
-            yield _advancing(_counted(outcomes, position), bar, task, makes_way)
+            yield _advancing(_counted(outcomes, position), bar, task)
 
 
 def _counted(outcomes: Iterable[Outcome], position: _Position) -> Iterator[Outcome]:
@@ -139,11 +139,9 @@ def _set_total(bar: Any, task: Any, count: Callable[[], int]) -> None:
         bar.update(task, total=count())
 
 
-def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any, makes_way: bool) -> Iterator[Outcome]:
+def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Outcome]:
     start = time.perf_counter()
     for done, outcome in enumerate(outcomes, 1):
-        if makes_way and done == 1:
-            bar.stop()
         yield outcome
         bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - start):.1f} images/s")
 

@@ -41,7 +41,10 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     heads = [column.replace(" ", "\n") for column in columns]
     count = _fitting([heads, *rows], terminal.width)
     last = len(columns) - 1
-    shown = [Column(Text(head), no_wrap=number < last, overflow="fold") for number, head in enumerate(heads[:count])]
+    shown = [
+        Column(Text(head), no_wrap=number < last, overflow="fold")
+        for number, head in enumerate(heads[:count])
+    ]
     table = Table(*shown, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row[:count]))

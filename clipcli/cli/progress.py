@@ -82,7 +82,7 @@ class _Position:
         rate = (done - before) / (now - then)
         line = f"{done}{self._of_total()} images, {rate:.1f} images/s"
         left = (self.total - done) / rate if self.total and rate else 0
-        return f"{line}, about {_duration(left)} left" if left > 0 else line
+        return f"{line}, about {duration(left)} left" if left > 0 else line
 
     def _of_total(self) -> str:
         """Counted when it is first asked for: a short run needs no total."""
@@ -93,7 +93,8 @@ class _Position:
         return f" of {self.total}" if self.total else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours and minutes, as one says them."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
@@ -111,7 +112,7 @@ def tracked(
     Args:
         outcomes: of the run.
         count: finds the number of images in the background; None where it cannot be known.
-        shows_rows: whether rows go to the terminal; they show how far the run is, and a bar would mix with them.
+        shows_rows: whether rows go to the terminal: they show how far the run is, and a bar would not.
     """
     position = _Position(count)
     with EveryMinute(position):

@@ -98,7 +98,7 @@ def stderr() -> Console:
             """Nobody reads the messages any more; rich would end the program."""
             self.quiet = True
 
-    return Messages(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    return Messages(stderr=True, highlight=False, soft_wrap=True)
 
 
 def shows_progress() -> bool:

@@ -81,7 +81,7 @@ class PredictionTable(Consumer):
         """Print the table, and what it leaves out."""
         from rich.console import Console
 
-        terminal = Console(highlight=False, emoji=False, markup=False)
+        terminal = Console(highlight=False)
         names = ["image", *(_printable(outcome.image) for outcome in self.shown)]
         header = [(f"{rank}.", "") for rank in range(1, self.top_k + 1)]
         lines, ranks = laid_out(names, [header, *map(_cells, self.shown)], terminal.width)

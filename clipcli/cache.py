@@ -69,9 +69,11 @@ def default_folder() -> Path:
     named = os.environ.get("CLIPCLI_CACHE")
     if named:
         return Path(named)
+    home = os.path.expanduser("~")  # stays `~` for a user whom the system does not know
+    home = os.sep if home == "~" else home
     if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "clipcli"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipcli"
+        return Path(os.environ.get("LOCALAPPDATA", home)) / "clipcli"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache")) / "clipcli"
 
 
 def content_digest(content: bytes | Image.Image) -> bytes:
@@ -192,6 +194,11 @@ class FeatureCache:
             self._guarded(lambda connection: connection.execute(insert, (key, value)), None)
 
     # --- Care -------------------------------------------------------------------------------
+
+    @property
+    def keeps_new(self) -> bool:
+        """Whether what is added now can be found by a later run."""
+        return self._connection is not None
 
     def info(self) -> CacheInfo:
         """What the cache holds."""

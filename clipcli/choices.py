@@ -19,6 +19,9 @@ Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
 LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
 """Which rows an image has in a table."""
 
+FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
+"""The formats of tables that are written."""
+
 Truncated: TypeAlias = Literal["error", "ok"]
 """Whether a truncated image is refused, or what can be read of it is used."""
 

@@ -96,13 +96,17 @@ class Prediction(NamedTuple):
 
 
 class ImagePredictions(NamedTuple):
-    """The ranked predictions of one image, best first, and its scores (C,) in class order."""
+    """The ranked predictions of one image, best first, and its scores (C,) in class order.
+
+    `known` tells whether its features were in the cache.
+    """
 
     image: str
     predictions: tuple[Prediction, ...]
     scores: Float32Array
     columns: Columns = NO_COLUMNS
     truth: str | None = None
+    known: bool = False
 
 
 class ImageFailure(NamedTuple):

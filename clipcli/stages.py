@@ -68,10 +68,14 @@ Pending: TypeAlias = Unread | Known | Undecoded | Decoded | ImageFailure
 
 
 class EncodedBatch(NamedTuple):
-    """Some inputs in order: items with their features (N, D), and the failures in their places."""
+    """Some inputs in order: items with their features (N, D), and the failures in their places.
+
+    `known` tells of each item whether its features were in the cache.
+    """
 
     outcomes: list[Item | ImageFailure]
     features: Float32Array
+    known: list[bool]
 
     @property
     def items(self) -> list[Item]:
@@ -105,7 +109,8 @@ def encode_batch(batch: Sequence[Decoded | Known | ImageFailure], encoder: Encod
     images = [one for one in batch if not isinstance(one, ImageFailure)]
     vectors = [one.vector if isinstance(one, Known) else next(new) for one in images]
     features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-    return EncodedBatch([one if isinstance(one, ImageFailure) else one.item for one in batch], features)
+    outcomes = [one if isinstance(one, ImageFailure) else one.item for one in batch]
+    return EncodedBatch(outcomes, features, [isinstance(one, Known) for one in images])
 
 
 def score_batch(batch: EncodedBatch, classifier: Classifier, ranking: Ranking) -> list[Outcome]:
@@ -113,10 +118,11 @@ def score_batch(batch: EncodedBatch, classifier: Classifier, ranking: Ranking) -
     items = batch.items
     names = [item.name for item in items]
     ranked = iter(classifier.predict(names, batch.features, ranking) if items else ())
+    known = iter(batch.known)
     return [
         outcome
         if isinstance(outcome, ImageFailure)
-        else next(ranked)._replace(columns=outcome.columns, truth=outcome.truth)
+        else next(ranked)._replace(columns=outcome.columns, truth=outcome.truth, known=next(known))
         for outcome in batch.outcomes
     ]
 

@@ -62,6 +62,36 @@ def says(*texts: str) -> Callable[[Any], bool]:
 OPEN_CLIP = "open_clip_torch"
 INTERNALS = (
     Internal(
+        "typer",
+        "typer.core:TyperOption",
+        "cli/commands.py shows help without Python's types; cli/mistakes.py names what a value should be",
+        check=sets("is_flag", "metavar", "type_descriptor", "opts", "secondary_opts", "display_type_rich"),
+    ),
+    Internal(
+        "typer",
+        "typer.core:TyperArgument",
+        "cli/commands.py shows help without Python's types",
+        check=sets("param_type_name", "metavar", "display_type_rich"),
+    ),
+    Internal(
+        "typer",
+        "typer.core:TyperGroup",
+        "cli/commands.py says which command may be meant, and passes errors on",
+        check=sets("commands", "get_params", "resolve_command", "make_context", "invoke"),
+    ),
+    Internal(
+        "typer",
+        "typer._click:exceptions",
+        "cli/mistakes.py knows errors by the names of their classes",
+        check=sets("NoArgsIsHelpError", "NoSuchOption", "BadParameter", "MissingParameter"),
+    ),
+    Internal(
+        "rich",
+        "rich.console:Console",
+        "cli/console.py goes on when nobody reads the messages",
+        check=sets("on_broken_pipe"),
+    ),
+    Internal(
         OPEN_CLIP,
         "open_clip:CLIP",
         "models/build.py creates models from their configuration",

@@ -8,22 +8,23 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import cache, classes, classify, console, models, prompts, templates, train
+from clipcli.cli import cache, classes, classify, commands, console, models, prompts, templates, train
 from clipcli.version import __version__
 
 app = typer.Typer(
     name="clipcli",
+    cls=commands.Group,
     help="A folder of images and a list of words in, ranked labels out.",
-    epilog="Example: `clipcli classify photos/ --labels 'cat,dog,receipt' -o predictions.csv`",
+    epilog="Example: `clipcli classify photos/ --labels 'cat,dog' -o predictions.csv`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("classify")(classify.classify)
-app.command("prompts")(prompts.prompts)
-app.command("train")(train.train)
+app.command("classify", cls=commands.Command)(classify.classify)
+app.command("prompts", cls=commands.Command)(prompts.prompts)
+app.command("train", cls=commands.Command)(train.train)
 app.add_typer(templates.app, name="templates")
 app.add_typer(classes.app, name="classes")
 app.add_typer(models.app, name="models")

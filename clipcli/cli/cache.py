@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, options, session
+from clipcli.cli import commands, console, options, session
 from clipcli.errors import ClipcliWarning, OutputError
 
 if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
 
-app = typer.Typer(
-    help="Show, prune or clear the cache of image and text features.",
-    epilog="Example: `clipcli cache info`",
-    no_args_is_help=True,
-)
+app = commands.group("Show, prune or clear the cache of image and text features.", "clipcli cache info")
 
 
-@app.command("info")
+@app.command("info", cls=commands.Command)
 def info(cache: options.Cache = None) -> None:
     """Show where the cache is, how large it is, and how many images and classes of each model it holds.
 
@@ -40,7 +36,7 @@ def info(cache: options.Cache = None) -> None:
         typer.echo(f"{len(towers)} int8 model{'s' * (len(towers) > 1)}, {sum(towers) / 1e6:.1f} MB")
 
 
-@app.command("prune")
+@app.command("prune", cls=commands.Command)
 def prune(
     days: Annotated[
         float, typer.Option("--days", help="Remove features that were computed more than this many days ago.")
@@ -56,7 +52,7 @@ def prune(
     console.note(f"{removed} features removed")
 
 
-@app.command("clear")
+@app.command("clear", cls=commands.Command)
 def clear(cache: options.Cache = None) -> None:
     """Remove everything from the cache.
 

@@ -6,16 +6,12 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import tables
+from clipcli.cli import commands, completion, tables
 
-app = typer.Typer(
-    help="List and show the class lists that come with clipcli.",
-    epilog="Example: `clipcli classes show cifar10`",
-    no_args_is_help=True,
-)
+app = commands.group("List and show the class lists that come with clipcli.", "clipcli classes show cifar10")
 
 
-@app.command("list")
+@app.command("list", cls=commands.Command)
 def list_lists() -> None:
     """List the class lists that --classes accepts by name, each with its number of classes.
 
@@ -27,10 +23,15 @@ def list_lists() -> None:
     tables.print_table(["name", "classes", "description"], rows)
 
 
-@app.command("show")
+@app.command("show", cls=commands.Command)
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The name of a class list, or a file with one.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=completion.class_lists,
+            help="The name of a class list, or a file with one.",
+        ),
     ],
 ) -> None:
     """Print the labels of a class list, one per line, each followed by its other names.

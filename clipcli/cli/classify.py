@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, options, progress, session, startup, tables
+from clipcli.cli import console, mistakes, options, progress, session, startup, tables
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def classify(
         choices.Score,
         typer.Option(
             "--score",
+            metavar="SCORE",
             help="What a score is. softmax: probabilities that sum to 1 over the labels. sigmoid: the"
             " probability of each label by itself. cosine: the similarity of image and label."
             " auto: softmax or sigmoid, as the model was trained.",
@@ -101,10 +102,11 @@ def classify(
         ),
     ] = None,
     format_name: Annotated[
-        str | None,
+        choices.FormatName | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
+            case_sensitive=False,
             help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet or xlsx.",
             rich_help_panel=options.OUTPUT,
         ),
@@ -113,6 +115,7 @@ def classify(
         choices.LayoutName,
         typer.Option(
             "--layout",
+            metavar="LAYOUT",
             help="long: one row for each label of an image. wide: one row for each image. matrix: one row"
             " for each image, with the score of every class in a column of its own.",
             rich_help_panel=options.OUTPUT,
@@ -146,19 +149,23 @@ def classify(
     verify: options.Verify = False,
     allow_failures: options.AllowFailures = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log: options.Log = None,
 ) -> None:
     """Classify images by labels that you choose.
 
     The output has a row for each image and label, best first: `image,rank,label,score,cosine,error`.
     An image that cannot be read keeps its row, with the reason in `error`.
 
-    If a run is interrupted, run the same command again: images that were encoded are in the cache.
+    If a run is interrupted, run the same command again: images that were encoded are in the cache,
+    unless you use `--no-cache`.
 
     Exit codes: 0 all images were classified; 1 the run failed; 2 the command was used wrongly;
     3 some images could not be read; 130 or 143 the run was interrupted.
 
-    Example: `clipcli classify photos/ --labels "cat,dog,receipt" -o predictions.csv`
+    Example: `clipcli classify photos/ --labels "cat,dog" -o predictions.csv`
     """
+    console.begin(quiet, verbose, log)
     from clipcli import api
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
@@ -172,10 +179,13 @@ def classify(
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
-    columns = None if keep is None else tuple(name.strip() for name in keep.split(",") if name.strip())
-    found = Inputs(
-        tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
-    )
+    kept = [name.strip() for name in session.as_text(keep or "").split(",")]
+    columns = None if keep is None else tuple(filter(None, kept))
+    image_column = image_column and session.as_text(image_column)
+    with mistakes.told_from_labels(inputs or (), labels):
+        found = Inputs(
+            tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
+        )
     named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     writers: list[RowWriter] = []
@@ -189,7 +199,7 @@ def classify(
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
     summary = progress.Summary()
-    with session.opened(request, cache, no_cache, quiet, verify) as run:
+    with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
         classifier = named if isinstance(named, Classifier) else run.classifier(encoder, named)
         run.run(
@@ -210,7 +220,7 @@ def classify(
         )
     for one in shown:
         one.print()
-    summary.print(", ".join(str(writer.sink.path) for writer in writers if writer.sink.path), quiet)
+    summary.print(", ".join(str(writer.sink.path) for writer in writers if writer.sink.path))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -1,17 +1,22 @@
-"""What the user sees on stderr, and the one place where errors become text and exit codes."""
+"""What the user sees on stderr and in the log, and the one place where errors become text and exit codes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+import time
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
 from clipcli.errors import ClipcliError, ClipcliWarning
+from clipcli.version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import typer
     from rich.console import Console
 
@@ -33,22 +38,127 @@ _BIDIRECTIONAL = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _OBEYED = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _BIDIRECTIONAL}
 
 
+class PassedOn(Exception):
+    """What Typer or rich would end the program for by itself, with an exit code of its own.
+
+    Args:
+        error: what was raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+# --- Messages ------------------------------------------------------------------------------------
+
+
+class _Settings:
+    """How much is told, and where: one command runs in a process."""
+
+    quiet = False
+    verbose = False
+    log: int | None = None  # a descriptor: a line reaches the file at once, and whole
+
+
+def begin(quiet: bool, verbose: bool, log: Path | None) -> None:
+    """Set how much is told from now on.
+
+    Args:
+        quiet: leave progress and the summary out on stderr.
+        verbose: tell details there too.
+        log: the file to which all messages are appended, with their times; it is never quiet.
+
+    Raises:
+        OutputError: the log cannot be written.
+    """
+    _Settings.quiet, _Settings.verbose = quiet, verbose
+    if log is not None:
+        from clipcli.files import write_errors
+
+        with write_errors(log):
+            _Settings.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        record(f"clipcli {__version__}: {' '.join(sys.argv[1:])}")
+
+
+def _end(code: int) -> None:
+    record(f"exit code {code}")
+    if _Settings.log is not None:
+        os.close(_Settings.log)
+    _Settings.quiet, _Settings.verbose, _Settings.log = False, False, None
+
+
 @lru_cache
 def stderr() -> Console:
     """The console for progress, notes and errors."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    class Messages(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads the messages any more; rich would end the program."""
+            self.quiet = True
+
+    return Messages(stderr=True, highlight=False, soft_wrap=True)
+
+
+def shows_progress() -> bool:
+    """Whether there is a terminal on which a bar can move."""
+    return not _Settings.quiet and stderr().is_terminal
+
+
+def reports_progress() -> bool:
+    """Whether progress is told in lines: there is a log, or no terminal."""
+    return _Settings.log is not None or not (_Settings.quiet or stderr().is_terminal)
 
 
 def note(message: str) -> None:
-    """Tell something that needs no action."""
-    stderr().print(visible(message), markup=False)
+    """Tell something that needs no action, but must be read."""
+    record(message)
+    _show(message)
+
+
+def tell(message: str, warning: bool = False) -> None:
+    """Tell how a run goes: not on stderr if the user wants quiet."""
+    if not _Settings.quiet:
+        (warn if warning else note)(message)
+    else:
+        record(f"{'warning: ' * warning}{message}")
+
+
+def tell_progress(message: str) -> None:
+    """Tell how far a run is, with the time; not on a terminal, which has a bar."""
+    record(message)
+    if not _Settings.quiet and not stderr().is_terminal:
+        _show(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}")
+
+
+def detail(message: str) -> None:
+    """Tell what only a user who asks for details wants to know."""
+    record(message)
+    if _Settings.verbose:
+        _show(message)
 
 
 def warn(message: str) -> None:
     """Tell something that the user may want to act on."""
-    stderr().print(f"[yellow]warning:[/] {escaped(message)}")
+    record(f"warning: {message}")
+    _show(message, "warning: ", "yellow")
+
+
+def record(message: str) -> None:
+    """Append a line with the present time to the log, if there is one."""
+    if _Settings.log is not None:
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {visible(message)}\n"
+        with contextlib.suppress(OSError):  # a full disk must not end the run
+            os.write(_Settings.log, line.encode())
+
+
+def _show(message: str, label: str = "", style: str = "") -> None:
+    """Print on stderr; if that is not possible, the run goes on."""
+    from rich.text import Text
+
+    with contextlib.suppress(OSError):
+        stderr().print(Text.assemble((label, style), visible(message)))
 
 
 def visible(text: str) -> str:
@@ -62,41 +172,66 @@ def with_flags(message: str) -> str:
     return _FIELD.sub(lambda match: _FLAGS.get(match[1], f"--{match[1].replace('_', '-')}"), message)
 
 
-def escaped(text: str) -> str:
-    """A text that is shown as it is: neither the terminal nor rich's markup finds anything to obey."""
-    from rich.markup import escape
-
-    return escape(visible(text))
-
-
 # --- Errors --------------------------------------------------------------------------------------
 
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the application and exit with its code."""
+    code = 1
+    try:
+        code = _code_of(app)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        raise
+    finally:
+        _settle_output()
+        _end(code)
+    sys.exit(code)
+
+
+def _code_of(app: typer.Typer) -> int:
     _route_warnings()
     try:
-        app()
-    except ClipcliError as error:
-        _fail(error, with_flags(error.message), with_flags(error.hint), error.exit_code)
-    except KeyboardInterrupt as error:
-        _fail(error, "interrupted", "", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
-        sys.exit(0)
-    except Exception as error:
-        hint = "This is a bug. Run again with CLIPCLI_DEBUG=1 and report what it prints."
-        _fail(error, f"{type(error).__name__}: {error}", hint, 1)
-    sys.exit(0)
+        code = app(prog_name="clipcli", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error.error if isinstance(error, PassedOn) else error)
+    return code if isinstance(code, int) else 0
 
 
-def _fail(error: BaseException, message: str, hint: str, code: int) -> NoReturn:
+def _failed(error: BaseException) -> int:
+    """Tell what went wrong; returns the exit code."""
+    from clipcli.cli import mistakes
+
+    if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+        return 0
     if os.environ.get("CLIPCLI_DEBUG"):
         raise error
-    stderr().print(f"[bold red]error:[/] {escaped(message)}")
+    if isinstance(error, ClipcliError):
+        return _told(with_flags(error.message), with_flags(error.hint), error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return _told("interrupted", "", INTERRUPTED)
+    if (mistake := mistakes.explained(error)) is not None:
+        return _told(*mistake)
+    hint = "This is a bug. Run again with CLIPCLI_DEBUG=1 and report what it prints."
+    return _told(f"{type(error).__name__}: {error}", hint, 1)
+
+
+def _told(message: str, hint: str, code: int) -> int:
+    if message:
+        record(f"error: {message}")
+        _show(message, "error: ", "bold red")
     if hint:
         note(hint)
-    sys.exit(code)
+    return code
+
+
+def _settle_output() -> None:
+    """Write what is left of the output; what cannot be written has been told, or nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ClipcliError, PassedOn):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _route_warnings() -> None:

@@ -6,24 +6,21 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, progress, session, tables
+from clipcli.cli import commands, completion, console, options, progress, session, tables
 
-app = typer.Typer(
-    help="List, describe and download models.",
-    epilog="Example: `clipcli models info nano`",
-    no_args_is_help=True,
-)
+app = commands.group("List, describe and download models.", "clipcli models info nano")
 
 Name = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completion.models,
         help="A model, as --model takes it: a preset, ARCHITECTURE:TAG, hf-hub:org/repo or a folder.",
     ),
 ]
 
 
-@app.command("list")
+@app.command("list", cls=commands.Command)
 def list_models(
     pattern: Annotated[
         str, typer.Argument(metavar="FILTER", help="Only list models whose name or tag contains this.")
@@ -57,7 +54,7 @@ def list_models(
         console.note(f"no model matches {pattern!r}; `clipcli models list` shows all")
 
 
-@app.command("info")
+@app.command("info", cls=commands.Command)
 def info(
     model: Name,
     pretrained: options.Pretrained = None,
@@ -99,7 +96,7 @@ def info(
         typer.echo(f"{name + ':':<16}{value}")
 
 
-@app.command("pull")
+@app.command("pull", cls=commands.Command)
 def pull(model: Name, pretrained: options.Pretrained = None) -> None:
     """Download all that a model needs, and load it once without the network, as later runs may have to.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipcli import choices
+from clipcli.cli import completion
 
 CLASSES, IMAGES, MODEL, SCORES, OUTPUT, DECODING, RUN = (
     *("Classes", "Images", "Model", "Scores", "Output", "Decoding"),
@@ -37,6 +38,7 @@ Classes = Annotated[
         "--classes",
         "-c",
         metavar="FILE|NAME",
+        autocompletion=completion.class_lists,
         help="A class list: a .txt, .csv, .json or .yaml file, or the name of a list that comes with clipcli"
         " (see `clipcli classes list`).",
         rich_help_panel=CLASSES,
@@ -48,6 +50,7 @@ Templates = Annotated[
         "--templates",
         "-t",
         metavar="NAME|FILE|TEXT",
+        autocompletion=completion.templates,
         help="A set of templates (see `clipcli templates list`), a file with one template per line, or a"
         " template such as 'a photo of a {}.'. Can be given several times. [default: imagenet7]",
         rich_help_panel=CLASSES,
@@ -68,7 +71,7 @@ Concept = Annotated[
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Image files, folders (searched with all their subfolders) and globs."
         " A single - reads a list of paths from standard input.",
     ),
@@ -131,6 +134,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
+        autocompletion=completion.models,
         envvar="CLIPCLI_MODEL",
         help="A preset: nano (bundled; for pictograms, not photographs), fast, balanced, accurate or best."
         " Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see `clipcli models list`)."
@@ -143,6 +147,7 @@ Pretrained = Annotated[
     typer.Option(
         "--pretrained",
         metavar="TAG|FILE",
+        autocompletion=completion.tags,
         help="The weights to use, if --model names an architecture without a tag.",
         rich_help_panel=MODEL,
     ),
@@ -152,6 +157,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
+        autocompletion=completion.devices,
         help="Where the model runs: auto, cpu, cuda (all GPUs), cuda:1, cuda:0,cuda:2 or mps."
         " auto uses GPUs if there are any.",
         rich_help_panel=MODEL,
@@ -161,8 +167,10 @@ Precision = Annotated[
     choices.Precision,
     typer.Option(
         "--precision",
-        help="The number format of the model. auto is bf16 where the hardware supports it, fp16 on other"
-        " GPUs, and fp32 otherwise. int8 is for CPUs and needs clipcli\\[int8].",
+        metavar="TYPE",
+        help="The number format of the model: auto, fp32, bf16, fp16 or int8. auto is bf16 where the hardware"
+        " supports it, fp16 on other GPUs, and fp32 otherwise. int8 is for CPUs and needs"
+        " `pip install 'clipcli[int8]'`.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -194,7 +202,8 @@ GpuDecode = Annotated[
     bool,
     typer.Option(
         "--gpu-decode",
-        help="Decode JPEGs on the GPU that runs the model. This needs CUDA and clipcli\\[gpu-decode].",
+        help="Decode JPEGs on the GPU that runs the model. This needs CUDA and"
+        " `pip install 'clipcli[gpu-decode]'`.",
         rich_help_panel=DECODING,
     ),
 ]
@@ -202,6 +211,7 @@ Truncated = Annotated[
     choices.Truncated,
     typer.Option(
         "--truncated",
+        metavar="CHOICE",
         help="What to do with truncated images: error reports them as failed, ok uses what can be read.",
         rich_help_panel=DECODING,
     ),
@@ -269,6 +279,24 @@ Quiet = Annotated[
         "--quiet",
         "-q",
         help="Show no progress and no summary. Warnings and errors are still shown.",
+        rich_help_panel=RUN,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Show more: which model is loaded from where, the classes, the cache.",
+        rich_help_panel=RUN,
+    ),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        help="Append all messages to this file, with their times; also those that --quiet hides.",
         rich_help_panel=RUN,
     ),
 ]

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from clipcli.cli import console
 from clipcli.errors import ClipcliError
@@ -24,34 +24,115 @@ _SHOWN_LABELS = 5
 
 
 @contextlib.contextmanager
-def working(what: str, shown: bool) -> Iterator[None]:
+def working(what: str, shown: bool = True) -> Iterator[None]:
     """On a terminal, say what takes its time, until it is done."""
-    if not shown or not console.stderr().is_terminal:
+    if not shown or not console.shows_progress():
         yield
         return
-    with console.stderr().status(console.escaped(what)):
+    from rich.text import Text
+
+    with console.stderr().status(Text(console.visible(what))):
         yield
+
+
+class EveryMinute:
+    """A context in which a line says how far the run is, once a minute: for logs, and without a terminal.
+
+    Args:
+        report: says it, or an empty text where there is nothing to say.
+    """
+
+    seconds: ClassVar[float] = 60
+
+    def __init__(self, report: Callable[[], str]) -> None:
+        self._report = report
+        self._over = threading.Event()
+
+    def __enter__(self) -> EveryMinute:
+        if console.reports_progress():
+            threading.Thread(target=self._run, name="progress", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(self.seconds):
+            if message := self._report():
+                console.tell_progress(message)
+
+
+class _Position:
+    """How far a run is, as a line of text.
+
+    Args:
+        count: finds the number of images; None where it cannot be known.
+    """
+
+    def __init__(self, count: Callable[[], int] | None) -> None:
+        self.done = 0
+        self.total: int | None = None
+        self._count = count
+        self._before = (0, time.perf_counter())
+
+    def __call__(self) -> str:
+        done, now = self.done, time.perf_counter()
+        before, then = self._before
+        self._before = (done, now)
+        rate = (done - before) / (now - then)
+        line = f"{done}{self._of_total()} images, {rate:.1f} images/s"
+        left = (self.total - done) / rate if self.total and rate else 0
+        return f"{line}, about {duration(left)} left" if left > 0 else line
+
+    def _of_total(self) -> str:
+        """Counted when it is first asked for: a short run needs no total."""
+        if self._count is not None:
+            count, self._count = self._count, None
+            with contextlib.suppress(ClipcliError):  # the run itself meets it too, and tells it
+                self.total = count()
+        return f" of {self.total}" if self.total else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours and minutes, as one says them."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextlib.contextmanager
 def tracked(
-    outcomes: Iterable[Outcome], count: Callable[[], int] | None, quiet: bool
+    outcomes: Iterable[Outcome], count: Callable[[], int] | None, shows_rows: bool = False
 ) -> Iterator[Iterable[Outcome]]:
-    """Pass outcomes on and, on a terminal, show how far they are, images/s and the time left.
+    """Pass outcomes on and show how far they are, images/s and the time left.
 
-    `count` finds out the total in the background; None where it cannot be known.
+    On a terminal this is a bar, elsewhere a line once a minute.
+
+    Args:
+        outcomes: of the run.
+        count: finds the number of images in the background; None where it cannot be known.
+        shows_rows: whether rows go to the terminal: they show how far the run is, and a bar would not.
     """
-    if quiet or not console.stderr().is_terminal:
-        yield outcomes
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    position = _Position(count)
+    with EveryMinute(position):
+        if shows_rows or not console.shows_progress():
+            yield _counted(outcomes, position)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console.stderr(), transient=True) as bar:
-        task = bar.add_task("images", total=None, rate="")
-        if count is not None:
-            threading.Thread(target=_set_total, args=(bar, task, count), daemon=True).start()
-        yield _advancing(outcomes, bar, task)
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        with Progress(*columns, TimeRemainingColumn(), console=console.stderr(), transient=True) as bar:
+            task = bar.add_task("images", total=None, rate="")
+            if count is not None:
+                threading.Thread(target=_set_total, args=(bar, task, count), daemon=True).start()
+            yield _advancing(_counted(outcomes, position), bar, task)
+
+
+def _counted(outcomes: Iterable[Outcome], position: _Position) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        position.done += 1
+        yield outcome
 
 
 def _set_total(bar: Any, task: Any, count: Callable[[], int]) -> None:
@@ -70,10 +151,14 @@ class Summary(Consumer):
     """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.known = 0
         self.reasons: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
-        self.start = time.perf_counter()
+        self.start = self.begun = time.perf_counter()
+
+    def __enter__(self) -> Summary:
+        self.begun = time.perf_counter()
+        return self
 
     @property
     def failed(self) -> int:
@@ -88,44 +173,56 @@ class Summary(Consumer):
         if isinstance(outcome, ImageFailure):
             self._add_failure(outcome)
         else:
+            self.known += outcome.known
             self.labels[outcome.predictions[0].label] += 1
 
     def _add_failure(self, failure: ImageFailure) -> None:
         self.reasons[failure.reason.partition(":")[0]] += 1
         if self.failed <= _SHOWN_FAILURES:
             console.warn(f"{failure.image}: {failure.reason}")
+        else:
+            console.record(f"failed: {failure.image}: {failure.reason}")
         if self.failed == _SHOWN_FAILURES:
             console.note("more failures are listed only in the error column")
 
-    def print(self, output: str, quiet: bool) -> None:
+    def print(self, output: str) -> None:
         """Images, failures by reason, speed, the most frequent labels, and where the output is."""
-        if quiet:
-            return
-        seconds = time.perf_counter() - self.start
-        console.note(f"{self.images} images in {seconds:.1f} s, {self.images / seconds:.1f} images/s")
+        console.tell(self._counts())
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-            console.warn(f"{self.failed} failed: {reasons}")
+            console.tell(f"{self.failed} failed: {reasons}", warning=True)
         labels = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(_SHOWN_LABELS))
         if labels:
             more = len(self.labels) - _SHOWN_LABELS
-            console.note(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
+            console.tell(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
         if output:
-            console.note(f"wrote {output}")
+            console.tell(f"wrote {output}")
+
+    def _counts(self) -> str:
+        """How many images were known and how many new, and how fast the new ones were."""
+        now = time.perf_counter()
+        new = self.images - self.failed - self.known
+        parts = [f"{self.known} known from the cache"] if self.known else []
+        parts.append(f"{new} new at {new / (now - self.begun):.1f} images/s" if new else "0 new")
+        return (
+            f"{self.images} image{'s' * (self.images != 1)} in {now - self.start:.1f} s: {', '.join(parts)}"
+        )
 
 
 class TrainingProgress:
-    """Shows a training: on a terminal images read, then steps, loss, images/s and time left; anywhere, a
-    line per epoch.
+    """Shows a training: on a terminal images read, then steps, loss, images/s and time left; elsewhere the
+    same once a minute; anywhere, a line per epoch.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self) -> None:
         self.failed = 0
         self._bar: Any = None
+        self._line = ""
+        self._reports = EveryMinute(lambda: self._line)
 
     def __enter__(self) -> TrainingProgress:
-        if not self.quiet and console.stderr().is_terminal:
+        self._reports.__enter__()
+        if console.shows_progress():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             what, figures = TextColumn("{task.description}"), TextColumn("{task.fields[figures]}")
@@ -135,6 +232,7 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._reports.__exit__()
         if self._bar is not None:
             self._bar.stop()
 
@@ -153,12 +251,13 @@ class TrainingProgress:
         elif isinstance(report, StepReport):
             figures = f"loss {report.loss:.3f}, {report.images_per_second:.1f} images/s"
             self._show("training", report.step, report.steps, figures)
-        elif not self.quiet:
+        else:
             measured = f": {metrics(report.metrics)}" if report.metrics else ""
-            console.note(f"epoch {report.epoch} of {report.epochs}{measured}")
+            console.tell(f"epoch {report.epoch} of {report.epochs}{measured}")
 
     def _show(self, what: str, done: int, total: int, figures: str = "") -> None:
         """Move the bar; for other work a new one, whose speed is its own."""
+        self._line = f"{what}: {done} of {total}" + (f", {figures}" if figures else "")
         if self._bar is None:
             return
         tasks = {task.description: task.id for task in self._bar.tasks}

@@ -42,6 +42,8 @@ def prompts(
     no_cache: options.NoCache = False,
     verify: options.Verify = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log: options.Log = None,
 ) -> None:
     """Turn labels and templates into class embeddings, and save them.
 
@@ -49,6 +51,7 @@ def prompts(
 
     Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """
+    console.begin(quiet, verbose, log)
     prompt_set = session.prompt_set(labels, label, classes, templates, concept)
     if dry_run:
         _print_prompts(prompt_set.classnames, prompt_set.prompts)
@@ -64,13 +67,12 @@ def prompts(
 
     check_output(output)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    with session.opened(request, cache, no_cache, quiet, verify) as run:
+    with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
         api.save_classifier(run.classifier(encoder, prompt_set), output)
-    if not quiet:
-        texts = sum(map(len, prompt_set.prompts))
-        console.note(f"{len(prompt_set.classnames)} classes from {texts} prompts by {encoder.name}")
-        console.note(f"wrote {output}")
+    texts = sum(map(len, prompt_set.prompts))
+    console.tell(f"{len(prompt_set.classnames)} classes from {texts} prompts by {encoder.name}")
+    console.tell(f"wrote {output}")
 
 
 def _print_prompts(classnames: tuple[str, ...], prompts_of: tuple[tuple[str, ...], ...]) -> None:

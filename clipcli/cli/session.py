@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipcli.cli import console, progress
+from clipcli.cli import console, progress, startup
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import OutputError, UsageError
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from clipcli.records import Encoder, ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
 
+_BYTES = re.compile("[\udc80-\udcff]")  # as Python keeps those that it cannot decode
+
 
 @dataclass(frozen=True)
 class Session:
@@ -38,12 +42,10 @@ class Session:
     Args:
         request: the model, and how it is to run.
         cache: where features are kept, or None.
-        quiet: whether progress and summary are left out.
     """
 
     request: ModelRequest
     cache: FeatureCache | None
-    quiet: bool
 
     def encoder(self) -> Encoder:
         """The model; loaded now only if the cache does not know it."""
@@ -52,9 +54,10 @@ class Session:
 
         asked, spec = self.request, self.request.spec()
         prepare_hub(self.request)
-        shown = not self.quiet and is_cached(spec)  # a download shows a bar of its own
+        shown = is_cached(spec)  # a download shows a bar of its own
+        start = time.perf_counter()
         with progress.working(f"loading {spec.name}", shown):
-            return api.load_model(
+            encoder = api.load_model(
                 asked.model,
                 asked.pretrained,
                 device=asked.device,
@@ -62,12 +65,19 @@ class Session:
                 offline=asked.offline,
                 cache=self.cache,
             )
+        console.detail(
+            f"model {encoder.name} after {time.perf_counter() - start:.1f} s: {encoder.cache_key} on"
+            f" {', '.join(encoder.devices)}, {encoder.batch_size} images a batch, weights {_weights(encoder)}"
+        )
+        return encoder
 
     def classifier(self, encoder: Encoder, prompts: PromptSet) -> Classifier:
         """The class embeddings of the prompts."""
         from clipcli import api
 
-        with progress.working("encoding prompts", not self.quiet):
+        texts = sum(map(len, prompts.prompts))
+        console.detail(f"{len(prompts.classnames)} classes, {texts} prompts")
+        with progress.working("encoding prompts"):
             return api.build_classifier(encoder, prompts, cache=self.cache)
 
     def run(
@@ -92,12 +102,15 @@ class Session:
         from clipcli.output.consumers import consume
 
         try:
-            with StopOnSignal() as stop, progress.tracked(outcomes(stop), count, self.quiet) as tracked:
+            with (
+                StopOnSignal() as stop,
+                progress.tracked(outcomes(stop), count, _shows_rows(consumers)) as tracked,
+            ):
                 consume(_until_stopped(tracked, stop), [*consumers, summary])
         except (Interrupted, KeyboardInterrupt) as error:
             where = f" are in {kept}" if (kept := _kept(consumers)) else ""
             why = str(error) or "interrupted"
-            console.note(f"{why}: {summary.images} images{where}; run it again to go on")
+            console.note(f"{why}: {summary.images} images{where}; {self._how_to_go_on()}")
             code = error.exit_code if isinstance(error, Interrupted) else console.INTERRUPTED
             raise typer.Exit(code) from None
         except BrokenPipeError:
@@ -109,6 +122,26 @@ class Session:
             if kept := _kept(consumers):
                 console.note(f"{summary.images} images are in {kept}")
             raise
+
+    def _how_to_go_on(self) -> str:
+        """Only the cache brings a run back to where it was: outputs are written anew."""
+        if self.cache is not None and self.cache.keeps_new:
+            return "run it again to go on"
+        return "without a cache, running it again starts from the beginning"
+
+
+def _weights(encoder: Encoder) -> str:
+    """The file that holds a model's weights, whether it is loaded yet or not."""
+    files = getattr(encoder, "files", None)
+    return str(files.weights if files else getattr(encoder, "weights", "unknown"))
+
+
+def _shows_rows(consumers: Iterable[Consumer]) -> bool:
+    """Whether rows go to the terminal."""
+    from clipcli.output.consumers import RowWriter
+
+    writers = [one for one in consumers if isinstance(one, RowWriter)]
+    return sys.stdout.isatty() and any(writer.sink.path is None for writer in writers)
 
 
 def _kept(consumers: Iterable[Consumer]) -> str:
@@ -126,7 +159,7 @@ def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[
 
 @contextlib.contextmanager
 def opened(
-    request: ModelRequest, folder: Path | None, no_cache: bool, quiet: bool, verify: bool = False
+    request: ModelRequest, folder: Path | None, no_cache: bool, verify: bool = False
 ) -> Iterator[Session]:
     """A session whose cache is closed in the end.
 
@@ -134,14 +167,14 @@ def opened(
         request: the model, and how it is to run.
         folder: of the cache; None is the user's own.
         no_cache: whether to do without a cache.
-        quiet: whether progress and summary are left out.
         verify: whether files are read again that seem to be known.
     """
     if no_cache:
-        yield Session(request, None, quiet)
+        yield Session(request, None)
         return
     with opened_cache(folder, verify) as cache:
-        yield Session(request, cache, quiet)
+        console.detail(f"cache {cache.path}")
+        yield Session(request, cache)
 
 
 @contextlib.contextmanager
@@ -149,8 +182,21 @@ def opened_cache(folder: Path | None, verify: bool = False) -> Iterator[FeatureC
     """The feature cache in a folder, or else the user's own, closed in the end."""
     from clipcli.cache import FeatureCache, default_folder
 
+    if folder is None:
+        _warn_of_home(default_folder())
     with contextlib.closing(FeatureCache(folder or default_folder(), verify)) as cache:
         yield cache
+
+
+def _warn_of_home(folder: Path) -> None:
+    """Say once that what is kept in this folder may soon be gone."""
+    home = os.environ.get(startup.TEMPORARY_HOME)
+    if home and folder.is_relative_to(home):
+        del os.environ[startup.TEMPORARY_HOME]
+        console.warn(
+            f"this user has no home folder: the cache and downloaded models are kept in {home}, for a time."
+            " CLIPCLI_CACHE and HF_HOME name better places"
+        )
 
 
 def prepare_hub(request: ModelRequest) -> None:
@@ -164,6 +210,10 @@ def prepare_hub(request: ModelRequest) -> None:
     from clipcli.models.registry import forbids_commercial_use, is_cached, licence_of
 
     spec = request.spec()
+    if startup.TEMPORARY_HOME in os.environ and spec.source in ("pretrained", "hf-hub"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        _warn_of_home(Path(HF_HUB_CACHE))
     licence = licence_of(spec)
     if forbids_commercial_use(licence) and not request.offline and not is_cached(spec):
         console.warn(f"{spec.name} is licensed {licence}: not for commercial use")
@@ -180,10 +230,19 @@ def prompt_set(
     from clipcli.prompts import class_lists
     from clipcli.prompts.templates import build_prompts, load_templates
 
-    specs = class_lists.parse_labels(labels) if labels is not None else []
-    specs += class_lists.single_labels(label or ())
+    specs = class_lists.parse_labels(as_text(labels)) if labels is not None else []
+    specs += class_lists.single_labels([as_text(text) for text in label or ()])
     specs += class_lists.load_classes(classes) if classes else []
-    return build_prompts(specs, load_templates(templates or ()), concept)
+    named = [one if Path(one).exists() else as_text(one) for one in templates or ()]
+    return build_prompts(specs, load_templates(named), as_text(concept))
+
+
+def as_text(word: str) -> str:
+    """A word of the command line that is no path: UTF-8, though the locale may have left it as bytes."""
+    try:
+        return os.fsencode(word).decode() if _BYTES.search(word) else word
+    except UnicodeError:
+        return word
 
 
 def fraction(option: str, text: str) -> float:

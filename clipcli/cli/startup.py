@@ -1,4 +1,4 @@
-"""What makes the `clipcli` command start faster and keeps libraries quiet, in the command's own process only.
+"""What the `clipcli` command sets up in its own process, and only there: streams, a home, a fast start.
 
 `import open_clip` takes about twice as long as this program needs. torchvision and timm import torch's
 compiler only to mark functions that the compiler should skip, and open_clip imports transformers for text
@@ -12,30 +12,102 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from clipcli.cli.console import PassedOn
+from clipcli.files import write_errors
 
 if TYPE_CHECKING:  # importing it takes 10 ms
     from importlib.abc import Loader, MetaPathFinder
 else:
     Loader = MetaPathFinder = object
 
+TEMPORARY_HOME = "_CLIPCLI_TEMPORARY_HOME"
+"""The environment variable that says where `find_home` has put the home folder."""
 _COMPILER, _HF_TOWERS = "torch._dynamo.utils", "open_clip.hf_model"
 
 
 def prepare() -> None:
-    """Make the first `import open_clip` of this process a fast one, and drop the log lines of libraries.
+    """Make the first `import open_clip` of this process a fast one, drop the log lines of libraries, and
+    have standard streams and a home folder in any environment.
 
     Call it in the command's own process, and nowhere else: it changes how modules are imported.
     """
+    open_closed_streams()
+    prepare_output()
+    find_home()
     sys.meta_path.insert(0, _OpenClipFinder())
     if not os.environ.get("CLIPCLI_DEBUG"):
         logging.disable(logging.ERROR)
+
+
+# --- Streams and the home folder -----------------------------------------------------------------
+
+
+def open_closed_streams() -> None:
+    """Put something in the place of standard streams that are closed, so that no file takes their numbers.
+
+    Nothing comes from standard input then, errors vanish, and writing to standard output is an error.
+    """
+    for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output, whose errors are called so, and reach `console.run`."""
+
+    def write(self, text: str) -> int:
+        with _output_errors():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _output_errors():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        with write_errors("standard output"):
+            yield
+    except BrokenPipeError as error:
+        raise PassedOn(error) from error
+
+
+def prepare_output() -> None:
+    """Data is UTF-8 whatever the locale; what a terminal cannot show is escaped there, as in \\u732b."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    encoding = sys.stdout.encoding
+    if sys.stdout.isatty():
+        sys.stdout = _Output(sys.stdout.detach(), encoding, "backslashreplace", line_buffering=True)
+    else:
+        sys.stdout = _Output(sys.stdout.detach(), "utf-8", "surrogateescape")
+    vars(sys)["__stdout__"] = sys.stdout
+
+
+def find_home() -> None:
+    """Have a home folder if the system names none, as for a user whom it does not know: a temporary one."""
+    if os.environ.get("HOME") or os.name == "nt" or os.path.expanduser("~") != "~":  # noqa: PTH111 (raises)
+        return
+    import tempfile
+
+    os.environ["HOME"] = "/"
+    with contextlib.suppress(OSError):
+        home = Path(tempfile.gettempdir(), f"clipcli-{os.getuid()}")
+        home.mkdir(mode=0o700, exist_ok=True)
+        if home.lstat().st_uid == os.getuid():  # not one that somebody else has put there
+            os.environ["HOME"] = os.environ[TEMPORARY_HOME] = str(home)
 
 
 def lift_pillow_limit() -> None:

@@ -6,16 +6,12 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import tables
+from clipcli.cli import commands, completion, tables
 
-app = typer.Typer(
-    help="List and show the template sets that come with clipcli.",
-    epilog="Example: `clipcli templates show pets`",
-    no_args_is_help=True,
-)
+app = commands.group("List and show the template sets that come with clipcli.", "clipcli templates show pets")
 
 
-@app.command("list")
+@app.command("list", cls=commands.Command)
 def list_sets() -> None:
     """List the template sets that --templates accepts by name, each with its number of templates.
 
@@ -27,10 +23,15 @@ def list_sets() -> None:
     tables.print_table(["name", "templates", "description"], rows)
 
 
-@app.command("show")
+@app.command("show", cls=commands.Command)
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The name of a template set, or a file with one.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=completion.templates,
+            help="The name of a template set, or a file with one.",
+        ),
     ],
 ) -> None:
     """Print the templates of a set, one per line.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import console, options, progress, session
+from clipcli.cli import completion, console, options, progress, session
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
 from clipcli.errors import UsageError
 
@@ -39,6 +39,7 @@ def train(
         typer.Option(
             "--init",
             metavar="MODEL",
+            autocompletion=completion.models,
             envvar="CLIPCLI_MODEL",
             help="The model to start from, as for `classify --model`. To start from random weights, name an"
             " open_clip configuration, CONFIG.json. [default: balanced]",
@@ -65,8 +66,9 @@ def train(
         Literal["auto", "fp32", "bf16"],
         typer.Option(
             "--precision",
-            help="The precision of computations. auto means bf16 where the hardware has it natively, else"
-            " fp32. Weights are always fp32.",
+            metavar="TYPE",
+            help="The precision of computations: auto, fp32 or bf16. auto means bf16 where the hardware has"
+            " it natively, else fp32. Weights are always fp32.",
             rich_help_panel=_MODEL,
         ),
     ] = "auto",
@@ -140,6 +142,7 @@ def train(
         Literal["auto", "clip", "siglip"],
         typer.Option(
             "--loss",
+            metavar="LOSS",
             help="clip is the softmax loss, siglip the sigmoid loss. auto means siglip for a model with a"
             " learned bias, else clip.",
             rich_help_panel=_TRAINING,
@@ -199,6 +202,8 @@ def train(
     allow_failures: options.AllowFailures = False,
     workers: options.Workers = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log: options.Log = None,
 ) -> None:
     """Train a model on images with captions, or continue a run that was stopped.
 
@@ -206,16 +211,18 @@ def train(
 
     ```
     $ clipcli train photos/ --init nano --lock-text --epochs 2 -b 4 -o mine
-    epoch 1 of 2: top-1 66.7%, image to text 66.7% (first 5: 100.0%), text to image 100.0% (first 5: 100.0%)
+    epoch 1 of 2: top-1 66.7%, image to text 66.7% (first 5: 100.0%), …
     epoch 2 of 2: …
     best: …, of images not trained on
     58 images; the model is in mine: clipcli classify --model mine
     ```
     """
+    console.begin(quiet, verbose, log)
     from clipcli.train.pairs import read_pairs
 
     given = read_pairs(pairs)
     files = _files(init, offline)
+    console.detail(f"model {files.spec.name}, weights {files.weights}")
     from clipcli.train.augment import Augmentation
     from clipcli.train.loop import train as train_
     from clipcli.train.options import TrainOptions
@@ -241,18 +248,18 @@ def train(
         precision=precision,
         workers=workers,
     )
-    with StopOnSignal() as stop, progress.TrainingProgress(quiet) as shown:
+    with StopOnSignal() as stop, progress.TrainingProgress() as shown:
         result = train_(given, files, settings, output, stop, shown)
     if result.steps:
-        _summarise(result, output, quiet)
+        _summarise(result, output)
     if not result.finished:
         try:
             stop.check()
         except Interrupted as reason:
-            state = (
-                f"step {result.step} of {result.steps} is in {output}" if result.steps else "no step was made"
-            )
-            console.note(f"{reason}: {state}; run it again to go on")
+            state = f"step {result.step} of {result.steps} is in {output}; run it again to go on"
+            if not result.step:
+                state = "no step was made; running it again starts from the beginning"
+            console.note(f"{reason}: {state}")
             raise typer.Exit(reason.exit_code) from None
     if result.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
@@ -273,13 +280,11 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
     return locate(request.spec(), offline)
 
 
-def _summarise(result: Result, output: Path, quiet: bool) -> None:
+def _summarise(result: Result, output: Path) -> None:
     from clipcli.train.run_folder import FAILURES
 
     if result.failed:
         console.warn(f"{result.failed} images were left out; {output / FAILURES} says why")
-    if quiet:
-        return
     if result.best is not None:
-        console.note(f"best: {progress.metrics(result.best)}, of images not trained on")
-    console.note(f"{result.images} images; the model is in {output}: clipcli classify --model {output}")
+        console.tell(f"best: {progress.metrics(result.best)}, of images not trained on")
+    console.tell(f"{result.images} images; the model is in {output}: clipcli classify --model {output}")

@@ -123,6 +123,7 @@ class LazyEncoder:
         self.activation = facts.activation
         self.batch_size = facts.batch_size
         self.in_flight = facts.in_flight
+        self.weights = facts.weights
         self._facts = facts
         self._load = load
         self._loaded = loaded
@@ -186,6 +187,7 @@ class ModelFacts:
     batch_size: int
     in_flight: int
     provenance: dict[str, Any]
+    weights: str
     sources: dict[str, str]
 
 
@@ -203,6 +205,7 @@ def _facts_of(encoder: OpenClipEncoder) -> ModelFacts:
         batch_size=encoder.batch_size,
         in_flight=encoder.in_flight,
         provenance=encoder.provenance(),
+        weights=str(encoder.files.weights),
         sources=encoder.files.sources,
     )
 

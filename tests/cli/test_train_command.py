@@ -237,7 +237,10 @@ def test_a_signal_while_pictures_are_read_ends_it_soon(run_cli: Cli, tmp_path: P
         signal.signal(signal.SIGINT, before)
     assert result.code == 130
     assert read.call_count < 12
-    assert result.err.splitlines()[-1] == "interrupted: no step was made; run it again to go on"
+    assert (
+        result.err.splitlines()[-1]
+        == "interrupted: no step was made; running it again starts from the beginning"
+    )
     assert not out.exists()
 
 

@@ -1,0 +1,95 @@
+"""How commands and groups of them are parsed and shown: what Typer leaves to its subclasses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from clipcli.cli.console import PassedOn
+
+
+@contextlib.contextmanager
+def _past_typer() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenPipeError, KeyboardInterrupt) as error:
+        raise PassedOn(error) from error
+
+
+class Command(TyperCommand):
+    """A command whose help shows metavars only where they say something."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as the help is to show them."""
+        return [_shown(param) for param in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command.
+
+        Raises:
+            UsageError: an option lacks its value.
+        """
+        if not ctx.resilient_parsing:
+            from clipcli.cli.mistakes import check_options
+
+            check_options(self.get_params(ctx), args)
+        return super().parse_args(ctx, args)
+
+
+class Group(TyperGroup):
+    """A group of commands that says which one may be meant."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as the help is to show them."""
+        return [_shown(param) for param in super().get_params(ctx)]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first word names.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            from clipcli.cli.mistakes import no_such_command
+
+            raise no_such_command(self, ctx.command_path, args)
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse; a help page is printed here."""
+        with _past_typer():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _past_typer():
+            return super().invoke(ctx)
+
+
+def group(text: str, example: str) -> typer.Typer:
+    """A group of commands.
+
+    Args:
+        text: what they are for.
+        example: a call of one of them.
+    """
+    return typer.Typer(cls=Group, help=text, epilog=f"Example: `{example}`", no_args_is_help=True)
+
+
+def _shown(param: Any) -> Any:
+    """A parameter without the name of a Python type: a flag takes nothing, a number is called N."""
+    if param.param_type_name == "argument":
+        vars(param)["display_type_rich"] = _nothing
+    elif param.metavar is None and param.is_flag:
+        param.metavar = ""
+    elif param.metavar is None and param.type_descriptor.annotation in (int, float):
+        param.metavar = "N"
+    return param
+
+
+def _nothing(ctx: Any) -> str:
+    return ""

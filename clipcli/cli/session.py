@@ -21,7 +21,7 @@ import typer
 
 from clipcli.cli import console, progress, startup
 from clipcli.cli.interrupts import Interrupted, StopOnSignal
-from clipcli.errors import OutputError, UsageError
+from clipcli.errors import ClipcliError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
@@ -118,9 +118,9 @@ class Session:
                 raise  # whoever read the output has seen enough
             message = "the program that reads the output has ended before the run"
             raise OutputError(message, f"{summary.images} images are in {kept}.") from None
-        except Exception:
+        except ClipcliError as error:
             if kept := _kept(consumers):
-                console.note(f"{summary.images} images are in {kept}")
+                error.hint = f"{error.hint} {summary.images} images are in {kept}.".strip()
             raise
 
     def _how_to_go_on(self) -> str:

@@ -115,8 +115,8 @@ def test_the_command_names_what_is_left(file_format: str, pictures: Path, tmp_pa
     command = [sys.executable, "-c", CLI, "classify", *[str(pictures)] * 9, *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
-    *notes, error = done.stderr.splitlines()
+    error, *hints = done.stderr.splitlines()
     assert error == f"error: cannot write {output}: File too large"
     left = [found for found in tmp_path.iterdir() if found.is_file()]
-    assert [note.partition(" images are in ")[2] for note in notes] == list(map(str, left))
+    assert [hint.partition(" images are in ")[2] for hint in hints] == [f"{path}." for path in left]
     assert len(left) == (file_format == "csv")

@@ -198,7 +198,7 @@ class FeatureCache:
     @property
     def keeps_new(self) -> bool:
         """Whether what is added now can be found by a later run."""
-        return self._connection is not None
+        return self._connection is not None and not self._read_only
 
     def info(self) -> CacheInfo:
         """What the cache holds."""

@@ -114,7 +114,7 @@ called = []
 def call(function, *arguments, **options):
     called.append(function)
     result = getattr(clipcli, function)(*arguments, **options)
-    result = list(result) if function == "classify" else result
+    result = list(result) if function in ("classify", "encode") else result
     unchanged(f"{function}, with the model {model},")
     return result
 
@@ -124,10 +124,17 @@ for model in sys.argv[2:]:
     classifier = call("build_classifier", encoder, ["bicycle", "cat"])
     outcomes = call("classify", sys.argv[1], encoder, classifier, decoding=call("DecodeOptions"))
     call("to_frame", outcomes)
+    cache = call("FeatureCache", Path("cache"))
+    for _ in range(2):
+        known = call("load_model", model, device="cpu", cache=cache)
+        call("encode", [sys.argv[1], numpy.zeros((8, 8, 3), numpy.uint8)], known, cache=cache)
+    cache.close()
+    unchanged("closing the cache")
     call("save_classifier", classifier, Path("two.safetensors"))
     call("load_classifier", Path("two.safetensors"))
-missing = set(clipcli.__all__) - {"__version__", *called}
-assert not missing, f"not called: {missing}"
+functions = {name for name in clipcli.__all__ if isinstance(getattr(clipcli, name), types.FunctionType)}
+missing = functions - {*called}
+assert len(functions) > 5 and not missing, f"not called: {missing}"
 try:
     clipcli.load_model("no such model")
 except Exception as error:

@@ -13,6 +13,7 @@ import struct
 import numpy as np
 from PIL import Image, ImageFile
 
+from clipcli.errors import ImageError
 from clipcli.images.color import parts
 from clipcli.images.tiff_directory import declares_alpha, directory
 
@@ -64,10 +65,15 @@ def _with_full_range(image: Image.Image, data: bytes) -> Image.Image:
     """JPEG 2000 of fewer than 8 bits a sample, which Pillow shifts to the left: white is not yet white then.
 
     The depths are in the marker SIZ (ISO/IEC 15444-1, A.5.1).
+
+    Raises:
+        ImageError: it has colours of more than 8 bits, of which Pillow turns the brightest black.
     """
     at = data.find(_JPEG2000_SIZ) + len(_JPEG2000_SIZ)
     (channels,) = struct.unpack_from(">H", data, at + 36)
     depths = {1 + (depth & 127) for depth in data[at + 38 : at + 38 + 3 * channels : 3]}
+    if max(depths) > 8 and channels > 2:
+        raise ImageError(f"JPEG 2000 colours of {max(depths)} bits cannot be decoded; convert it to PNG or TIFF")
     if len(depths) != 1 or image.mode not in ("L", "LA", "RGB", "RGBA") or (bits := depths.pop()) >= 8:
         return image
     full = [(value >> (8 - bits)) * 255 // (2**bits - 1) for value in range(256)]

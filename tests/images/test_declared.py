@@ -11,6 +11,7 @@ from image_files_by_hand import bmp32, icon, png, tga
 from picture_files import as_stored, encoded, noise
 from PIL import Image
 
+from clipcli.errors import ImageError
 from clipcli.images.decode import decode
 from clipcli.records import Preprocess
 
@@ -136,3 +137,12 @@ def test_the_files_made_by_hand_are_files() -> None:
     for data in (tga(COLORS, SOME, 8), bmp32(COLORS, SOME, 124, True), png(COLORS, 8, 2)):
         with Image.open(io.BytesIO(data)) as image:
             assert image.size == (8, 8)
+
+
+@pytest.mark.parametrize("bits", [9, 12, 16])
+def test_deep_colours_of_jpeg_2000_are_refused_because_white_would_be_black(bits: int) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    white = np.full((64, 64, 3), 2**bits - 1, dtype=np.uint16)
+    data = imagecodecs.jpeg2k_encode(white, bitspersample=bits, reversible=True, level=0)
+    with pytest.raises(ImageError, match=f"JPEG 2000 colours of {bits} bits cannot be decoded"):
+        decode(data, Preprocess())

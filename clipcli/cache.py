@@ -68,12 +68,12 @@ def default_folder() -> Path:
     """`CLIPCLI_CACHE`, else `clipcli` in the user's cache folder."""
     named = os.environ.get("CLIPCLI_CACHE")
     if named:
-        return Path(named)
+        return Path(named).expanduser()
     home = os.path.expanduser("~")  # stays `~` for a user whom the system does not know
     home = os.sep if home == "~" else home
     if os.name == "nt":
         return Path(os.environ.get("LOCALAPPDATA", home)) / "clipcli"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache")) / "clipcli"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache")).expanduser() / "clipcli"
 
 
 def content_digest(content: bytes | Image.Image) -> bytes:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from clipcli.cli.console import PassedOn
+
+_PATHS = re.compile(r"FILE|DIR|INPUT|LIST|MODEL|PATH|CONFIG")  # metavars of what may be a path
 
 
 @contextlib.contextmanager
@@ -37,7 +41,11 @@ class Command(TyperCommand):
             from clipcli.cli.mistakes import check_options
 
             check_options(self.get_params(ctx), args)
-        return super().parse_args(ctx, args)
+        left = super().parse_args(ctx, args)
+        for param in self.get_params(ctx):
+            if _PATHS.search(param.metavar or ""):
+                ctx.params[param.name] = _at_home(ctx.params[param.name])
+        return left
 
 
 class Group(TyperGroup):
@@ -89,6 +97,15 @@ def _shown(param: Any) -> Any:
     elif param.metavar is None and param.type_descriptor.annotation in (int, float):
         param.metavar = "N"
     return param
+
+
+def _at_home(value: Any) -> Any:
+    """Paths below `~`, which no shell expands after a `=`, in quotes or in a variable; others as they are."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_at_home, value))
+    if not str(value).startswith("~") or Path(value).exists():
+        return value
+    return type(value)(Path(value).expanduser())
 
 
 def _nothing(ctx: Any) -> str:

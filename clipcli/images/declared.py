@@ -73,7 +73,9 @@ def _with_full_range(image: Image.Image, data: bytes) -> Image.Image:
     (channels,) = struct.unpack_from(">H", data, at + 36)
     depths = {1 + (depth & 127) for depth in data[at + 38 : at + 38 + 3 * channels : 3]}
     if max(depths) > 8 and channels > 2:
-        raise ImageError(f"JPEG 2000 colours of {max(depths)} bits cannot be decoded; convert it to PNG or TIFF")
+        raise ImageError(
+            f"JPEG 2000 colours of {max(depths)} bits cannot be decoded; convert it to PNG or TIFF"
+        )
     if len(depths) != 1 or image.mode not in ("L", "LA", "RGB", "RGBA") or (bits := depths.pop()) >= 8:
         return image
     full = [(value >> (8 - bits)) * 255 // (2**bits - 1) for value in range(256)]

@@ -15,10 +15,16 @@ from typing import Any
 from clipcli.errors import ModelError, WeightsUnavailableError
 from clipcli.files import identity
 from clipcli.models import hub
-from clipcli.models.registry import CONFIG_NAME, WEIGHTS_NAMES, ModelSpec, architectures, hub_location
+from clipcli.models.registry import (
+    CONFIG_NAME,
+    WEIGHTS_NAMES,
+    WEIGHTS_SUFFIXES,
+    ModelSpec,
+    architectures,
+    hub_location,
+)
 from clipcli.records import Preprocess
 
-_WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _PREFERRED = (  # open_clip's own order
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -136,7 +142,7 @@ def _read_config(path: Path, bare: bool = False) -> dict[str, Any]:
 
 def _weights_in(folder: Path) -> Path:
     """The weights that `open_clip.create_model` would take, or else a `.pt` file, which it takes for none."""
-    found = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES)
     preferred = [folder / name for name in _PREFERRED if folder / name in found]
     safe = [path for path in found if path.suffix == ".safetensors"]
     others = [path for path in found if path.suffix != ".pt"]
@@ -223,7 +229,7 @@ def _identity(path: Path) -> str:
     try:
         if not path.is_dir():
             return identity(path.stat())
-        files = (file for file in sorted(path.glob("*")) if file.suffix in _WEIGHTS_SUFFIXES + _TEXT_SUFFIXES)
+        files = (file for file in sorted(path.glob("*")) if file.suffix in WEIGHTS_SUFFIXES + _TEXT_SUFFIXES)
         return " ".join(f"{file.name}:{identity(file.stat())}" for file in files)
     except OSError:
         return ""

@@ -21,7 +21,36 @@ DEFAULT_MODEL = "balanced"
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_TRANSFORMERS_NAMES = {  # the same weights, for which transformers has other names
+    "openai/clip-vit-base-patch32": "ViT-B-32:openai",
+    "openai/clip-vit-base-patch16": "ViT-B-16:openai",
+    "openai/clip-vit-large-patch14": "ViT-L-14:openai",
+    "openai/clip-vit-large-patch14-336": "ViT-L-14-336:openai",
+    "google/siglip-base-patch16-224": "ViT-B-16-SigLIP:webli",
+    "google/siglip-base-patch16-256": "ViT-B-16-SigLIP-256:webli",
+    "google/siglip-base-patch16-384": "ViT-B-16-SigLIP-384:webli",
+    "google/siglip-base-patch16-512": "ViT-B-16-SigLIP-512:webli",
+    "google/siglip-base-patch16-256-multilingual": "ViT-B-16-SigLIP-i18n-256:webli",
+    "google/siglip-large-patch16-256": "ViT-L-16-SigLIP-256:webli",
+    "google/siglip-large-patch16-384": "ViT-L-16-SigLIP-384:webli",
+    "google/siglip-so400m-patch14-224": "ViT-SO400M-14-SigLIP:webli",
+    "google/siglip-so400m-patch14-384": "ViT-SO400M-14-SigLIP-384:webli",
+    "google/siglip2-base-patch32-256": "ViT-B-32-SigLIP2-256:webli",
+    "google/siglip2-base-patch16-224": "ViT-B-16-SigLIP2:webli",
+    "google/siglip2-base-patch16-256": "ViT-B-16-SigLIP2-256:webli",
+    "google/siglip2-base-patch16-384": "ViT-B-16-SigLIP2-384:webli",
+    "google/siglip2-base-patch16-512": "ViT-B-16-SigLIP2-512:webli",
+    "google/siglip2-large-patch16-256": "ViT-L-16-SigLIP2-256:webli",
+    "google/siglip2-large-patch16-384": "ViT-L-16-SigLIP2-384:webli",
+    "google/siglip2-large-patch16-512": "ViT-L-16-SigLIP2-512:webli",
+    "google/siglip2-so400m-patch14-224": "ViT-SO400M-14-SigLIP2:webli",
+    "google/siglip2-so400m-patch16-256": "ViT-SO400M-16-SigLIP2-256:webli",
+    "google/siglip2-so400m-patch16-384": "ViT-SO400M-16-SigLIP2-384:webli",
+    "google/siglip2-so400m-patch16-512": "ViT-SO400M-16-SigLIP2-512:webli",
+}
 
 Source: TypeAlias = Literal["local-dir", "hf-hub", "pretrained", "file", "config"]
 
@@ -88,6 +117,7 @@ def parse_model(name: str, pretrained: str | None = None) -> ModelSpec:
         UnknownModelError: no such model; near names are suggested.
         UsageError: weights are named for a model that brings its own, or a file is missing.
     """
+    name = _at_home(name)
     if name in PRESETS and pretrained is None:
         model_name, pretrained, _ = PRESETS[name]
         source: Source = "pretrained" if pretrained else "local-dir"
@@ -99,20 +129,21 @@ def parse_model(name: str, pretrained: str | None = None) -> ModelSpec:
     if Path(name, CONFIG_NAME).is_file():
         return _own_weights(f"{_LOCAL}{name}")
     architecture, colon, tag = name.partition(":")
+    if Path(name).exists() and architecture not in architectures():
+        raise UnknownModelError(*_no_model_folder(Path(name)))
     return _architecture(architecture, pretrained if pretrained is not None else tag if colon else None)
 
 
 def _own_weights(name: str) -> ModelSpec:
     if name.startswith(_HUB):
         repository = name.removeprefix(_HUB)
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-            raise UsageError(f"not a hub repository: {name}", "Write hf-hub:organisation/repository.")
+        if not _REPOSITORY.fullmatch(repository):
+            hint = "Write hf-hub:organisation/repository, and @ with a branch, tag or commit to pin it."
+            raise UsageError(f"not a hub repository: {name}", hint)
         return ModelSpec(name, "hf-hub", repository)
     folder = Path(name.removeprefix(_LOCAL)).absolute()
     if not (folder / CONFIG_NAME).is_file():
-        raise UnknownModelError(
-            f"no {CONFIG_NAME} in {folder}", "local-dir: needs a folder that open_clip can load."
-        )
+        raise UnknownModelError(*_no_model_folder(folder))
     return ModelSpec(name, "local-dir", str(folder))
 
 
@@ -125,7 +156,9 @@ def _architecture(architecture: str, pretrained: str | None) -> ModelSpec:
     if not pretrained:
         raise UsageError(
             f"{architecture} needs weights: one of {', '.join(tags) or 'none is published'}",
-            f"For example {architecture}:{tags[-1]}." if tags else "Name a weights file as pretrained.",
+            f"For example {architecture}:{_example_tag(architecture, tags)}."
+            if tags
+            else "Name a weights file as `pretrained`.",
         )
     if pretrained in tags:
         return ModelSpec(f"{architecture}:{pretrained}", "pretrained", architecture, pretrained)
@@ -139,7 +172,51 @@ def _architecture(architecture: str, pretrained: str | None) -> ModelSpec:
     )
 
 
+def _at_home(name: str) -> str:
+    """A folder below `~`, which no shell has expanded behind `local-dir:` or in a variable."""
+    prefix = _LOCAL if name.startswith(_LOCAL) else ""
+    path = name.removeprefix(prefix)
+    return prefix + str(Path(path).expanduser()) if path.startswith("~") else name
+
+
+def _no_model_folder(path: Path) -> tuple[str, str]:
+    """What a path lacks to be a model."""
+    if path.is_file():
+        return (
+            f"{path} is a file; as a model, name the folder that holds it and {CONFIG_NAME}",
+            "Weights alone need their architecture: name it as `model`, and the file as `pretrained`."
+            if path.suffix in WEIGHTS_SUFFIXES
+            else "`clipcli models list` shows the models that are known by name.",
+        )
+    if not path.exists():
+        return f"no such folder: {path}", f"local-dir: needs a folder with {CONFIG_NAME} and weights."
+    lacking = f"{CONFIG_NAME}" if any(path.glob("*.safetensors")) else f"{CONFIG_NAME} and {WEIGHTS_NAMES[0]}"
+    return (
+        f"{path} is no model: it lacks {lacking}",
+        "A model folder is what open_clip's push_to_hf_hub or `clipcli train` writes.",
+    )
+
+
+def _example_tag(architecture: str, tags: list[str]) -> str:
+    """A preset's tag, else the last one that may be used for anything."""
+    preset = [one.pretrained for one in PRESETS.values() if one.model_name == architecture]
+    specs = [ModelSpec("", "pretrained", architecture, tag) for tag in tags]
+    free = [spec.pretrained for spec in specs if not forbids_commercial_use(licence_of(spec))]
+    return (preset or free[-1:] or tags[-1:])[0]
+
+
+def _under_another_name(name: str) -> str:
+    """How a repository of the hub, named as transformers does, is called here; empty if it is none."""
+    if not _REPOSITORY.fullmatch(name):
+        return ""
+    if name in _TRANSFORMERS_NAMES:
+        return f"open_clip has it as {_TRANSFORMERS_NAMES[name]}. "
+    return f"A repository on the hub that open_clip can load is named hf-hub:{name}. "
+
+
 def _unknown_model(name: str) -> tuple[str, str]:
+    if hint := _under_another_name(name):
+        return f"unknown model {name!r}", f"{hint}`clipcli models list` shows all."
     known = {name.lower(): name for name in (*PRESETS, *architectures())}
     near = difflib.get_close_matches(name.lower(), known, 3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(known[match] for match in near)}? " if near else ""

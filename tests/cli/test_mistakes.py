@@ -163,7 +163,7 @@ $ clipcli classify photos -l cat -k -1
 error: --top-k must be at least 1, not -1
 
 $ clipcli classify photos -l cat --min-margin high
-error: --min-margin high: not a number
+error: --min-margin must be a number from 0 to 1, not 'high'
 
 $ clipcli classify photos -l cat --format json
 error: --format json: not one of csv, tsv, jsonl, parquet, xlsx

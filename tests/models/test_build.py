@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,8 +19,8 @@ from conftest import MODELS
 from safetensors.torch import load_file, save_file
 from small_models import config
 
-from clipcli.errors import WeightsDamagedError
-from clipcli.models.build import _architecture, _ParametersToBeLoaded, build_model
+from clipcli.errors import ModelError, WeightsDamagedError
+from clipcli.models.build import _architecture, _ParametersToBeLoaded, build_model, build_tokenizer
 from clipcli.models.locate import ModelFiles, locate
 from clipcli.models.registry import parse_model
 
@@ -171,3 +173,74 @@ def test_a_librarys_warning_that_is_an_error_is_no_damage(
     monkeypatch.setattr(open_clip, "load_checkpoint", lambda *_, **__: warnings.warn("old", FutureWarning, 2))
     with pytest.raises(FutureWarning, match="old"):
         build_model(files)
+
+
+# --- What went wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "not enough memory to load"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory to load"),
+        (ModuleNotFoundError("No module named 'spm'", name="spm"), "needs spm, which cannot be imported"),
+        (FileNotFoundError(2, "No usable temporary directory found"), "no folder for temporary files"),
+        (OSError(28, "No space left", "/tmp/x"), "was not loaded: /tmp/x: No space left"),
+        (PermissionError(13, "Permission denied", "/w"), "was not loaded: /w: Permission denied"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.parametrize("step", ["load_checkpoint", "CLIP"])
+def test_only_damage_is_called_damage(
+    step: str,
+    error: Exception,
+    told: str,
+    random_model: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = locate(parse_model(f"local-dir:{random_model('clip')}"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(open_clip, step, fail)
+    with pytest.raises(ModelError, match=told) as caught:
+        build_model(files)
+    assert not isinstance(caught.value, WeightsDamagedError)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.load. received a zip file")
+def test_a_torchscript_file_is_told(random_model: Callable[[str], Path], tmp_path: Path) -> None:
+    files = locate(parse_model(f"local-dir:{random_model('clip')}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "scripted.pt")
+    with pytest.raises(ModelError, match=r"scripted\.pt is a TorchScript file") as caught:
+        build_model(dataclasses.replace(files, weights=tmp_path / "scripted.pt"))
+    assert not isinstance(caught.value, WeightsDamagedError)
+
+
+def test_a_configuration_that_open_clip_cannot_build_is_no_damage(
+    random_model: Callable[[str], Path],
+) -> None:
+    files = locate(parse_model(f"local-dir:{random_model('clip')}"))
+    wrong = dataclasses.replace(files, model_cfg=files.model_cfg | {"unheard_of": 1})
+    with pytest.raises(ModelError, match=r"cannot be built: .*unheard_of") as caught:
+        build_model(wrong)
+    assert not isinstance(caught.value, WeightsDamagedError)
+
+
+def test_no_temporary_folder_is_needed(
+    random_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for naming a configuration, either."""
+
+    def fail() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for kind in ("clip", "siglip"):
+        files = locate(parse_model(f"local-dir:{random_model(kind)}"))
+        build_model(files)
+        build_tokenizer(files)

@@ -27,7 +27,7 @@ def build_model(files: ModelFiles) -> Any:
         WeightsDamagedError: the weights are truncated, unsafe to load, or of another architecture.
         ModelError: the architecture cannot be built here, or the weights are of a kind that cannot be loaded.
     """
-    _verify(files.weights)
+    _verify(files)
     with _ParametersToBeLoaded(), torch.device("cpu"):
         model = _built(files)
     try:
@@ -118,14 +118,13 @@ def _root_logger_unchanged() -> Iterator[None]:
             logging.root.removeHandler(handler)
 
 
-def _verify(weights: Path) -> None:
+def _verify(files: ModelFiles) -> None:
     """Compare weights from the hub with their digest there: a flipped bit would be a wrong answer."""
-    expected = digest_in_cache(weights)
-    found = sha256_of(weights) if expected else expected
+    expected = digest_in_cache(files.weights)
+    found = sha256_of(files.weights) if expected else expected
     if found != expected:
         raise WeightsDamagedError(
-            f"{weights} is damaged: its SHA-256 is {found}, and should be {expected}",
-            "`clipcli models pull` with the model's name downloads it again.",
+            f"{files.weights} is damaged: its SHA-256 is {found}, and should be {expected}", _mended(files)
         )
 
 
@@ -160,9 +159,12 @@ def _loading_failure(files: ModelFiles, error: Exception) -> ModelError:
             f"{weights} does not fit {files.spec.model_name}: {_in_a_line(error)}",
             "Is it another architecture?",
         )
+    return WeightsDamagedError(f"{weights} is damaged: {_in_a_line(error)}", _mended(files))
+
+
+def _mended(files: ModelFiles) -> str:
     from_hub = files.spec.source in ("hf-hub", "pretrained")
-    again = f"`clipcli models pull {files.spec.name}` mends it." if from_hub else "Copy or save it again."
-    return WeightsDamagedError(f"{weights} is damaged: {_in_a_line(error)}", again)
+    return f"`clipcli models pull {files.spec.name}` mends it." if from_hub else "Copy or save it again."
 
 
 def _failure_of_machine(files: ModelFiles, error: Exception) -> ModelError | None:

@@ -27,6 +27,7 @@ import pytest
 from conftest import Result, build_random, save_tokenizer
 from hub_server import COMMIT, OLDER_COMMIT, Hub, sha256
 from PIL import Image, ImageDraw
+from roberta_model import save_roberta
 
 from clipcli.errors import WeightsUnavailableError
 from clipcli.models.hub import cached, find_file
@@ -34,7 +35,8 @@ from clipcli.models.registry import ASSETS
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TINY, SIGLIP, TOKENIZER = "test/tiny-clip", "test/tiny-siglip", "test/tokenizer"
-LARGE = "test/large"  # weights that are only downloaded, never opened
+TOWER, TWO_PARTS = "test/tower", "test/two-parts"
+LARGE = "test/large"  # of several pieces for the client, which writes 10 MiB at a time
 NON_COMMERCIAL = "apple/MobileCLIP-S1-OpenCLIP"
 MEBIBYTE = 1 << 20
 BAR = "%|"
@@ -114,9 +116,33 @@ def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _large() -> dict[str, bytes]:
+    """A model of 25 MB, nearly all of it token embeddings."""
+    from safetensors.torch import save
+
+    model_cfg = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 124, "heads": 2, "layers": 1},
+    }
+    state = build_random(model_cfg).state_dict()
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {}}
+    return {CONFIG: json.dumps(config).encode(), WEIGHTS: save({k: v.contiguous() for k, v in state.items()})}
+
+
+def _two_parts(folder: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """A model whose text tower is described in another repository, and its tokenizer in a third."""
+    files = _files(save_roberta(folder))
+    config = json.loads(files[CONFIG])
+    config["model_cfg"]["text_cfg"] |= {"hf_model_name": TOWER, "hf_tokenizer_name": TOKENIZER}
+    model = {CONFIG: json.dumps(config).encode(), WEIGHTS: files[WEIGHTS]}
+    return model, {"config.json": files["config.json"]}
+
+
 @pytest.fixture(scope="module")
-def running_hub(siglip: Path) -> Iterator[Hub]:
+def running_hub(siglip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """The hub, for all tests of this file."""
+    two_parts, tower = _two_parts(tmp_path_factory.mktemp("roberta"))
     nano = _files(ASSETS / "nano")
     model = _files(siglip)
     tokenizer = {name: model.pop(name) for name in list(model) if name not in (CONFIG, WEIGHTS)}
@@ -124,7 +150,9 @@ def running_hub(siglip: Path) -> Iterator[Hub]:
         TINY: nano,
         SIGLIP: model,
         TOKENIZER: tokenizer,
-        LARGE: {CONFIG: nano[CONFIG], WEIGHTS: os.urandom(24 * MEBIBYTE)},
+        LARGE: _large(),
+        TWO_PARTS: two_parts,
+        TOWER: tower,
         NON_COMMERCIAL: {WEIGHTS: os.urandom(200_000)},
         "test/gated": nano,
         "test/text-only": {"README.md": b"nothing to see", "model.safetensors": os.urandom(200_000)},
@@ -293,6 +321,51 @@ def test_a_tokenizer_is_pulled_with_its_model(
     assert out == run_cli(*classify, f"local-dir:{siglip}").out
 
 
+def test_a_text_tower_and_its_tokenizer_are_pulled_from_their_own_repositories(
+    machine: Machine, hub: Hub, images: Path
+) -> None:
+    code, _, err = machine.run("models", "pull", f"hf-hub:{TWO_PARTS}")
+    assert code == 0, err
+    asked = [request.path for request in hub.requests]
+    assert any(path.startswith(f"/{TOWER}/resolve/") and path.endswith("/config.json") for path in asked)
+    hub.reset()
+    classify = ("classify", images, "--labels", "photo,painting,drawing", "--model", f"hf-hub:{TWO_PARTS}")
+    code, out, err = machine.run(*classify, "--offline", "--format", "csv", "--no-cache")
+    assert code == 0, err
+    assert len(out.splitlines()) == 10
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json"])
+def test_pull_fails_where_another_repository_lacks_a_file(missing: str, machine: Machine, hub: Hub) -> None:
+    hub.faults.missing = {missing}
+    code, _, err = machine.run("models", "pull", f"hf-hub:{TWO_PARTS}")
+    assert code == 1
+    what = "text tower configuration" if missing == "config.json" else "tokenizer"
+    assert err.startswith(f"error: no {what}"), err
+    assert "damaged" not in err
+
+
+def test_another_revision_in_use_is_another_model(
+    pulled: Pulled, tmp_path: Path, run_here: Callable[..., Result]
+) -> None:
+    """What the cache of features knows of a model holds for the files that are in use now."""
+    machine = Machine(tmp_path, pulled.machine.environment["HF_ENDPOINT"])
+    shutil.copytree(pulled.machine.cache, machine.cache, symlinks=True)
+    before = run_here(machine, *pulled.classify)
+    snapshot = machine.weights(TINY).parent
+    other = shutil.copytree(snapshot, snapshot.with_name("f" * 40), symlinks=True)
+    config = other / CONFIG
+    changed = config.read_text().replace('"longest"', '"squash"')
+    config.unlink()
+    config.write_text(changed)
+    (machine.repository(TINY) / "refs" / "main").write_text("f" * 40)
+    after = run_here(machine, *pulled.classify)
+    assert after.code == 0, after.err
+    assert after.out != before.out
+    assert after.out == run_here(machine, *pulled.classify, "--no-cache").out
+
+
 def test_the_token_goes_to_the_hub_and_not_to_its_cdn(machine: Machine, hub: Hub) -> None:
     assert machine.run("models", "pull", f"hf-hub:{SIGLIP}", HF_TOKEN="hf_secret").code == 0
     for request in hub.requests:
@@ -302,8 +375,9 @@ def test_the_token_goes_to_the_hub_and_not_to_its_cdn(machine: Machine, hub: Hub
 
 
 def test_pulling_non_commercial_weights_prints_their_licence_once(
-    machine: Machine, hub: Hub, run_here: Callable[..., Result]
+    machine: Machine, hub: Hub, run_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("clipcli.models.lazy.load_encoder", lambda request: None)  # the weights are none
     first, second = (run_here(machine, "models", "pull", "MobileCLIP-S1:datacompdr") for _ in range(2))
     assert (first.code, second.code) == (0, 0)
     assert first.err.count("not for commercial use") == 1

@@ -178,7 +178,7 @@ def test_another_model_or_version_makes_its_own(
     monkeypatch.setattr(int8, "make", lambda *_: made.append(tower) or tower)
     int8.load(torch.nn.Identity(), (8, 8), "model", tmp_path)
     int8.load(torch.nn.Identity(), (8, 8), "other", tmp_path)
-    monkeypatch.setattr(int8, "_version", lambda _: "99")
+    monkeypatch.setattr(int8, "version_of", lambda _: "99")
     int8.load(torch.nn.Identity(), (8, 8), "model", tmp_path)
     assert len(made) == 3
 

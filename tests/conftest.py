@@ -73,6 +73,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+@pytest.fixture(scope="module")
+def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `shared_cache`."""
+    return tmp_path_factory.mktemp("shared-cache")
+
+
+@pytest.fixture
+def shared_cache(cache_of_module: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One feature cache for all tests of a module that are not about models: only the first one loads it."""
+    monkeypatch.setenv("CLIPCLI_CACHE", str(cache_of_module))
+    return cache_of_module
+
+
 @pytest.fixture
 def unprivileged() -> Callable[[], AbstractContextManager[None]]:
     """A context in which permissions count: root, for whom they do not, is another user in it."""

@@ -70,12 +70,6 @@ RUNS = [run for page in PAGES for run in _runs(page)]
 # --- Commands ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One feature cache for all blocks, as a reader who tries one after the other has it."""
-    return tmp_path_factory.mktemp("shared-cache")
-
-
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with some photos, as the pages have it."""

@@ -13,7 +13,10 @@ import pytest
 from conftest import EXAMPLES
 from terminal import on_terminal
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="streams and users of POSIX")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="streams and users of POSIX"),
+    pytest.mark.usefixtures("shared_cache"),
+]
 
 ARGUMENTS = ["-l", "cat,dog", "-m", "nano", "--device", "cpu", "--precision", "fp32"]
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -14,6 +14,8 @@ from terminal import on_terminal
 
 from clipcli.cli.tables import laid_out
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
+
 NANO = ("-m", "nano", "--device", "cpu", "--precision", "fp32")
 LABELS = ["cat", "golden retriever with a ball", ":x: [bold]sun[/]", "house", "bicycle"]
 SCORE = re.compile(r"(?<= )[01]\.\d{3}(?= |$)")
@@ -109,12 +111,13 @@ def test_the_bar_is_cleared_before_the_table(photos: Path) -> None:
 
 def test_a_list_leaves_out_what_it_has_no_room_for(run_cli: Callable[..., Result]) -> None:
     names = [line.split(",")[0] for line in run_cli("models", "list", "vit-b").out.splitlines()[1:]]
+    shown_at = {}
     for columns in (60, 80, 160):
-        shown = on_terminal("models", "list", "vit-b", columns=columns)
+        shown_at[columns] = shown = on_terminal("models", "list", "vit-b", columns=columns)
         assert all(cell_len(line) <= columns for line in shown.lines[:-1])
         assert not [name for name in names if name not in shown.text.split()], "names are whole"
         assert ("not shown, for want of room: " in shown.text) == (columns < 160)
-    assert "licence, cached, note" in on_terminal("models", "list", "vit-b", columns=80).text
+    assert "licence, cached, note" in shown_at[80].text
 
 
 def test_help_pages_name_no_types_of_python(run_cli: Callable[..., Result]) -> None:

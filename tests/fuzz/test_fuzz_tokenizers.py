@@ -85,7 +85,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_tokenizer_before_any_tower(data: st.DataObject) -> None:
     tokenizer, ids = data.draw(tokenizers())

@@ -45,7 +45,7 @@ INSTALLED = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/bin/clipcli")  # this en
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(INSTALLED, id="installed"),
+        pytest.param(INSTALLED, marks=pytest.mark.long, id="installed"),
         pytest.param((f"PYTHON={sys.executable}",), marks=pytest.mark.long, id="from nothing"),
     ],
 )
@@ -60,6 +60,7 @@ def test_make_demo(options: tuple[str, ...], clone: Path) -> None:
     assert frame.error.isna().all()
 
 
+@pytest.mark.long
 def test_the_wheel_works_outside_the_source_tree(clone: Path, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ".", cwd=clone)

@@ -181,6 +181,7 @@ CHANGES = {
 """What a library might do, and under which name the snapshot tells it."""
 
 
+@pytest.mark.long
 def test_each_change_would_be_seen(tmp_path: Path) -> None:
     code = f"""{SNAPSHOT}
 seen = {{}}
@@ -197,6 +198,7 @@ print(json.dumps(seen))
     assert json.loads(done.stdout) == {change: [name] for change, name in CHANGES.items()}
 
 
+@pytest.mark.long
 def test_a_thread_of_the_host_gets_initialised_weights_while_a_model_loads(
     models: list[object], tmp_path: Path
 ) -> None:
@@ -228,6 +230,7 @@ assert not wrong, f"{len(wrong)} of {made}"
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_messages_of_libraries_are_the_hosts_to_filter(models: list[object], tmp_path: Path) -> None:
     """Loading a model is silent by itself: no line and no warning needs to be held back."""
     code = "import sys, clipcli\nfor model in sys.argv[1:]: clipcli.load_model(model, device='cpu')"

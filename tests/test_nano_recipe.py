@@ -56,6 +56,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_every_step_runs_and_something_is_learned(run_cli: Callable[..., Any], tmp_path: Path) -> None:
     result = smoke(tmp_path / "work", text_steps=6, image_steps=40)

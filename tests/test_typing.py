@@ -29,7 +29,7 @@ def check(script: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_script_that_uses_the_api_passes(tmp_path: Path) -> None:
     assert "Success" in check(SCRIPT, tmp_path)
     for mistake, told in (

@@ -214,7 +214,7 @@ def test_a_missing_folder_suggests_a_near_one(run_cli: Cli, pictures: Path) -> N
         ("ViT-B-32", ["ViT-B-32 needs weights", "openai"]),
         ("ViT-B-32:openia", ["no weights named 'openia'", "Did you mean openai?"]),
         ("hf-hub:nothing", ["not a hub repository"]),
-        ("local-dir:/nowhere", ["no open_clip_config.json in /nowhere"]),
+        ("local-dir:/nowhere", ["no such folder: /nowhere", "open_clip_config.json"]),
     ],
 )
 def test_an_unknown_model(run_cli: Cli, pictures: Path, model: str, parts: list[str]) -> None:

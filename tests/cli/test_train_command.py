@@ -155,7 +155,7 @@ def timeless(path: Path) -> list[list[str]]:
 
 
 @POSIX
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_twice_the_log_and_the_model_are_those_of_a_run_never_killed(
     run_cli: Cli, tmp_path: Path
 ) -> None:

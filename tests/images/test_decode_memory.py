@@ -101,7 +101,7 @@ def images() -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-@pytest.mark.slow
+@pytest.mark.long
 def test_decoding_takes_no_more_than_is_counted(tmp_path: Path) -> None:
     for name, data in images().items():
         counted = BYTES_PER_PIXEL.get(name.split("-")[0], USUAL_BYTES_PER_PIXEL) + 8 * (

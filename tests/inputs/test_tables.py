@@ -215,7 +215,7 @@ print(sum(1 for _ in table), peak_megabytes())
 """
 
 
-@pytest.mark.parametrize("suffix", [*FORMATS[:-1], pytest.param("xlsx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suffix", [*FORMATS[:-1], pytest.param("xlsx", marks=pytest.mark.long)])
 def test_memory_is_flat(suffix: str) -> None:
     peaks = {}
     for count in (2_000, 100_000):

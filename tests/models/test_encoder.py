@@ -57,7 +57,10 @@ class Reference:
         return built.T.numpy()
 
 
-@pytest.fixture(scope="module", params=MODELS)
+SLOWEST = pytest.param("pe", marks=pytest.mark.long)  # its images are the largest
+
+
+@pytest.fixture(scope="module", params=[*(kind for kind in MODELS if kind != "pe"), SLOWEST])
 def pair(
     request: pytest.FixtureRequest, random_model: Callable[[str], Path]
 ) -> tuple[OpenClipEncoder, Reference]:

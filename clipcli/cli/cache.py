@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import commands, console, options, session
+from clipcli.cli import commands, console, options
 from clipcli.errors import ClipcliWarning, OutputError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def _usable(folder: Path | None) -> Iterator[FeatureCache]:
     Raises:
         OutputError: it cannot be opened, or what was asked of it failed.
     """
+    from clipcli.cli import session
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClipcliWarning)  # an error says it
         with session.opened_cache(folder) as store:

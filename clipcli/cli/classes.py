@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import commands, completion, tables
+from clipcli.cli import commands, completion
 
 app = commands.group("List and show the class lists that come with clipcli.", "clipcli classes show cifar10")
 
@@ -17,6 +17,7 @@ def list_lists() -> None:
 
     Example: `clipcli classes list`
     """
+    from clipcli.cli import tables
     from clipcli.prompts.class_lists import list_class_lists, load_classes
 
     rows = [[name, str(len(load_classes(name))), text] for name, text in list_class_lists().items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, mistakes, options, progress, session, startup, tables
+from clipcli.cli import console, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from clipcli.output.rows import Layout
     from clipcli.prompts.templates import PromptSet
     from clipcli.scoring.classifier import Classifier
+
+
+def _fraction(option: str, text: str) -> float:
+    """The number that the value of an option means; its range is checked where it is used.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+        hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
+        raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None
 
 
 def classify(
@@ -75,7 +90,7 @@ def classify(
         typer.Option(
             "--min-score",
             metavar="0..1",
-            parser=partial(session.fraction, "min_score"),
+            parser=partial(_fraction, "min_score"),
             help="Label an image `unknown` if its best score is below this.",
             rich_help_panel=options.SCORES,
         ),
@@ -85,7 +100,7 @@ def classify(
         typer.Option(
             "--min-margin",
             metavar="0..1",
-            parser=partial(session.fraction, "min_margin"),
+            parser=partial(_fraction, "min_margin"),
             help="Label an image `unknown` if its best score exceeds the second best by less than this.",
             rich_help_panel=options.SCORES,
         ),
@@ -167,6 +182,7 @@ def classify(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
+    from clipcli.cli import mistakes, progress, session, startup, tables
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
@@ -234,6 +250,8 @@ def _named_classes(
     concept: str,
 ) -> Classifier | PromptSet:
     """The classes by name, or with their embeddings already made."""
+    from clipcli.cli import session
+
     if class_embeddings is None:
         return session.prompt_set(labels, label, classes, templates, concept)
     if labels or label or classes or templates or concept:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import commands, completion, console, options, progress, session, tables
+from clipcli.cli import commands, completion, console, options
 
 app = commands.group("List, describe and download models.", "clipcli models info nano")
 
@@ -30,6 +30,7 @@ def list_models(
 
     Example: `clipcli models list siglip2`
     """
+    from clipcli.cli import tables
     from clipcli.models import registry as models
 
     rows = models.list_models(pattern)
@@ -66,6 +67,7 @@ def info(
 
     Example: `clipcli models info nano`
     """
+    from clipcli.cli import session
     from clipcli.models.lazy import load_encoder
     from clipcli.models.registry import licence_of
     from clipcli.models.request import ModelRequest
@@ -102,6 +104,7 @@ def pull(model: Name, pretrained: options.Pretrained = None) -> None:
 
     Example: `clipcli models pull balanced`
     """
+    from clipcli.cli import progress, session
     from clipcli.models.hub import forget_damaged
     from clipcli.models.lazy import load_encoder
     from clipcli.models.locate import locate

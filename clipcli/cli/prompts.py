@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options, session
+from clipcli.cli import console, options
 from clipcli.errors import UsageError
 
 
@@ -52,6 +52,8 @@ def prompts(
     Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """
     console.begin(quiet, verbose, log)
+    from clipcli.cli import session
+
     prompt_set = session.prompt_set(labels, label, classes, templates, concept)
     if dry_run:
         _print_prompts(prompt_set.classnames, prompt_set.prompts)

@@ -245,20 +245,6 @@ def as_text(word: str) -> str:
         return word
 
 
-def fraction(option: str, text: str) -> float:
-    """The number that the value of an option means; its range is checked where it is used.
-
-    Raises:
-        UsageError: it is no number.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-        hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
-        raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None
-
-
 def at_least_one(inputs: Inputs) -> Iterator[Item | ImageFailure]:
     """The images, after making sure that there is one.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import commands, completion, tables
+from clipcli.cli import commands, completion
 
 app = commands.group("List and show the template sets that come with clipcli.", "clipcli templates show pets")
 
@@ -17,6 +17,7 @@ def list_sets() -> None:
 
     Example: `clipcli templates list`
     """
+    from clipcli.cli import tables
     from clipcli.prompts.templates import list_template_sets, load_templates
 
     rows = [[name, str(len(load_templates([name]))), text] for name, text in list_template_sets().items()]

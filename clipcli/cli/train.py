@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipcli.cli import completion, console, options, progress, session
-from clipcli.cli.interrupts import Interrupted, StopOnSignal
+from clipcli.cli import completion, console, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -218,6 +217,8 @@ def train(
     ```
     """
     console.begin(quiet, verbose, log)
+    from clipcli.cli import progress
+    from clipcli.cli.interrupts import Interrupted, StopOnSignal
     from clipcli.train.pairs import read_pairs
 
     given = read_pairs(pairs)
@@ -267,6 +268,7 @@ def train(
 
 def _files(init: str | None, offline: bool) -> ModelFiles:
     """The model, or the configuration, that --init names."""
+    from clipcli.cli import session
     from clipcli.models.locate import locate, locate_config
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
@@ -281,6 +283,7 @@ def _files(init: str | None, offline: bool) -> ModelFiles:
 
 
 def _summarise(result: Result, output: Path) -> None:
+    from clipcli.cli import progress
     from clipcli.train.run_folder import FAILURES
 
     if result.failed:

@@ -5,6 +5,7 @@ Each function returns values with a word on each; Typer keeps those that begin a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,19 @@ def class_lists(ctx: Any, args: list[str], incomplete: str) -> list[tuple[str, s
     from clipcli.prompts.class_lists import list_class_lists
 
     return list(list_class_lists().items())
+
+
+def columns(ctx: Any, args: list[str], incomplete: str) -> list[str]:
+    """The columns of the table that --truth or else --from-file names."""
+    from clipcli.errors import ClipcliError
+    from clipcli.inputs.tables import Table, table_format
+
+    path = ctx.params.get("truth") or ctx.params.get("from_file")
+    if not path or not table_format(path):
+        return []
+    with contextlib.suppress(ClipcliError):
+        return list(Table(path).columns)
+    return []
 
 
 def devices(ctx: Any, args: list[str], incomplete: str) -> list[str]:

@@ -5,7 +5,6 @@ Each function returns values with a word on each; Typer keeps those that begin a
 
 from __future__ import annotations
 
-import contextlib
 import csv
 from pathlib import Path
 from typing import Any
@@ -43,16 +42,16 @@ def class_lists(ctx: Any, args: list[str], incomplete: str) -> list[tuple[str, s
 
 
 def columns(ctx: Any, args: list[str], incomplete: str) -> list[str]:
-    """The columns of the table that --truth or else --from-file names."""
-    from clipcli.errors import ClipcliError
-    from clipcli.inputs.tables import Table, table_format
-
-    path = ctx.params.get("truth") or ctx.params.get("from_file")
-    if not path or not table_format(path):
+    """The columns of the CSV or TSV file that --truth or else --from-file names."""
+    path = Path(ctx.params.get("truth") or ctx.params.get("from_file") or "")
+    if path.suffix.lower() not in (".csv", ".tsv"):
         return []
-    with contextlib.suppress(ClipcliError):
-        return list(Table(path).columns)
-    return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+    except (OSError, ValueError):
+        return []
+    return next(csv.reader([header], delimiter=max(",;\t", key=header.count)), [])
 
 
 def devices(ctx: Any, args: list[str], incomplete: str) -> list[str]:

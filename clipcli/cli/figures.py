@@ -40,7 +40,7 @@ def warn_of_doubtful(evaluation: Evaluation) -> None:
     few = [one for one in evaluation.per_class if 0 < one.support < _FEW_IMAGES]
     if few:
         names = some(f"{one.label} ({one.support})" for one in few)
-        console.warn(f"fewer than {_FEW_IMAGES} images, so that their figures say little: {names}")
+        console.warn(f"classes with fewer than {_FEW_IMAGES} images, whose figures say little: {names}")
     absent = sum(not one.support for one in evaluation.per_class)
     if absent:
         console.note(f"{absent} of {len(evaluation.per_class)} labels have no image")

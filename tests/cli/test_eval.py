@@ -59,7 +59,7 @@ def test_folders_of_classes_are_measured_as_classify_labels_them(
     assert content["model"] == "nano"
     assert f"top-1,{content['acc1']:.1%},{content['acc1_low']:.1%} to " in result.out
     assert "Classes, the worst first" in result.out
-    assert "fewer than 5 images, so that their figures say little: cat (4), light bulb (4)" in result.err
+    assert "classes with fewer than 5 images, whose figures say little: cat (4), light bulb (4)" in result.err
     with (tmp_path / "m.csv").open(newline="") as file:
         rows = {(row["metric"], row["label"]): row["value"] for row in csv.DictReader(file)}
     assert float(rows["acc1", ""]) == pytest.approx(content["acc1"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, figures, mistakes, options, progress, session, startup
+from clipcli.cli import console, mistakes, options, progress, session, startup
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def evaluate(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
+    from clipcli.cli import figures
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
@@ -99,6 +100,7 @@ def evaluate(
     counts = _counted(images)
     if not counts:
         session.at_least_one(found)
+    _check_truths(counts)
     if labels is not None or label or classes:
         prompts = session.prompt_set(labels, label, classes, templates, concept)
     else:
@@ -196,6 +198,20 @@ def _counted(images: Iterable[Item | ImageFailure]) -> Counter[str]:
     return Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
 
 
+def _check_truths(counts: Counter[str]) -> None:
+    """Refuse images of which none has a true label.
+
+    Raises:
+        UsageError: none has.
+    """
+    if not any(counts):
+        raise UsageError(
+            "no image has a true label",
+            "Paths in a table of true labels start at its folder, at the working directory or at an input."
+            " Without one, images lie in a folder for each class.",
+        )
+
+
 def _measured(images: Iterable[Item | ImageFailure], targets: Targets) -> Iterator[Item | ImageFailure]:
     """The images whose true label meets a label, and what could not be listed."""
     from clipcli.records import ImageFailure
@@ -215,8 +231,7 @@ def _own_labels(
     labels = labels_of(truths, separator)
     if len(labels) < 2:
         hint = "Name the folder whose subfolders are the classes, a table with `truth`, or the `labels`."
-        one = f"all images have the same true label, {labels[0]!r}" if labels else "no image has a true label"
-        raise UsageError(one, hint)
+        raise UsageError(f"all images have the same true label, {labels[0]!r}", hint)
     specs = [ClassSpec(label, name=label.replace("_", " ").strip()) for label in labels]
     return session.prompts_of(specs, templates, concept)
 
@@ -227,6 +242,7 @@ def _tell_left_out(counts: Counter[str], targets: Targets, separator: str | None
     Raises:
         UsageError: all of them.
     """
+    from clipcli.cli import figures
     from clipcli.scoring.targets import split_truth
 
     lost: Counter[str] = Counter()
@@ -238,9 +254,11 @@ def _tell_left_out(counts: Counter[str], targets: Targets, separator: str | None
     )
     left_out = sum(count for text, count in counts.items() if not targets.indices[text])
     if left_out == counts.total():
-        raise UsageError("no true label is one of the labels", told and f"The true labels are: {told}.")
+        raise UsageError("no true label is one of the labels", f"The true labels are: {told}.")
     if lost:
         console.warn(f"true labels that are none of the labels: {told}")
     if left_out:
-        console.warn(f"{left_out} of {counts.total()} images have no true label among the labels: left out")
+        console.warn(
+            f"left out, without a true label among the labels: {left_out} of {counts.total()} images"
+        )
     return left_out

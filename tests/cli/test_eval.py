@@ -94,7 +94,7 @@ def test_true_labels_that_meet_none_are_told_with_the_nearest(
     labels = "cat,FISH,sun,house,bicycles,rocket,umbrella,camera,book,key,Light-Bulb"
     content, result = measured(run_cli, tmp_path, sorted_examples, "--labels", labels)
     assert "true labels that are none of the labels: bicycle (5, nearest: bicycles), heart (5)" in result.err
-    assert "10 of 58 images have no true label among the labels: left out" in result.err
+    assert "left out, without a true label among the labels: 10 of 58 images" in result.err
     assert "1 of 11 labels have no image" in result.err
     assert (content["images"], content["left_out"]) == (48, 10)
     assert content["per_class"][1]["label"] == "FISH"
@@ -181,3 +181,11 @@ def test_what_cannot_be_measured_is_refused(
     result = run_cli("eval", *arguments, *NANO)
     assert result.code == 2
     assert message in result.err
+
+
+def test_a_table_of_other_images_is_told(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label\nother.png,cat\n")
+    result = run_cli("eval", EXAMPLES, "--truth", tmp_path / "labels.csv", "--labels", "cat,dog", *NANO)
+    assert result.code == 2
+    assert "no image has a true label" in result.err
+    assert "Paths in a table of true labels start at its folder" in result.err

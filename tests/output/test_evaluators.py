@@ -78,8 +78,9 @@ def test_nothing_to_measure_is_told() -> None:
 
 
 def test_labels_to_check_are_those_that_score_far_below_another_the_farthest_first() -> None:
-    cosines = np.array([[0.6, 0.3, 0], [0.9, 0.1, 0], [0.5, 0.5, 0], [0.1, 0.9, 0], [0.6, 0.4, 0]])
-    found = classified(cosines, ["dog", "dog", "dog", "dog", "sun"]).doubts
+    rows = [[0.6, 0.3, 0], [0.9, 0.1, 0], [0.5, 0.5, 0], [0.1, 0.9, 0], [0.6, 0.4, 0], [0.55, 0.5, 0]]
+    cosines = np.array(rows)  # the last one scores 0.62 for cat and 0.38 for dog
+    found = classified(cosines, ["dog", "dog", "dog", "dog", "sun", "dog"]).doubts
     assert [(one.image, one.truth, one.predicted) for one in found] == [
         ("1.png", "dog", "cat"),
         ("0.png", "dog", "cat"),
@@ -96,6 +97,13 @@ def test_only_the_most_doubtful_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     largest = np.argsort(-cosines[:, 0])[:3]
     found = classified(cosines, ["dog"] * 600).doubts
     assert [one.image for one in found] == [f"{number}.png" for number in largest]
+
+
+def test_of_equally_doubtful_images_the_first_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluators, "MOST_DOUBTS", evaluators.BLOCK + 3)
+    images = 3 * evaluators.BLOCK
+    found = classified(np.tile([0.9, 0.1, 0.0], (images, 1)), ["dog"] * images).doubts
+    assert [one.image for one in found] == [f"{number}.png" for number in range(evaluators.BLOCK + 3)]
 
 
 def test_images_with_several_labels_have_their_average_precision() -> None:

@@ -17,8 +17,9 @@ def test_it_is_the_interval_of_draws_that_are_made(values: list[int]) -> None:
 
 
 def test_equal_seeds_give_equal_intervals_and_the_order_does_not_matter() -> None:
-    sample = np.array([1] * 30 + [0] * 20)
+    sample = np.array([1] * 30_000 + [0] * 20_000)
     assert bootstrap_interval(sample, seed=3) == bootstrap_interval(sample[::-1], seed=3)
+    assert bootstrap_interval(sample, seed=3) != bootstrap_interval(sample, seed=4)
     assert bootstrap_interval(sample, 0.5)[0] > bootstrap_interval(sample)[0]
 
 

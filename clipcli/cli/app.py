@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import cache, classes, classify, commands, console, models, prompts, templates, train
+from clipcli.cli import (
+    cache,
+    classes,
+    classify,
+    commands,
+    console,
+    eval,
+    models,
+    prompts,
+    templates,
+    train,
+)
 from clipcli.version import __version__
 
 app = typer.Typer(
@@ -23,6 +34,7 @@ app = typer.Typer(
 )
 
 app.command("classify", cls=commands.Command)(classify.classify)
+app.command("eval", cls=commands.Command)(eval.evaluate)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("train", cls=commands.Command)(train.train)
 app.add_typer(templates.app, name="templates")

@@ -41,6 +41,19 @@ def class_lists(ctx: Any, args: list[str], incomplete: str) -> list[tuple[str, s
     return list(list_class_lists().items())
 
 
+def columns(ctx: Any, args: list[str], incomplete: str) -> list[str]:
+    """The columns of the CSV or TSV file that --truth or else --from-file names."""
+    path = Path(ctx.params.get("truth") or ctx.params.get("from_file") or "")
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+    except (OSError, ValueError):
+        return []
+    return next(csv.reader([header], delimiter=max(",;\t", key=header.count)), [])
+
+
 def devices(ctx: Any, args: list[str], incomplete: str) -> list[str]:
     """The kinds of devices, and the GPUs that the driver lists."""
     gpus = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0

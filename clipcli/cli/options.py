@@ -106,6 +106,28 @@ Keep = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Truth = Annotated[
+    str | None,
+    typer.Option(
+        "--truth",
+        metavar="FILE",
+        help="A .csv, .tsv, .jsonl, .parquet or .xlsx table of true labels, with the columns image and label."
+        " Several labels of one image are separated by |. Without INPUT, its images are measured."
+        " [default: the folder of an image is its label]",
+        rich_help_panel=IMAGES,
+    ),
+]
+TruthColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--truth-column",
+        metavar="NAME",
+        autocompletion=completion.columns,
+        help="The column with the true labels: of the --truth table, otherwise of the --from-file table."
+        " [default in --truth: the one named label, labels, class or truth]",
+        rich_help_panel=IMAGES,
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import Consumer, RowWriter
+    from clipcli.prompts.class_lists import ClassSpec
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import Encoder, ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
@@ -228,11 +229,17 @@ def prompt_set(
 ) -> PromptSet:
     """The prompts of the classes and templates that the options name."""
     from clipcli.prompts import class_lists
-    from clipcli.prompts.templates import build_prompts, load_templates
 
     specs = class_lists.parse_labels(as_text(labels)) if labels is not None else []
     specs += class_lists.single_labels([as_text(text) for text in label or ()])
     specs += class_lists.load_classes(classes) if classes else []
+    return prompts_of(specs, templates, concept)
+
+
+def prompts_of(specs: Sequence[ClassSpec], templates: list[str] | None, concept: str) -> PromptSet:
+    """The prompts of classes, with the templates that the options name."""
+    from clipcli.prompts.templates import build_prompts, load_templates
+
     named = [one if Path(one).exists() else as_text(one) for one in templates or ()]
     return build_prompts(specs, load_templates(named), as_text(concept))
 

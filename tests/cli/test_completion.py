@@ -59,6 +59,10 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
         (["classify", "--score", "s"], ["softmax", "sigmoid"]),
         (["classify", "--layout", ""], ["long", "wide", "matrix"]),
         (["classify", "--trunc"], ["--truncated"]),
+        (["eval", "--truth", "examples/labels.csv", "--truth-column", "l"], ["label"]),
+        (["eval", "--from-file", "examples/labels.csv", "--truth-column", "l"], ["label"]),
+        (["eval", "--from-file", "examples/classes.txt", "--truth-column", ""], [""]),
+        (["eval", "--tru"], ["--truth", "--truth-column", "--truncated"]),
         (["cl"], ["classify", "classes"]),
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ import clipcli
 COMMANDS = [
     [],
     ["classify"],
+    ["eval"],
     ["prompts"],
     ["train"],
     ["models"],
@@ -39,6 +40,7 @@ try:
 except SystemExit as exit_:
     assert not exit_.code, exit_.code
 heavy = {{"torch", "open_clip", "pandas", "numpy", "PIL", "pyarrow", "huggingface_hub", "transformers"}}
+heavy |= {{"scipy", "sklearn"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, prompts, train,
+There are: classify, eval, prompts, train,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables
@@ -102,7 +102,7 @@ Did you mean --model=nano?
 
 $ clipcli --labels cat photos
 error: no such option: --labels
-It is an option of `clipcli classify` and `clipcli prompts`.
+It is an option of `clipcli classify` and `clipcli eval` and `clipcli prompts`.
 
 $ clipcli models list --days 3
 error: no such option: --days

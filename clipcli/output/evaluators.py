@@ -1,0 +1,169 @@
+"""Consumers that measure a run: they keep of each image what the figures need, and no more."""
+
+from __future__ import annotations
+
+import heapq
+from abc import ABC, abstractmethod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcli.errors import ClipcliError, UsageError
+from clipcli.output.consumers import Consumer
+from clipcli.records import Float32Array, ImageFailure, Outcome
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.evaluation import (
+    Doubt,
+    Evaluation,
+    evaluate_classification,
+    evaluate_multilabel,
+)
+from clipcli.scoring.metrics import ranks
+from clipcli.scoring.targets import Targets
+
+BLOCK = 256
+"""Images that are measured together."""
+
+MOST_SCORES = 2**30
+"""Scores of multi-label images that are kept: 4 GB, such as those of 13 million images and 80 classes."""
+
+MOST_DOUBTS = 100
+DOUBTFUL = 0.5
+"""By how much the score of another label exceeds that of the truth where the truth is to be checked."""
+
+_Indices: TypeAlias = npt.NDArray[np.intp]
+
+
+class Evaluator(Consumer, ABC):
+    """Collects what outcomes with a true label show; failures and images without one are left out.
+
+    Args:
+        classifier: turns cosines into scores. The outcomes' own scores must be cosines.
+        targets: the classes that true labels mean.
+    """
+
+    def __init__(self, classifier: Classifier, targets: Targets) -> None:
+        self.classifier = classifier
+        self.targets = targets
+        self._images: list[str] = []
+        self._target: list[tuple[int, ...]] = []
+        self._cosines: list[Float32Array] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one outcome."""
+        indices = self.targets.indices.get(outcome.truth) if outcome.truth is not None else None
+        if isinstance(outcome, ImageFailure) or not indices:
+            return
+        self._images.append(outcome.image)
+        self._target.append(indices)
+        self._cosines.append(outcome.scores)
+        if len(self._images) == BLOCK:
+            self._flush()
+
+    def result(self) -> Evaluation:
+        """The figures of all images.
+
+        Raises:
+            ClipcliError: there is no image.
+        """
+        self._flush()
+        return self._result()
+
+    def _flush(self) -> None:
+        if self._images:
+            self._keep(self._images, self._target, np.stack(self._cosines))
+        self._images, self._target, self._cosines = [], [], []
+
+    @abstractmethod
+    def _keep(self, images: list[str], target: list[tuple[int, ...]], cosines: Float32Array) -> None:
+        """Keep what is needed of some images with their (B, C) cosines."""
+
+    @abstractmethod
+    def _result(self) -> Evaluation: ...
+
+
+class ClassificationEvaluator(Evaluator):
+    """Measures images with one true label each; 16 bytes an image are kept."""
+
+    def __init__(self, classifier: Classifier, targets: Targets) -> None:
+        super().__init__(classifier, targets)
+        # of each block: targets, predicted classes, ranks, confidences
+        self._kept: list[tuple[npt.NDArray[Any], ...]] = []
+        self._doubts: list[tuple[float, float, int, Doubt]] = []  # a heap, the least doubtful first
+        self._seen = 0
+
+    def _keep(self, images: list[str], target: list[tuple[int, ...]], cosines: Float32Array) -> None:
+        true = np.array([indices[0] for indices in target])  # (B,)
+        scores, best = self.classifier.scores(cosines), cosines.argmax(axis=1)
+        rank, confidence = ranks(cosines, true), np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+        small = (array.astype(np.int32) for array in (true, best, rank))
+        self._kept.append((*small, confidence))
+        self._doubt(images, true, best, scores, cosines)
+
+    def _doubt(
+        self, images: list[str], true: _Indices, best: _Indices, scores: Float32Array, cosines: Float32Array
+    ) -> None:
+        """Remember images whose truth scores far below another label; of equal gaps the larger in cosine."""
+        rows = np.arange(len(images))
+        gaps = scores[rows, best] - scores[rows, true]
+        cosine_gaps = cosines[rows, best] - cosines[rows, true]
+        for row in np.flatnonzero((gaps >= DOUBTFUL) & (best != true)).tolist():
+            names = self.targets.classnames
+            doubt = Doubt(
+                images[row],
+                names[true[row]],
+                float(scores[row, true[row]]),
+                names[best[row]],
+                float(scores[row, best[row]]),
+            )
+            entry = (float(gaps[row]), float(cosine_gaps[row]), -self._seen - row, doubt)
+            (heapq.heappush if len(self._doubts) < MOST_DOUBTS else heapq.heappushpop)(self._doubts, entry)
+        self._seen += len(images)
+
+    def _result(self) -> Evaluation:
+        if not self._kept:
+            raise _nothing()
+        columns = [np.concatenate(column) for column in zip(*self._kept, strict=True)]
+        target, predicted, rank, confidence = columns
+        doubts = [doubt for *_, doubt in sorted(self._doubts, reverse=True)]
+        names = self.targets.classnames
+        return evaluate_classification(names, target, predicted, rank, confidence, doubts)
+
+
+class MultiLabelEvaluator(Evaluator):
+    """Measures images with any number of true labels each; 4 bytes an image and class are kept.
+
+    Raises, while it takes outcomes:
+        UsageError: there are more than `MOST_SCORES` images times classes.
+    """
+
+    def __init__(self, classifier: Classifier, targets: Targets) -> None:
+        super().__init__(classifier, targets)
+        self._blocks: list[Float32Array] = []
+        self._all_targets: list[tuple[int, ...]] = []
+
+    def _keep(self, images: list[str], target: list[tuple[int, ...]], cosines: Float32Array) -> None:
+        self._blocks.append(cosines)
+        self._all_targets += target
+        if len(self._all_targets) * cosines.shape[1] > MOST_SCORES:
+            classes = cosines.shape[1]
+            most = MOST_SCORES // classes
+            message = f"too many images with several labels: of {classes:,} classes, {most:,} can be measured"
+            raise UsageError(message, "Use fewer images or labels.")
+
+    def _result(self) -> Evaluation:
+        if not self._blocks:
+            raise _nothing()
+        scores = np.concatenate(self._blocks)
+        return evaluate_multilabel(self.targets.classnames, scores, self._all_targets)
+
+
+def evaluator(classifier: Classifier, targets: Targets) -> Evaluator:
+    """The one that suits the truths: for several labels an image, or for one."""
+    kind = MultiLabelEvaluator if targets.is_multilabel else ClassificationEvaluator
+    return kind(classifier, targets)
+
+
+def _nothing() -> ClipcliError:
+    return ClipcliError("no image with a known label could be read", "The warnings above say why.")

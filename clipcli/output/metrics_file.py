@@ -1,0 +1,92 @@
+"""The figures of an evaluation in a JSON or CSV file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipcli.errors import UsageError
+from clipcli.files import check_place, replacing
+from clipcli.output.sinks import open_sink
+from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
+
+SUFFIXES = (".json", ".csv")
+_CSV_COLUMNS: dict[str, type] = {"metric": str, "label": str, "value": float}
+
+
+def check_outputs(paths: Sequence[Path]) -> None:
+    """See that figures can be written to these files, before the work is done.
+
+    Raises:
+        UsageError: the suffix is no format, a file is named twice, or its folder does not exist.
+        OutputError: the place cannot be written.
+    """
+    for path in paths:
+        if path.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"cannot tell the output format of {path}", f"Use one of {', '.join(SUFFIXES)}.")
+        check_place(path)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("a file is named twice as an output", "Name it once.")
+
+
+def write_metrics(path: Path, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
+    """Write the figures; the file appears complete or not at all.
+
+    Args:
+        path: a .json file, or a .csv file with a row for each figure: its name, the class, if any, and its
+            value.
+        evaluation: the figures.
+        about: what else the JSON tells, such as the model.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = as_dict(evaluation)
+    if path.suffix.lower() == ".json":
+        text = json.dumps({**about, **content}, ensure_ascii=False, indent=2) + "\n"
+        with replacing(path) as partial:
+            partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+        return
+    with open_sink(_CSV_COLUMNS, path) as sink:
+        for metric, label, value in _csv_rows(content):
+            sink.write([metric, label, value])
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures by name; `acc1`, `acc5`, `mean_per_class_recall` and `mean_average_precision` are
+    CLIP_benchmark's names.
+    """
+    per_class = [one._asdict() for one in evaluation.per_class]
+    common: dict[str, Any] = {"images": evaluation.images, "classes": len(per_class)}
+    if isinstance(evaluation, MultiLabel):
+        figures = {"mean_average_precision": evaluation.mean_average_precision}
+        return {**common, **figures, "per_class": per_class}
+    return {
+        **common,
+        **_estimate("acc1", evaluation.acc1),
+        **_estimate("acc5", evaluation.acc5),
+        "mean_per_class_recall": evaluation.mean_per_class_recall,
+        "macro_f1": evaluation.macro_f1,
+        "ece_equal_mass": evaluation.ece_equal_mass,
+        "ece_equal_width": evaluation.ece_equal_width,
+        "chance": evaluation.chance,
+        "per_class": per_class,
+        "confused": [one._asdict() for one in evaluation.confused],
+        "labels_to_check": [one._asdict() for one in evaluation.doubts],
+    }
+
+
+def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _csv_rows(content: Mapping[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
+    for name, value in content.items():
+        if not isinstance(value, list):
+            yield name, None, value
+    for one in content["per_class"]:
+        yield from ((name, one["label"], value) for name, value in one.items() if name != "label")

@@ -1,0 +1,38 @@
+"""How certain a figure is that was measured on some images: bootstrap intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RESAMPLES = 10_000
+
+
+def bootstrap_interval(
+    values: npt.NDArray[Any], confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """The interval in which the mean over images lies: the percentile bootstrap.
+
+    As many images as there are are drawn with replacement, again and again, and the interval holds the middle
+    share of the means (Efron and Tibshirani 1993, section 13.3). How often each distinct value is drawn is
+    multinomial, so the draws themselves need not be made. Where all values are equal, so are both ends.
+
+    Args:
+        values: (N,) one for each image, few of them different: 1 for a right one and 0 for a wrong one, or
+            the difference of two such.
+        confidence: how likely the interval holds the true mean.
+        resamples: how often images are drawn.
+        seed: of the draws; equal seeds give equal intervals.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    if not len(values):
+        raise ValueError("no image, and so no interval")
+    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)  # (U,)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)  # (R, U)
+    means = drawn @ distinct / len(values)  # (R,)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,93 @@
+"""Figures in files: names, values, and places that cannot serve."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipcli.errors import OutputError, UsageError
+from clipcli.output.metrics_file import check_outputs, write_metrics
+from clipcli.scoring.evaluation import Doubt, evaluate_classification, evaluate_multilabel
+
+NAMES = ["cat", "dog, big", "c", "d", "e"]
+TARGET, PREDICTED = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+FIGURES = evaluate_classification(
+    NAMES,
+    TARGET,
+    PREDICTED,
+    np.array([0, 1, 0, 0]),
+    np.full(4, 0.9, np.float32),
+    [Doubt("caf\udce9.png", "cat", 0.1, "dog, big", 0.9)],
+)
+
+
+def test_json_has_the_names_of_clip_benchmark_and_ours(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics(path, FIGURES, {"model": "nano"})
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["model"] == "nano"
+    assert (content["acc1"], content["acc5"], content["mean_per_class_recall"]) == (0.75, 1, 0.75)
+    assert content["acc1_low"] <= 0.75 <= content["acc1_high"]
+    assert (content["images"], content["classes"], content["chance"]) == (4, 5, 0.2)
+    assert {"macro_f1", "ece_equal_mass", "ece_equal_width"} < content.keys()
+    assert content["per_class"][0] == {
+        "label": "cat",
+        "precision": 1,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "support": 2,
+    }
+    assert content["confused"] == [{"truth": "cat", "predicted": "dog, big", "images": 1}]
+    assert content["labels_to_check"][0]["image"] == "caf\udce9.png"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_has_a_row_for_each_figure(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    write_metrics(path, FIGURES, {"model": "nano"})
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = {(row["metric"], row["label"]): row["value"] for row in csv.DictReader(file)}
+    assert float(rows["acc1", ""]) == 0.75
+    assert float(rows["recall", "cat"]) == 0.5
+    assert float(rows["support", "dog, big"]) == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_several_labels_an_image(tmp_path: Path) -> None:
+    figures = evaluate_multilabel(["a", "b"], np.array([[0.9, 0], [0.1, 0]], np.float32), [(0,), (0,)])
+    write_metrics(tmp_path / "m.json", figures, {})
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert content["mean_average_precision"] == 1
+    assert content["per_class"][1] == {"label": "b", "average_precision": None, "support": 0}
+    write_metrics(tmp_path / "m.csv", figures, {})
+    assert "average_precision,b,\n" in (tmp_path / "m.csv").read_text()
+
+
+def test_places_that_cannot_serve_are_refused_before_the_work(tmp_path: Path) -> None:
+    check_outputs([tmp_path / "a.json", tmp_path / "a.CSV"])
+    with pytest.raises(UsageError, match="cannot tell the output format"):
+        check_outputs([tmp_path / "metrics.xlsx"])
+    with pytest.raises(UsageError, match="no such folder"):
+        check_outputs([tmp_path / "none" / "metrics.json"])
+    with pytest.raises(UsageError, match="named twice"):
+        check_outputs([tmp_path / "a.json", tmp_path / ".." / tmp_path.name / "a.json"])
+
+
+def test_an_older_file_stays_if_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text("older")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_metrics(path, FIGURES, {})
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]

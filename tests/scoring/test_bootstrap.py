@@ -1,0 +1,37 @@
+"""Bootstrap intervals: against draws that are really made, and what they must not depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clipcli.scoring.bootstrap import bootstrap_interval
+
+
+@pytest.mark.parametrize("values", [[0, 1], [-1, 0, 1]], ids=["right or wrong", "differences"])
+def test_it_is_the_interval_of_draws_that_are_made(values: list[int]) -> None:
+    generator = np.random.default_rng(7)
+    sample = generator.choice(values, size=300)
+    means = sample[generator.integers(0, 300, (10_000, 300))].mean(axis=1)
+    assert bootstrap_interval(sample) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+
+
+def test_equal_seeds_give_equal_intervals_and_the_order_does_not_matter() -> None:
+    sample = np.array([1] * 30_000 + [0] * 20_000)
+    assert bootstrap_interval(sample, seed=3) == bootstrap_interval(sample[::-1], seed=3)
+    assert bootstrap_interval(sample, seed=3) != bootstrap_interval(sample, seed=4)
+    assert bootstrap_interval(sample, 0.5)[0] > bootstrap_interval(sample)[0]
+
+
+def test_more_images_give_a_narrower_interval() -> None:
+    widths = [np.ptp(bootstrap_interval(np.array([0, 1] * half))) for half in (10, 100, 1000)]
+    assert widths[0] > 2 * widths[1] > 4 * widths[2] > 0
+
+
+def test_where_all_values_are_equal_both_ends_are_that_value() -> None:
+    assert bootstrap_interval(np.ones(4, dtype=np.bool_)) == (1, 1)
+
+
+def test_no_image_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="no image"):
+        bootstrap_interval(np.array([]))

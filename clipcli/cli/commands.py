@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from clipcli.cli.console import PassedOn
 
-_PATHS = re.compile(r"FILE|DIR|INPUT|LIST|MODEL|PATH|CONFIG")  # metavars of what may be a path
+_PATHS = ("FILE", "DIR", "INPUT", "LIST", "MODEL", "PAIRS", "TABLE")  # in metavars of what may be a path
 
 
 @contextlib.contextmanager
@@ -43,7 +42,7 @@ class Command(TyperCommand):
             check_options(self.get_params(ctx), args)
         left = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
-            if _PATHS.search(param.metavar or ""):
+            if any(word in (param.metavar or "") for word in _PATHS):
                 ctx.params[param.name] = _at_home(ctx.params[param.name])
         return left
 

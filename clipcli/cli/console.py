@@ -28,7 +28,6 @@ _FIELDS = (
     *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
     *("templates", "top_k", "truncated", "truth", "truth_column", "workers", *_FLAGS),
 )
-_FIELD = re.compile(f"`({'|'.join(_FIELDS)})`")
 
 INTERRUPTED = 130
 FINISHED_WITH_FAILURES = 3
@@ -169,7 +168,8 @@ def visible(text: str) -> str:
 
 def with_flags(message: str) -> str:
     """A message about fields of the API as the command line says it: `top_k` is --top-k there."""
-    return _FIELD.sub(lambda match: _FLAGS.get(match[1], f"--{match[1].replace('_', '-')}"), message)
+    field = f"`({'|'.join(_FIELDS)})`"
+    return re.sub(field, lambda match: _FLAGS.get(match[1], f"--{match[1].replace('_', '-')}"), message)
 
 
 # --- Errors --------------------------------------------------------------------------------------

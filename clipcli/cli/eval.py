@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clipcli.cli import console, mistakes, options, progress, session, startup
+from clipcli.cli import console, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def evaluate(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import figures
+    from clipcli.cli import figures, mistakes, progress, session, startup
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
@@ -143,8 +142,7 @@ def evaluate(
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 
 
-@dataclass(frozen=True)
-class _Source:
+class _Source(NamedTuple):
     """Which images the user named, and where their true labels are."""
 
     paths: list[str]
@@ -161,6 +159,7 @@ class _Source:
 
     def inputs(self, include: list[str], exclude: list[str], image_column: str | None) -> Inputs:
         """The images."""
+        from clipcli.cli import session
         from clipcli.inputs.inputs import Inputs
         from clipcli.inputs.truth import ColumnTruth
 
@@ -177,6 +176,7 @@ class _Source:
 
 
 def _source(paths: list[str], from_file: str | None, truth: str | None, column: str | None) -> _Source:
+    from clipcli.cli import session
     from clipcli.inputs.truth import ColumnTruth, FolderTruth, TableTruth, truth_column_of
 
     column = column and session.as_text(column)
@@ -225,6 +225,7 @@ def _own_labels(
     truths: Iterable[str], separator: str | None, templates: list[str] | None, concept: str
 ) -> PromptSet:
     """The prompts of the true labels; in those, a name has spaces for `_`."""
+    from clipcli.cli import session
     from clipcli.prompts.class_lists import ClassSpec
     from clipcli.scoring.targets import labels_of
 

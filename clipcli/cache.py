@@ -108,7 +108,7 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike[str], verify: bool = False) -> None:
         self.path = Path(folder) / NAME
         self.problem = ""
-        self._verify = verify
+        self.verify = verify
         self._read_only = False
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -127,7 +127,7 @@ class FeatureCache:
     def features_of_versions(self, encoder: str, versions: Sequence[Version]) -> list[Float32Array | None]:
         """The vector (D,) of each version that was encoded before; None as for `features`."""
         # SQLite keeps the order of a CROSS JOIN: it must not begin with all features of the encoder.
-        if self._verify:
+        if self.verify:
             return [None] * len(versions)
         query = (
             "SELECT name, version, made, vector, digest FROM files CROSS JOIN features USING (digest)"
@@ -173,9 +173,7 @@ class FeatureCache:
     # --- Models -----------------------------------------------------------------------------
 
     def recall(self, request: str) -> dict[str, Any] | None:
-        """What `remember` kept under this name, if it may be trusted."""
-        if self._verify:
-            return None
+        """What `remember` kept under this name."""
         query = "SELECT facts FROM models WHERE request = ?"
         row = self._guarded(lambda connection: connection.execute(query, (request,)).fetchone(), None)
         return json.loads(row[0]) if row else None

@@ -41,21 +41,22 @@ def _key_by_libraries(connection: sqlite3.Connection) -> None:
     """Version 3: an encoder's key names the libraries, which are taken to be those of now.
 
     Vectors of images in formats whose decoding was wrong keep the key of then, and are not found any more.
+    Those of classes are made again: some were cut wrongly, and it was not noted which words a model knows.
     """
     names = connection.execute("SELECT name, digest FROM files")
     wrong = [(digest,) for name, digest in names if name.lower().endswith(_DECODED_WRONGLY)]
     connection.execute("CREATE TEMPORARY TABLE wrong (digest BLOB PRIMARY KEY)")
     connection.executemany("INSERT OR IGNORE INTO wrong VALUES (?)", wrong)
     for (key,) in connection.execute("SELECT DISTINCT encoder FROM features").fetchall():
-        if found := re.fullmatch(r"([0-9a-f]{16}-(\w+)-\w+)(?:-pixels2(.*))?", key):
+        if found := re.fullmatch(r"([0-9a-f]{16}-(\w+)-\w+)-pixels2(.*)", key):
             tower, precision, decoding = found.groups()
-            pixels = "" if decoding is None else f"-pixels3-{pixel_libraries()}{decoding}"
-            new = f"{tower}-{tower_libraries(precision)}{pixels}"
+            new = f"{tower}-{tower_libraries(precision)}-pixels3-{pixel_libraries()}{decoding}"
             kept = "encoder = ? AND digest NOT IN (SELECT digest FROM wrong)"
             connection.execute(f"UPDATE features SET encoder = ? WHERE {kept}", (new, key))
             named = "INSERT OR IGNORE INTO encoders SELECT ?, model FROM encoders WHERE encoder = ?"
             connection.execute(named, (new, key))
     connection.execute("DROP TABLE wrong")
+    connection.execute("DELETE FROM features WHERE encoder NOT LIKE '%-pixels%'")
     connection.execute("DELETE FROM encoders WHERE encoder NOT IN (SELECT encoder FROM features)")
     connection.execute("DELETE FROM models")
 

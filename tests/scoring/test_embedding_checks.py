@@ -74,10 +74,9 @@ def test_what_is_unknown_stays_told_when_the_features_are_cached(
     assert not messages
     cache.close()
     verifying = FeatureCache(tmp_path, verify=True)
-    for labels in (("cat", "blarg"), ("cat", "carr")):
-        with told() as messages:
-            build_classifier(nano, prompts(*labels), verifying)
-        assert len(messages) == 1 and labels[1] in messages[0]
+    with told() as messages:
+        build_classifier(nano, prompts("cat", "carr"), verifying)
+    assert len(messages) == 1 and "'carr'" in messages[0]
     verifying.close()
 
 

@@ -32,7 +32,7 @@ os.environ |= {
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
 for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN", "PYTHONDONTWRITEBYTECODE"):
-    os.environ.pop(_name, None)  # the last one: hundreds of commands are run, which need not be compiled each time
+    os.environ.pop(_name, None)  # the last one so that hundreds of commands are compiled once only
 
 import huggingface_hub.constants  # noqa: E402, F401 (reads the environment now, not in a test that changes it)
 

@@ -170,14 +170,15 @@ class CsvSink(_TextSink):
         self.quoting_writer = csv.writer(
             self.stream, delimiter=self.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL
         )
+        self.texts = [index for index, kind in enumerate(self.columns.values()) if kind is str]
         self.has_other_types = not {bool, date, datetime}.isdisjoint(self.columns.values())
         self._write(list(self.columns))
 
     def _write(self, row: Row) -> None:
         cells = [as_text(cell) for cell in row] if self.has_other_types else row
         cells = [neutralised(cell) for cell in cells] if self.excel else cells
-        breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # csv quotes \n only
-        (self.quoting_writer if breaks else self.writer).writerow(cells)
+        texts = "".join([cells[index] or "" for index in self.texts])  # type: ignore[misc]
+        (self.quoting_writer if "\r" in texts else self.writer).writerow(cells)  # csv quotes \n only
 
 
 class TsvSink(CsvSink):

@@ -39,7 +39,7 @@ from clipcli.stages import (
 )
 
 _LOOKUP_THREADS = 4  # that look items up in the cache, at most
-_LONGEST_BATCH = 32  # items, in batches, that wait for few new ones among them
+_LONGEST_BATCH = 32  # batches of items that wait for few new ones among them
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,12 @@ def encode(
 
 
 def _next_batch(fetched: Iterator[Pending], batch_size: int) -> Iterator[Pending]:
-    """Items until `batch_size` of them must be encoded, among however many whose features are known."""
+    """Items until `batch_size` of them must be encoded, or so many are known and none must be."""
     new = 0
-    for one in islice(fetched, _LONGEST_BATCH * batch_size):
+    for count, one in enumerate(islice(fetched, _LONGEST_BATCH * batch_size), 1):
         yield one
         new += isinstance(one, Decoded | Undecoded)
-        if new == batch_size:
+        if new == batch_size or (count == batch_size and not new):
             return
 
 

@@ -92,7 +92,7 @@ def test_a_closed_stderr_hides_no_exit_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        'clipcli classify "$@" -c imagenet -k 1000 -m nano -q',
+        'clipcli classify "$@" -c imagenet -t "a {}" -k 1000 -m nano -q',
         'clipcli classify "$@" -l cat,dog -m nano -q --table',
         "clipcli prompts -c imagenet -t imagenet80 --dry-run",
         "clipcli models list",

@@ -220,6 +220,7 @@ print(peak_megabytes())
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak of memory from /proc")
 def test_a_million_labels_take_seconds(tmp_path: Path) -> None:

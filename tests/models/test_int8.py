@@ -229,6 +229,7 @@ def test_int8_is_refused_on_a_gpu_and_never_chosen_by_itself() -> None:
     assert resolve_precision("auto", torch.device("cpu")) != "int8"
 
 
+@pytest.mark.long
 def test_the_command_line_ranks_as_in_fp32(run_cli: Cli, own_cache: Path) -> None:
     common = ("classify", EXAMPLES, "-m", "nano", "-c", EXAMPLES / "classes.txt", "--format", "csv", "-k", 1)
     found = {}

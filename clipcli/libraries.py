@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from functools import lru_cache
 
 _TOWERS = ("torch", "open_clip_torch", "timm")
 _INT8 = ("onnxruntime",)
@@ -26,6 +27,7 @@ def tokenizer_libraries() -> str:
     return _digest(_TOKENIZERS)
 
 
+@lru_cache  # a key is asked for once for each class
 def _digest(packages: tuple[str, ...]) -> str:
     versions = "-".join(map(version_of, packages))
     return hashlib.blake2b(versions.encode(), digest_size=4).hexdigest()

@@ -88,7 +88,8 @@ def _unknown_labels(
     if cache and not found <= kept:
         cache.remember(key, {"digests": sorted(kept | found)})
     pairs = zip(prompt_set.classnames, digests, strict=True)
-    return [label for label, digest in pairs if digest.hex() in kept | found]
+    silent = kept | found
+    return [label for label, digest in pairs if digest.hex() in silent]
 
 
 def _encode_classes(encoder: Encoder, prompts_of: Sequence[tuple[str, ...]]) -> Float32Array:

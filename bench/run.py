@@ -21,6 +21,7 @@ about the machine than about the program. Start-up is not counted, and is printe
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -40,6 +41,7 @@ from timing import in_turn
 
 import clipcli
 from clipcli.inputs.inputs import Inputs
+from clipcli.inputs.item import FileItem
 from clipcli.models.encoder import OpenClipEncoder
 from clipcli.models.locate import ModelFiles, locate
 from clipcli.models.registry import parse_model
@@ -195,7 +197,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Run the parts that were asked for."""
     options = parsed()
-    paths = [path for path in Inputs((options.images,)) if isinstance(path, str)][: options.amount]
+    images = (item.name for item in Inputs((options.images,)) if isinstance(item, FileItem))
+    paths = list(itertools.islice(images, options.amount))
     labels = [spec.name for spec in load_classes("imagenet")[: options.labels]]
     model = str(Path(options.model).resolve())
     files = locate(parse_model(f"local-dir:{model}"))

@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_the_file_of_before(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
     limited = subprocess.run(
-        [sys.executable, "-c", LIMITED, path], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-B", "-c", LIMITED, path], check=True, stdout=subprocess.PIPE, text=True
     )
     assert limited.stdout == f"cannot write {path}: File too large\n"
     assert content(tmp_path) == {"a.txt": "before"}

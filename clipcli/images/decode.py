@@ -64,6 +64,7 @@ _FORMATS = (  # TGA last: it has no mark of its own
 _LARGEST_FOR_GPU = 2**20  # bytes
 _MOST_BYTES_PER_PIXEL = 32  # four samples of 64 bits
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_HUFFMAN_TABLES = b"\xff\xc4"  # the marker of their segment
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
     usual_colours = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
     if image.format != "JPEG" or not usual_colours or _component_names(image) == b"RGB":
         return None
+    if not getattr(image, "quantization", None) or _HUFFMAN_TABLES not in data:
+        return None  # a GPU takes tables from elsewhere and says nothing
     if max(image.size) > EXTREME_ASPECT * min(image.size):
         return None
     return Jpeg(data, math.prod(image.size), image.mode, image.info.get("icc_profile"))

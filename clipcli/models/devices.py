@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from clipcli.choices import Precision
@@ -13,6 +17,30 @@ DTYPES = {  # of torch's tensors; in int8, ONNX Runtime takes over where the ima
     "fp16": torch.float16,
     "int8": torch.float32,
 }
+
+
+_TF32 = threading.Lock()  # torch has one setting for all threads
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Let convolutions on CUDA GPUs compute in float32, which torch otherwise rounds to TF32 (10 bits).
+
+    One thread at a time can be in here. Where the host program chose a precision for convolutions alone, by
+    torch's newer names, its choice stays.
+    """
+    cudnn = torch.backends.cudnn
+    with _TF32:
+        try:
+            before = cudnn.allow_tf32
+        except RuntimeError:
+            yield
+            return
+        cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            cudnn.allow_tf32 = before
 
 
 def resolve_devices(device: str) -> tuple[torch.device, ...]:

@@ -1,7 +1,9 @@
 """JPEGs to model pixels on a GPU: decoded many at a time by nvJPEG, with TorchCodec (`clipcli[gpu-decode]`).
 
-A GPU rounds differently from Pillow, so that pixels differ by a few of 255 levels. What is not an ordinary
-JPEG, and whatever fails here, is for `clipcli.images.decode.decode`, which knows how to say what is wrong.
+A GPU repeats colours that are stored at half the size where Pillow interpolates them: a few pixels at edges
+of colours differ by up to tens of 255 levels. It also notices less damage than Pillow does. What is not an
+ordinary JPEG, and whatever fails here, is for `clipcli.images.decode.decode`, which knows how to say what is
+wrong.
 """
 
 from __future__ import annotations

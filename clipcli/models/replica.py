@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from clipcli.errors import ClipcliWarning
-from clipcli.models.devices import DTYPES
+from clipcli.models.devices import DTYPES, without_tf32
 from clipcli.models.memory import is_out_of_memory
 from clipcli.models.text_tower import TokenArray, causal_tower, encode_causal_texts, needed_lengths
 from clipcli.models.threads import SingleThreads
@@ -60,6 +60,7 @@ class Replica:
         self._dtype = DTYPES[precision]
         self._preprocess = preprocess
         self._int8_tower = int8_tower
+        self._is_exact = device.type == "cuda" and precision == "fp32"
         self._threads = SingleThreads() if device.type == "cpu" else None
         self._submitting: AbstractContextManager[Any] = nullcontext() if self._threads else threading.Lock()
 
@@ -143,7 +144,8 @@ class Replica:
 
     def encode(self, rows: Rows, encode: Callable[[Rows], torch.Tensor]) -> Float32Array:
         """Rows (N, ...) -> (N, D) float32, unit norm, all of them together."""
-        with self._submitting, torch.inference_mode():
+        exactly = without_tf32() if self._is_exact else nullcontext()
+        with self._submitting, exactly, torch.inference_mode():
             features = torch.nn.functional.normalize(encode(rows).float(), dim=-1)
             if self.device.type != "cuda":
                 return cast(Float32Array, features.cpu().numpy())
@@ -166,8 +168,18 @@ class Replica:
         Raises:
             RuntimeError: what the device reports; running out of memory only if one row is too much.
         """
-        group_size = min(group_size, self.largest_group)
+        while True:
+            group_size = min(group_size, self.largest_group)
+            try:
+                return self._encode_in_groups(rows, encode, group_size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or group_size == 1:
+                    raise
+            self._halve(group_size)  # now: as long as there is an error, so is all that was on the device
 
+    def _encode_in_groups(
+        self, rows: Rows, encode: Callable[[Rows], torch.Tensor], group_size: int
+    ) -> Float32Array:
         def encoded(start: int) -> Float32Array:
             group = rows[start : start + group_size]
             missing = group_size - len(group) if self._threads else 0
@@ -175,14 +187,7 @@ class Replica:
             return self.encode(cast(Rows, filled), encode)[: len(group)]
 
         side_by_side = self._threads.map if self._threads else map
-        try:
-            features = list(side_by_side(encoded, range(0, len(rows), group_size)))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or group_size == 1:
-                raise
-            self._halve(group_size)
-            return self.encode_in_groups(rows, encode, group_size)
-        return np.concatenate(features)
+        return np.concatenate(list(side_by_side(encoded, range(0, len(rows), group_size))))
 
     def _halve(self, group_size: int) -> None:
         """A smaller group after the device ran out of memory, for the rest of the run."""

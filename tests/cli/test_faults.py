@@ -194,6 +194,13 @@ def files_of_at_most(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.fixture
+def without_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would leave half of a module's bytecode under such a limit, for the tests that follow."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.mark.usefixtures("without_bytecode")
 @pytest.mark.parametrize("suffix", ["csv", "xlsx"])
 def test_a_full_disk_leaves_the_old_file_and_says_so(suffix: str, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
@@ -207,6 +214,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(suffix: str, folder: Path, 
     assert output.read_text() == "before"
 
 
+@pytest.mark.usefixtures("without_bytecode")
 def test_a_cache_on_a_full_disk_is_a_warning(folder: Path) -> None:
     process = started(folder, "-k", 1, "-q", stdout=subprocess.PIPE, preexec_fn=files_of_at_most(65536))
     out, errors = process.communicate(timeout=120)

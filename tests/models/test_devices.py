@@ -13,7 +13,7 @@ from running_threads import threads_end
 
 from clipcli.cache import FeatureCache
 from clipcli.errors import UsageError
-from clipcli.models.devices import resolve_device, resolve_devices, resolve_precision
+from clipcli.models.devices import resolve_device, resolve_devices, resolve_precision, without_tf32
 from clipcli.pipeline import EngineOptions, encode
 from clipcli.records import Float32Array, Uint8Array
 
@@ -132,3 +132,34 @@ def test_a_stop_finishes_what_is_in_flight_and_keeps_it(
     images = [item.name for batch in (first, *rest) for item in batch.items]
     assert images == sorted(images)
     cache.close()
+
+
+# --- Rounding ------------------------------------------------------------------------------------
+
+
+def test_convolutions_are_rounded_as_the_host_program_wants_before_and_after() -> None:
+    cudnn = torch.backends.cudnn
+    for wanted in (True, False):
+        cudnn.allow_tf32 = wanted
+        try:
+            with pytest.raises(ZeroDivisionError), without_tf32():
+                assert not cudnn.allow_tf32
+                raise ZeroDivisionError
+            assert cudnn.allow_tf32 == wanted
+        finally:
+            cudnn.allow_tf32 = True
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "conv"), reason="this torch has no precision for each kind"
+)
+def test_a_precision_that_the_host_chose_for_convolutions_stays() -> None:
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    conv.fp32_precision = "ieee"
+    try:
+        with without_tf32():
+            assert conv.fp32_precision == "ieee"
+        assert conv.fp32_precision == "ieee"
+    finally:
+        conv.fp32_precision = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,6 +171,37 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     before = len(sizes)
     encoder.encode_images(pixels)
     assert max(sizes[before:]) <= 8, "the smaller batch is kept"
+
+
+def test_memory_of_the_attempt_that_failed_is_free_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_model("nano", device="cpu", precision="fp32")
+    (replica,) = encoder.replicas
+    encode, held = replica.image_features, []
+
+    def fill_the_memory(group: np.ndarray) -> torch.Tensor:
+        assert all(tensor() is None for tensor in held), "what the device had is still held"
+        on_device = torch.zeros(len(group))
+        held.append(weakref.ref(on_device))
+        if len(group) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(group)
+
+    monkeypatch.setattr(replica, "image_features", fill_the_memory)
+    monkeypatch.setattr(replica, "_threads", None)
+    with pytest.warns(ClipcliWarning, match="going on with batches of") as told:
+        encoder.encode_images(np.zeros((8, 64, 64, 3), dtype=np.uint8))
+    assert len(told) == 3, "16, 8 and 4 are too many"
+
+
+# --- GPUs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="TEST_CUDA_DEVICES names no GPU")
+def test_fp32_on_a_gpu_is_fp32(nano: OpenClipEncoder) -> None:
+    size = nano.preprocess.size
+    pixels = np.random.default_rng(0).integers(0, 256, (16, *size, 3), dtype=np.uint8)
+    on_gpu = load_model("nano", device="cuda:0", precision="fp32").encode_images(pixels)
+    np.testing.assert_allclose(on_gpu, nano.encode_images(pixels), rtol=0, atol=2e-6)
 
 
 def test_other_errors_of_the_device_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+# Bytecode (-B) is not written under a limit: Python would leave half of it for the tests that follow.
 # Python ignores SIGXFSZ, so that a file of more than the limit is an error, as on a full disk.
 SINK = """
 import json, os, random, resource, sys
@@ -51,7 +52,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a limit o
 
 
 def run(code: str, *arguments: Any) -> str:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-B", "-c", code, *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
@@ -112,7 +113,7 @@ def test_the_command_names_what_is_left(file_format: str, pictures: Path, tmp_pa
         "-o",
         output,
     ]
-    command = [sys.executable, "-c", CLI, "classify", *[str(pictures)] * 9, *map(str, options)]
+    command = [sys.executable, "-B", "-c", CLI, "classify", *[str(pictures)] * 9, *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     error, *hints = done.stderr.splitlines()

@@ -42,7 +42,9 @@ BINARY = "It looks like a binary file, such as an image: name a text file."
         ("\ufeff猫 {}\n".encode("utf-16-be"), WIDE),
         ("cat {}\n".encode("utf-16-le"), WIDE),
         (TEXT.encode("latin-1"), "Save the file as UTF-8."),
-        (workbook(), "It looks like an Excel workbook: save the table as “CSV UTF-8”."),
+        pytest.param(
+            workbook(), "It looks like an Excel workbook: save the table as “CSV UTF-8”.", id="workbook"
+        ),
         (image("PNG"), BINARY),
         (image("JPEG"), BINARY),
         (image("TIFF"), BINARY),

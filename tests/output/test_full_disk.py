@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-# Python ignores SIGXFSZ, so that a file of more than the limit is an error, as on a full disk.
+# Python ignores SIGXFSZ, so that a file of more than the limit is an error, as on a full disk. It must not
+# compile modules meanwhile: it would keep the first half of one for all later runs.
 SINK = """
 import json, os, random, resource, sys
+sys.dont_write_bytecode = True
 from pathlib import Path
 from clipcli.errors import OutputError
 from clipcli.output.sinks import open_sink
@@ -32,6 +34,7 @@ except (OutputError, KeyboardInterrupt) as error:
 """
 SAVE = """
 import resource, sys
+sys.dont_write_bytecode = True
 from pathlib import Path
 import numpy as np
 from clipcli.errors import OutputError
@@ -90,6 +93,7 @@ def test_nothing_is_left_of_class_embeddings(suffix: str, tmp_path: Path) -> Non
 
 CLI = """
 import resource, sys
+sys.dont_write_bytecode = True
 from clipcli.cli.app import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 sys.argv = ["clipcli", *sys.argv[1:]]

@@ -136,7 +136,7 @@ def classify(
         classifier: from `build_classifier` or `load_classifier`.
         top_k: labels per image, best first.
         score: what the score of a label is; `auto` is what the model was trained with.
-        min_score: an image whose best score is lower is labelled `unknown`.
+        min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
         min_margin: the same for the distance between the best and the second score.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
@@ -183,7 +183,9 @@ def _engine_options(
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Collect outcomes in a DataFrame, as in the CSV: image, rank, label, score, cosine, error.
+    """Collect outcomes in a DataFrame, as in the CSV.
+
+    Its columns are image, rank, label, score, cosine, error, status and margin.
 
     The columns of the user's table follow, where the images come from one.
     """

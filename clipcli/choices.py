@@ -23,6 +23,7 @@ FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
 """The formats of tables that are written."""
 
 Truncated: TypeAlias = Literal["error", "ok"]
+Status: TypeAlias = Literal["ok", "unknown"]
 """Whether a truncated image is refused, or what can be read of it is used."""
 
 Loss: TypeAlias = Literal["auto", "clip", "siglip"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.choices import Activation
+from clipcli.choices import Activation, Status
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,7 +98,9 @@ class Prediction(NamedTuple):
 class ImagePredictions(NamedTuple):
     """The ranked predictions of one image, best first, and its scores (C,) in class order.
 
-    `known` tells whether its features were in the cache.
+    `known` tells whether its features were in the cache. `status` is `unknown` if the best label does not
+    reach a threshold of the run; the labels are the ranked ones all the same. `margin` is the distance from
+    the best to the second score, None where there is one class only.
     """
 
     image: str
@@ -107,6 +109,8 @@ class ImagePredictions(NamedTuple):
     columns: Columns = NO_COLUMNS
     truth: str | None = None
     known: bool = False
+    status: Status = "ok"
+    margin: float | None = None
 
 
 class ImageFailure(NamedTuple):
@@ -116,6 +120,11 @@ class ImageFailure(NamedTuple):
     reason: str
     columns: Columns = NO_COLUMNS
     truth: str | None = None
+
+    @property
+    def status(self) -> Literal["error"]:
+        """What the output has where predictions are `ok` or `unknown`."""
+        return "error"
 
 
 class ImageFeatures(NamedTuple):

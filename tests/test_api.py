@@ -22,7 +22,7 @@ def test_pictures_to_a_data_frame(nano: Any, pictures: Path) -> None:
     (pictures / "broken.png").write_bytes(b"")
     frame = clipcli.to_frame(clipcli.classify(pictures, nano, classifier, top_k=2))
     assert isinstance(frame, pd.DataFrame)
-    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error"]
+    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error", "status", "margin"]
     assert len(frame) == 12 * 2 + 1
     assert frame.error.notna().sum() == 1
     assert frame["rank"].dropna().isin([1, 2]).all()
@@ -31,7 +31,7 @@ def test_pictures_to_a_data_frame(nano: Any, pictures: Path) -> None:
 def test_no_outcomes_give_an_empty_frame() -> None:
     frame = clipcli.to_frame([])
     assert frame.empty
-    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error"]
+    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error", "status", "margin"]
 
 
 def test_columns_of_the_users_table_are_in_the_frame() -> None:
@@ -45,7 +45,8 @@ def test_columns_of_the_users_table_are_in_the_frame() -> None:
         ImageFailure("b.png", "no such file", {"sku": "008", "label": 4}),
     ]
     frame = clipcli.to_frame(outcomes)
-    assert list(frame.columns)[-3:] == ["error", "sku", "input_label"]
+    assert list(frame.columns)[-4:] == ["status", "margin", "sku", "input_label"]
+    assert frame.status.tolist() == ["ok", "error"]
     assert frame.sku.tolist() == ["007", "008"]
     assert frame.input_label.tolist() == [3, 4]
 

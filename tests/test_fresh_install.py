@@ -80,6 +80,6 @@ def test_the_wheel_works_outside_the_source_tree(clone: Path, tmp_path: Path) ->
     python = ("env", f"PYTHONPATH={installed}", sys.executable)
     words = ("classify", "bicycle-1.png", "-c", "everyday-objects", "-t", "icons", "-m", "nano")
     done = run(*python, installed / "bin" / "clipcli", *words, cwd=tmp_path)
-    assert done.stdout.startswith("image,rank,label,score,cosine,error\nbicycle-1.png,1,")
+    assert done.stdout.startswith("image,rank,label,score,cosine,error,status,margin\nbicycle-1.png,1,")
     origin = run(*python, "-c", "import clipcli; print(clipcli.__file__)", cwd=tmp_path).stdout
     assert origin.startswith(str(installed))

@@ -91,7 +91,7 @@ def classify(
             "--min-score",
             metavar="0..1",
             parser=partial(_fraction, "min_score"),
-            help="Label an image `unknown` if its best score is below this.",
+            help="Give an image the status `unknown` if its best score is below this.",
             rich_help_panel=options.SCORES,
         ),
     ] = None,
@@ -101,7 +101,8 @@ def classify(
             "--min-margin",
             metavar="0..1",
             parser=partial(_fraction, "min_margin"),
-            help="Label an image `unknown` if its best score exceeds the second best by less than this.",
+            help="Give an image the status `unknown` if its best score exceeds the second best by less than"
+            " this.",
             rich_help_panel=options.SCORES,
         ),
     ] = None,
@@ -169,8 +170,9 @@ def classify(
 ) -> None:
     """Classify images by labels that you choose.
 
-    The output has a row for each image and label, best first: `image,rank,label,score,cosine,error`.
-    An image that cannot be read keeps its row, with the reason in `error`.
+    The output has a row for each image and label, best first:
+    `image,rank,label,score,cosine,error,status,margin`. An image that cannot be read keeps its row, with
+    the reason in `error`.
 
     If a run is interrupted, run the same command again: images that were encoded are in the cache,
     unless you use `--no-cache`.

@@ -151,7 +151,7 @@ class Summary(Consumer):
     """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
 
     def __init__(self) -> None:
-        self.images = self.known = 0
+        self.images = self.known = self.unknown = 0
         self.reasons: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.start = self.begun = time.perf_counter()
@@ -174,7 +174,10 @@ class Summary(Consumer):
             self._add_failure(outcome)
         else:
             self.known += outcome.known
-            self.labels[outcome.predictions[0].label] += 1
+            if outcome.status == "unknown":
+                self.unknown += 1
+            else:
+                self.labels[outcome.predictions[0].label] += 1
 
     def _add_failure(self, failure: ImageFailure) -> None:
         self.reasons[failure.reason.partition(":")[0]] += 1
@@ -195,6 +198,8 @@ class Summary(Consumer):
         if labels:
             more = len(self.labels) - _SHOWN_LABELS
             console.tell(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
+        if self.unknown:
+            console.tell(f"{self.unknown} unknown: the best label does not reach a threshold")
         if output:
             console.tell(f"wrote {output}")
 

@@ -97,12 +97,16 @@ class PredictionTable(Consumer):
 
 
 def _cells(outcome: Outcome) -> list[tuple[str, str]]:
-    """Labels and scores, best first."""
+    """Labels and scores, best first; a best label that is below a threshold is marked."""
     from clipcli.records import ImageFailure
 
     if isinstance(outcome, ImageFailure):
         return [("(failed)", "")]  # the reason is on stderr and in the file
-    return [(_printable(one.label), f"{one.score:.3f}") for one in outcome.predictions]
+    cells = [(_printable(one.label), f"{one.score:.3f}") for one in outcome.predictions]
+    if outcome.status == "unknown":
+        (label, score), *others = cells
+        return [(f"(unknown) {label}", score), *others]
+    return cells
 
 
 def _printable(text: str) -> str:

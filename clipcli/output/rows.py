@@ -12,14 +12,16 @@ from clipcli.errors import UsageError
 from clipcli.output.cells import Row
 from clipcli.records import ImageFailure, Outcome
 
+_VERDICT: dict[str, type] = {"error": str, "status": str, "margin": float}
 LONG_COLUMNS: dict[str, type] = {
     "image": str,
     "rank": np.int32,
     "label": str,
     "score": float,
     "cosine": float,
-    "error": str,
+    **_VERDICT,
 }
+_MATRIX_VERDICT: dict[str, type] = {"error": str, "label": str, "status": str, "margin": float}
 _NONE: Mapping[str, type] = MappingProxyType({})
 
 
@@ -67,7 +69,7 @@ class Layout:
         columns: dict[str, type] = {"image": str}
         for suffix in ["", *(f"_{rank}" for rank in range(2, self.top_k + 1))]:
             columns |= {f"label{suffix}": str, f"score{suffix}": float}
-        return columns | {"error": str}
+        return columns | _VERDICT
 
     def _wide_rows(self, outcome: Outcome) -> Iterator[Row]:
         cells: Row = []
@@ -75,31 +77,34 @@ class Layout:
             for prediction in outcome.predictions:
                 cells += prediction.label, rounded(prediction.score)
         blanks: Row = [None] * (2 * self.top_k - len(cells))
-        yield [outcome.image, *cells, *blanks, _error(outcome)]
+        yield [outcome.image, *cells, *blanks, *_verdict(outcome)]
 
     def _matrix_columns(self) -> dict[str, type]:
-        taken = {"image", "error"} & set(self.classnames)
+        taken = {"image", *_MATRIX_VERDICT} & set(self.classnames)
         if taken:
             raise UsageError(
                 f"layout matrix: a class cannot be named {min(taken)!r}, as that column is",
                 "Choose the layout wide or long.",
             )
-        return {"image": str, **dict.fromkeys(self.classnames, float), "error": str}
+        return {"image": str, **dict.fromkeys(self.classnames, float), **_MATRIX_VERDICT}
 
     def _matrix_rows(self, outcome: Outcome) -> Iterator[Row]:
-        if isinstance(outcome, ImageFailure):
-            yield [outcome.image, *[None] * len(self.classnames), outcome.reason]
-        else:
-            yield [outcome.image, *map(rounded, outcome.scores.tolist()), None]
+        scores: Row = [None] * len(self.classnames)
+        label = None
+        if not isinstance(outcome, ImageFailure):
+            scores, label = list(map(rounded, outcome.scores.tolist())), outcome.predictions[0].label
+        error, *verdict = _verdict(outcome)
+        yield [outcome.image, *scores, error, label, *verdict]
 
 
 def long_rows(outcome: Outcome) -> Iterator[Row]:
     """A row per label: the cells of `LONG_COLUMNS`."""
     if isinstance(outcome, ImageFailure):
-        yield [outcome.image, None, None, None, None, outcome.reason]
+        yield [outcome.image, None, None, None, None, *_verdict(outcome)]
         return
+    verdict = _verdict(outcome)
     for image, rank, label, score, cosine in outcome.predictions:
-        yield [image, rank, label, rounded(score), rounded(cosine), None]
+        yield [image, rank, label, rounded(score), rounded(cosine), *verdict]
 
 
 def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
@@ -116,8 +121,11 @@ def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
     return names
 
 
-def _error(outcome: Outcome) -> str | None:
-    return outcome.reason if isinstance(outcome, ImageFailure) else None
+def _verdict(outcome: Outcome) -> Row:
+    """The cells of `error`, `status` and `margin`."""
+    if isinstance(outcome, ImageFailure):
+        return [outcome.reason, outcome.status, None]
+    return [None, outcome.status, None if outcome.margin is None else rounded(outcome.margin)]
 
 
 def rounded(value: float) -> float:

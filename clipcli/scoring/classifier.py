@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.choices import Activation, Score
+from clipcli.choices import Activation, Score, Status
 from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-UNKNOWN = "unknown"
 _LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -38,7 +37,7 @@ class Ranking:
     Args:
         top_k: labels per image, best first.
         score: what `score` means; `auto` is the activation that the model was trained with.
-        min_score: below it, the image is labelled `unknown`; from 0 to 1, a cosine from -1.
+        min_score: below it, the status of the image is `unknown`; from 0 to 1, a cosine from -1.
         min_margin: the same for the distance between the best and the second score; from 0 to 1, of cosines
             to 2.
 
@@ -141,13 +140,20 @@ class Classifier:
     def predict(
         self, images: Sequence[str], image_features: Float32Array, ranking: Ranking
     ) -> list[ImagePredictions]:
-        """Rank the classes of N images, given their (N, D) features; ties go to the earlier class."""
+        """Rank the classes of N images, given their (N, D) features; ties go to the earlier class.
+
+        An image that does not reach a threshold of `ranking` has its ranked labels all the same, and the
+        status `unknown`.
+        """
         cosines = self.cosines(image_features)
         scores = self.scores(cosines, ranking.score)
         order = best_classes(cosines, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
-        ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking))
-        return [ImagePredictions(*each) for each in zip(images, ranked, scores, strict=True)]
+        ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
+        return [
+            ImagePredictions(image, predictions, row, status=_status(best, ranking), margin=_margin(best))
+            for image, predictions, row, best in zip(images, ranked, scores, top_scores, strict=True)
+        ]
 
     def _ranked(
         self,
@@ -155,12 +161,10 @@ class Classifier:
         indices: list[int],
         scores: list[float],
         cosines: list[float],
-        ranking: Ranking,
+        top_k: int,
     ) -> tuple[Prediction, ...]:
         """The predictions of one image from the indices of its best classes, and what these score."""
-        if _abstains(scores, ranking):
-            return (Prediction(image, 1, UNKNOWN, scores[0], cosines[0]),)
-        best = zip(indices[: ranking.top_k], scores, cosines, strict=False)
+        best = zip(indices[:top_k], scores, cosines, strict=False)
         return tuple(
             Prediction(image, rank, self.classnames[index], score, cosine)
             for rank, (index, score, cosine) in enumerate(best, 1)
@@ -185,12 +189,17 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _abstains(best_scores: list[float], ranking: Ranking) -> bool:
+def _status(best_scores: list[float], ranking: Ranking) -> Status:
     if ranking.min_score is not None and best_scores[0] < np.float32(ranking.min_score):
-        return True
-    if ranking.min_margin is None or len(best_scores) < 2:
-        return False
-    return best_scores[0] - best_scores[1] < ranking.min_margin
+        return "unknown"
+    margin = _margin(best_scores)
+    if margin is None or ranking.min_margin is None:
+        return "ok"
+    return "unknown" if margin < ranking.min_margin else "ok"
+
+
+def _margin(best_scores: list[float]) -> float | None:
+    return best_scores[0] - best_scores[1] if len(best_scores) > 1 else None
 
 
 def best_classes(cosines: Float32Array, top_k: int) -> npt.NDArray[np.intp]:

@@ -33,7 +33,7 @@ def test_one_row_an_image_and_rank(run_cli: Cli, pictures: Path, tmp_path: Path)
     assert result.code == 0, result.err
     assert result.out == ""
     frame = pd.read_csv(output)
-    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error"]
+    assert list(frame.columns) == ["image", "rank", "label", "score", "cosine", "error", "status", "margin"]
     assert frame.image.tolist() == [str(path) for path in sorted(pictures.iterdir()) for _ in range(3)]
     assert frame["rank"].tolist() == [1, 2, 3] * 12
     for _, one in frame.groupby("image"):
@@ -154,11 +154,15 @@ def test_every_format_and_layout_holds_the_same_scores(
 
 def test_abstaining(run_cli: Cli, pictures: Path) -> None:
     result = run_cli("classify", pictures, *LABELS, *NANO, "--format", "csv", "--min-score", 1)
-    assert {row["label"] for row in rows_of(result.out)} == {"unknown"}
+    rows = rows_of(result.out)
+    assert {row["status"] for row in rows} == {"unknown"}
+    assert "\n12 unknown: the best label does not reach a threshold\n" in result.err
+    assert "labels: " not in result.err
     kept = run_cli(
         "classify", pictures, *LABELS, *NANO, "--format", "csv", "--min-score", 0, "--min-margin", 0
     )
-    assert "unknown" not in kept.out
+    assert "unknown" not in kept.out + kept.err
+    assert [row | {"status": "unknown"} for row in rows_of(kept.out)] == rows
 
 
 def test_include_and_exclude(run_cli: Cli, pictures: Path) -> None:
@@ -384,7 +388,7 @@ def test_a_reader_that_leaves_early_is_no_error(pictures: Path) -> None:
     assert writer.stdout is not None
     writer.stdout.close()
     errors = writer.communicate()[1].decode()
-    assert result.stdout == "image,rank,label,score,cosine,error\n"
+    assert result.stdout == "image,rank,label,score,cosine,error,status,margin\n"
     assert "error" not in errors.lower(), errors
 
 

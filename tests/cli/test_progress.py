@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Result
 
 from clipcli.cli import console
-from clipcli.cli.progress import EveryMinute, TrainingProgress, duration
-from clipcli.records import ImageFailure, Outcome
+from clipcli.cli.progress import EveryMinute, Summary, TrainingProgress, duration
+from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
 from clipcli.version import __version__
 
 Cli = Callable[..., Result]
@@ -159,6 +160,26 @@ def test_the_summary_tells_known_images_from_new_ones(run_cli: Cli, pictures: Pa
     assert re.search(r"^12 images in \d+\.\d s: 12 known from the cache, 0 new$", known, re.M), known
     fresh = run_cli("classify", names[2], *CLASSIFY, *output, "--no-cache").err
     assert re.search(r"^1 image in \d+\.\d s: 1 new at ", fresh, re.M)
+
+
+def test_the_summary_counts_labels_of_images_that_have_one(capsys: pytest.CaptureFixture[str]) -> None:
+    ranked = (Prediction("a.jpg", 1, "cat", 0.5, 0.3),)
+    certain = ImagePredictions("a.jpg", ranked, np.ones(2, np.float32))
+    summary = Summary()
+    for outcome in (
+        certain,
+        certain._replace(status="unknown"),
+        ImageFailure("b.jpg", "empty file"),
+        certain,
+    ):
+        summary.add(outcome)
+    summary.print("")
+    told = capsys.readouterr().err.splitlines()[-3:]
+    assert told == [
+        "warning: 1 failed: 1 empty file",
+        "labels: cat 2",
+        "1 unknown: the best label does not reach a threshold",
+    ]
 
 
 def test_a_run_without_a_cache_does_not_promise_to_go_on(

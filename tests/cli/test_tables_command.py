@@ -55,7 +55,8 @@ def written(products: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return outputs
 
 
-COLUMNS = ["image", "rank", "label", "score", "cosine", "error", "sku", "title", "input_score"]
+OWN = ["image", "rank", "label", "score", "cosine", "error", "status", "margin"]
+COLUMNS = [*OWN, "sku", "title", "input_score"]
 
 
 def rows_of(path: Path) -> list[list[Any]]:
@@ -81,13 +82,13 @@ def test_a_thousand_products_keep_their_columns(written: dict[str, Path], name: 
     assert header == COLUMNS
     assert len(rows) == COUNT
     failed = 0
-    for number, (image, rank, label, _, _, error, sku, title, price) in enumerate(rows):
+    for number, (image, rank, label, _, _, error, status, _, sku, title, price) in enumerate(rows):
         assert sku == f"{number:05}"
         assert title == f'Chair, "{number}" =1+1 é'
         assert price == f"{number / 4}"
         if error:
             failed += 1
-            assert (rank, label) == (None, None)
+            assert (rank, label, status) == (None, None, "error")
         else:
             assert int(rank) == 1
             assert label in ("cat", "sun")
@@ -106,7 +107,7 @@ def test_all_formats_hold_the_same(written: dict[str, Path]) -> None:
 def test_some_columns_in_their_order(products: Path, run_cli: Callable[..., Result]) -> None:
     done = run_cli("classify", "-f", products, "--keep", "title, sku", *COMMON)
     header = next(csv.reader(io.StringIO(done.out)))
-    assert header == [*COLUMNS[:6], "title", "sku"]
+    assert header == [*OWN, "title", "sku"]
 
 
 @pytest.mark.parametrize(

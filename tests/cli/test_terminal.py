@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import EXAMPLES, Result
 from rich.cells import cell_len
 from terminal import on_terminal
 
-from clipcli.cli.tables import laid_out
+from clipcli.cli.tables import PredictionTable, laid_out
+from clipcli.records import ImageFailure, ImagePredictions, Prediction
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -77,6 +79,21 @@ def test_a_failed_image_has_its_line() -> None:
     assert lines[1].plain == "a.jpg  (failed)"
 
 
+def test_a_label_below_a_threshold_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    ranked = (Prediction("a.jpg", 1, "cat", 0.5, 0.3), Prediction("a.jpg", 2, "dog", 0.375, 0.2))
+    certain = ImagePredictions("a.jpg", ranked, np.ones(2, np.float32))
+    table = PredictionTable(2)
+    for outcome in (certain, certain._replace(status="unknown"), ImageFailure("a.jpg", "empty file")):
+        table.add(outcome)
+    table.print()
+    shown = [re.split("  +", line.strip()) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == [
+        ["a.jpg", "cat 0.500", "dog 0.375"],
+        ["a.jpg", "(unknown) cat 0.500", "dog 0.375"],
+        ["a.jpg", "(failed)"],
+    ]
+
+
 def test_names_and_labels_are_neither_emoji_nor_markup(photos: Path) -> None:
     shown = on_terminal(
         "classify", photos, "--label", ":x: [bold]sun[/]", "--label", "cat", *NANO, columns=200
@@ -91,7 +108,7 @@ def test_names_and_labels_are_neither_emoji_nor_markup(photos: Path) -> None:
 
 def test_no_bar_mixes_with_rows_on_the_same_terminal(photos: Path) -> None:
     shown = on_terminal("classify", photos, "-l", "cat,dog", *NANO, "--no-cache", "--format", "csv", "-b", 1)
-    before, header, rows = shown.raw.partition("image,rank,label,score,cosine,error\r\n")
+    before, header, rows = shown.raw.partition("image,rank,label,score,cosine,error,status,margin\r\n")
     assert header
     assert "loading nano" in before
     assert before.endswith("\x1b[2K"), "what was shown before is cleared"

@@ -106,7 +106,7 @@ def classify(folder: Path, *options: str) -> Run:
     seconds, megabytes = time.perf_counter() - start, int(done.stdout) / 1024
     with (folder / "out.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows.pop(0) == ["image", "rank", "label", "score", "cosine", "error"]
+    assert rows.pop(0) == ["image", "rank", "label", "score", "cosine", "error", "status", "margin"]
     outcomes = [(name, [row[1:] for row in one]) for name, one in groupby(rows, lambda row: row[0])]
     sys.stderr.write(f"{len(outcomes)} images: {seconds:.0f} s, {megabytes:.0f} MB at most\n")
     assert megabytes < MOST_MEGABYTES

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-# Bytecode (-B) is not written under a limit: Python would leave half of it for the tests that follow.
-# Python ignores SIGXFSZ, so that a file of more than the limit is an error, as on a full disk.
+# Python ignores SIGXFSZ, so that a file of more than the limit is an error, as on a full disk. It must not
+# compile modules meanwhile: it would keep the first half of one for all later runs.
 SINK = """
 import json, os, random, resource, sys
+sys.dont_write_bytecode = True
 from pathlib import Path
 from clipcli.errors import OutputError
 from clipcli.output.sinks import open_sink
@@ -33,6 +34,7 @@ except (OutputError, KeyboardInterrupt) as error:
 """
 SAVE = """
 import resource, sys
+sys.dont_write_bytecode = True
 from pathlib import Path
 import numpy as np
 from clipcli.errors import OutputError
@@ -52,7 +54,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a limit o
 
 
 def run(code: str, *arguments: Any) -> str:
-    command = [sys.executable, "-B", "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
@@ -91,6 +93,7 @@ def test_nothing_is_left_of_class_embeddings(suffix: str, tmp_path: Path) -> Non
 
 CLI = """
 import resource, sys
+sys.dont_write_bytecode = True
 from clipcli.cli.app import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 sys.argv = ["clipcli", *sys.argv[1:]]
@@ -113,7 +116,7 @@ def test_the_command_names_what_is_left(file_format: str, pictures: Path, tmp_pa
         "-o",
         output,
     ]
-    command = [sys.executable, "-B", "-c", CLI, "classify", *[str(pictures)] * 9, *map(str, options)]
+    command = [sys.executable, "-c", CLI, "classify", *[str(pictures)] * 9, *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     error, *hints = done.stderr.splitlines()

@@ -14,26 +14,27 @@ from clipcli.records import ImageFailure, ImagePredictions, Prediction
 
 PREDICTIONS = (Prediction("a.jpg", 1, "dog", 0.75, 0.5), Prediction("a.jpg", 2, "cat", 0.25, 0.125))
 COLUMNS = {"sku": "A-1", "made": date(2024, 5, 1), "not kept": 1}
-SCORED = ImagePredictions("a.jpg", PREDICTIONS, np.array([0.25, 0.75], np.float32), COLUMNS)
+SCORED = ImagePredictions("a.jpg", PREDICTIONS, np.array([0.25, 0.75], np.float32), COLUMNS, margin=0.5)
 FAILED = ImageFailure("b.jpg", "no such file", {"sku": "A-2"})
 PLAIN = ImageFailure("c.jpg", "no such file")
 CARRIED = {"sku": str, "made": date}
+VERDICT = ["error", "label", "status", "margin"]
 OWN: dict[LayoutName, list[list[Any]]] = {
     "long": [
-        ["a.jpg", 1, "dog", 0.75, 0.5, None],
-        ["a.jpg", 2, "cat", 0.25, 0.125, None],
-        ["b.jpg", None, None, None, None, "no such file"],
-        ["c.jpg", None, None, None, None, "no such file"],
+        ["a.jpg", 1, "dog", 0.75, 0.5, None, "ok", 0.5],
+        ["a.jpg", 2, "cat", 0.25, 0.125, None, "ok", 0.5],
+        ["b.jpg", None, None, None, None, "no such file", "error", None],
+        ["c.jpg", None, None, None, None, "no such file", "error", None],
     ],
     "wide": [
-        ["a.jpg", "dog", 0.75, "cat", 0.25, None],
-        ["b.jpg", None, None, None, None, "no such file"],
-        ["c.jpg", None, None, None, None, "no such file"],
+        ["a.jpg", "dog", 0.75, "cat", 0.25, None, "ok", 0.5],
+        ["b.jpg", None, None, None, None, "no such file", "error", None],
+        ["c.jpg", None, None, None, None, "no such file", "error", None],
     ],
     "matrix": [
-        ["a.jpg", 0.25, 0.75, None],
-        ["b.jpg", None, None, "no such file"],
-        ["c.jpg", None, None, "no such file"],
+        ["a.jpg", 0.25, 0.75, None, "dog", "ok", 0.5],
+        ["b.jpg", None, None, "no such file", None, "error", None],
+        ["c.jpg", None, None, "no such file", None, "error", None],
     ],
 }
 CELLS = {"a.jpg": ["A-1", date(2024, 5, 1)], "b.jpg": ["A-2", None], "c.jpg": [None, None]}
@@ -55,7 +56,9 @@ def test_carried_columns_follow_ours_in_order_on_every_row(name: LayoutName) -> 
         ("long", ["rank", "sku", "image"], ["input_rank", "sku", "input_image"]),
         ("long", ["label_2", "cat"], ["label_2", "cat"]),
         ("wide", ["label_2", "rank"], ["input_label_2", "rank"]),
-        ("matrix", ["cat", "label"], ["input_cat", "label"]),
+        ("matrix", ["cat", "rank"], ["input_cat", "rank"]),
+        ("matrix", ["label", "status"], ["input_label", "input_status"]),
+        ("wide", ["status", "margin"], ["input_status", "input_margin"]),
         ("long", ["image", "input_image"], ["input_input_image", "input_image"]),
         ("long", ["input_image", "image"], ["input_image", "input_input_image"]),
         ("long", ["Image"], ["Image"]),
@@ -73,7 +76,26 @@ def test_a_column_named_like_one_of_ours_is_prefixed(
 
 def test_a_prefixed_column_meets_a_class_of_that_name() -> None:
     layout = Layout("matrix", 1, ("cat", "input_cat"), {"cat": str})
-    assert list(layout.columns) == ["image", "cat", "input_cat", "error", "input_input_cat"]
+    assert list(layout.columns) == ["image", "cat", "input_cat", *VERDICT, "input_input_cat"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_abstains_keeps_its_labels_and_is_marked(name: LayoutName) -> None:
+    layout = Layout(name, 2, ("cat", "dog"))
+    status = list(layout.columns).index("status")
+    certain, unknown = list(layout.rows(SCORED)), list(layout.rows(SCORED._replace(status="unknown")))
+    assert {row[status] for row in certain} == {"ok"}
+    assert {row[status] for row in unknown} == {"unknown"}
+    for rows in (certain, unknown):
+        for row in rows:
+            del row[status]
+    assert unknown == certain
+
+
+def test_the_margin_of_one_class_is_empty_and_others_have_six_digits() -> None:
+    layout = Layout("wide", 1, ("cat",))
+    assert [row[-1] for row in layout.rows(SCORED._replace(margin=None))] == [None]
+    assert [row[-1] for row in layout.rows(SCORED._replace(margin=1 / 3))] == [0.333333]
 
 
 def test_names_are_unique_whatever_they_are() -> None:

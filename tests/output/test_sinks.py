@@ -32,39 +32,41 @@ LABELS = ("cat", "dog", "tie")
 
 
 def scored(image: str, scores: list[float], labels: tuple[str, ...] = LABELS, top_k: int = 2) -> Outcome:
-    """What a classifier returns whose cosine is half the score, negative."""
+    """What a classifier returns whose cosine is half the score, negative; `margin` as if one more had 0."""
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_k]
     predictions = tuple(
         Prediction(image, rank, labels[index], scores[index], -scores[index] / 2)
         for rank, index in enumerate(order, 1)
     )
-    return ImagePredictions(image, predictions, np.array(scores, np.float32))
+    first, second = sorted([*scores, 0.0], reverse=True)[:2]
+    return ImagePredictions(image, predictions, np.array(scores, np.float32), margin=first - second)
 
 
 OUTCOMES = [
     scored("in/a.jpg", [0.25, 0.75, 0.0]),
     ImageFailure("in/b.jpg", "damaged image: truncated"),
-    ImagePredictions("c.jpg", (Prediction("c.jpg", 1, "unknown", 0.5, -0.25),), np.array([0.5, 0.25, 0.25])),
+    scored("c.jpg", [0.5, 0.125, 0.25])._replace(status="unknown"),
 ]
 TABLES: dict[LayoutName, list[list[Any]]] = {
     "long": [
-        ["image", "rank", "label", "score", "cosine", "error"],
-        ["in/a.jpg", 1, "dog", 0.75, -0.375, None],
-        ["in/a.jpg", 2, "cat", 0.25, -0.125, None],
-        ["in/b.jpg", None, None, None, None, "damaged image: truncated"],
-        ["c.jpg", 1, "unknown", 0.5, -0.25, None],
+        ["image", "rank", "label", "score", "cosine", "error", "status", "margin"],
+        ["in/a.jpg", 1, "dog", 0.75, -0.375, None, "ok", 0.5],
+        ["in/a.jpg", 2, "cat", 0.25, -0.125, None, "ok", 0.5],
+        ["in/b.jpg", None, None, None, None, "damaged image: truncated", "error", None],
+        ["c.jpg", 1, "cat", 0.5, -0.25, None, "unknown", 0.25],
+        ["c.jpg", 2, "tie", 0.25, -0.125, None, "unknown", 0.25],
     ],
     "wide": [
-        ["image", "label", "score", "label_2", "score_2", "error"],
-        ["in/a.jpg", "dog", 0.75, "cat", 0.25, None],
-        ["in/b.jpg", None, None, None, None, "damaged image: truncated"],
-        ["c.jpg", "unknown", 0.5, None, None, None],
+        ["image", "label", "score", "label_2", "score_2", "error", "status", "margin"],
+        ["in/a.jpg", "dog", 0.75, "cat", 0.25, None, "ok", 0.5],
+        ["in/b.jpg", None, None, None, None, "damaged image: truncated", "error", None],
+        ["c.jpg", "cat", 0.5, "tie", 0.25, None, "unknown", 0.25],
     ],
     "matrix": [
-        ["image", "cat", "dog", "tie", "error"],
-        ["in/a.jpg", 0.25, 0.75, 0.0, None],
-        ["in/b.jpg", None, None, None, "damaged image: truncated"],
-        ["c.jpg", 0.5, 0.25, 0.25, None],
+        ["image", "cat", "dog", "tie", "error", "label", "status", "margin"],
+        ["in/a.jpg", 0.25, 0.75, 0.0, None, "dog", "ok", 0.5],
+        ["in/b.jpg", None, None, None, "damaged image: truncated", None, "error", None],
+        ["c.jpg", 0.5, 0.125, 0.25, None, "cat", "unknown", 0.25],
     ],
 }
 
@@ -121,11 +123,11 @@ def test_a_run_without_images_has_its_columns(file_format: str, tmp_path: Path) 
 def test_the_csv_to_the_letter(tmp_path: Path) -> None:
     outcomes = [scored("a, b.jpg", [0.1234567891, 1 / 3e9, 0.0], top_k=3), OUTCOMES[1]]
     assert write(tmp_path / "out.csv", outcomes).read_bytes() == (
-        b"image,rank,label,score,cosine,error\n"
-        b'"a, b.jpg",1,cat,0.123457,-0.0617284,\n'
-        b'"a, b.jpg",2,dog,3.33333e-10,-1.66667e-10,\n'
-        b'"a, b.jpg",3,tie,0.0,-0.0,\n'
-        b"in/b.jpg,,,,,damaged image: truncated\n"
+        b"image,rank,label,score,cosine,error,status,margin\n"
+        b'"a, b.jpg",1,cat,0.123457,-0.0617284,,ok,0.123457\n'
+        b'"a, b.jpg",2,dog,3.33333e-10,-1.66667e-10,,ok,0.123457\n'
+        b'"a, b.jpg",3,tie,0.0,-0.0,,ok,0.123457\n'
+        b"in/b.jpg,,,,,damaged image: truncated,error,\n"
     )
 
 
@@ -142,40 +144,42 @@ def test_numbers_have_six_significant_digits(file_format: str, tmp_path: Path) -
 )
 def test_pandas_reads_it(path: str, reader: Any, tmp_path: Path) -> None:
     frame = reader(write(tmp_path / path, OUTCOMES))
-    assert list(frame["label"].dropna()) == ["dog", "cat", "unknown"]
-    assert frame["score"].dtype == np.float64
-    assert frame["error"].isna().tolist() == [True, True, False, True]
+    assert list(frame["label"].dropna()) == ["dog", "cat", "cat", "tie"]
+    assert list(frame["status"]) == ["ok", "ok", "error", "unknown", "unknown"]
+    assert frame["score"].dtype == frame["margin"].dtype == np.float64
+    assert frame["error"].isna().tolist() == [True, True, False, True, True]
 
 
 def test_pandas_reads_json_lines(tmp_path: Path) -> None:
     frame = pd.read_json(write(tmp_path / "out.jsonl", OUTCOMES), lines=True)
-    assert frame.shape == (4, 6)
-    assert frame["score"].sum() == 1.5
+    assert frame.shape == (5, 8)
+    assert frame["score"].sum() == 1.75
 
 
 def test_parquet_columns_have_types(tmp_path: Path) -> None:
     schema = pq.read_schema(write(tmp_path / "out.parquet", OUTCOMES[1:2]))
-    assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double", "double", "string"]
+    expected = ["string", "int32", "string", "double", "double", "string", "string", "double"]
+    assert [str(kind) for kind in schema.types] == expected
 
 
 def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "_ROWS_A_GROUP", 2)
     path = write(tmp_path / "out.parquet", [*OUTCOMES, *OUTCOMES])
-    assert pq.ParquetFile(path).num_row_groups == 4
+    assert pq.ParquetFile(path).num_row_groups == 5
     assert read(path, "parquet") == TABLES["long"] + TABLES["long"][1:]
 
 
 def test_wide_has_no_more_columns_than_classes(tmp_path: Path) -> None:
     outcome = scored("a.jpg", [0.2, 0.8], ("cat", "dog"), top_k=5)
     rows = read(write(tmp_path / "out.csv", [outcome], Layout("wide", 5, ("cat", "dog"))), "csv")
-    assert rows == [TABLES["wide"][0], ["a.jpg", "dog", 0.8, "cat", 0.2, None]]
+    assert rows == [TABLES["wide"][0], ["a.jpg", "dog", 0.8, "cat", 0.2, None, "ok", 0.6]]
 
 
-@pytest.mark.parametrize("label", ["image", "error"])
+@pytest.mark.parametrize("label", ["image", "error", "label", "status", "margin"])
 def test_a_matrix_refuses_a_class_named_like_its_other_columns(label: str) -> None:
     with pytest.raises(UsageError, match=f"cannot be named '{label}'"):
         Layout("matrix", 1, ("cat", label))
-    assert "label" in Layout("matrix", 1, ("label",)).columns
+    assert "rank" in Layout("matrix", 1, ("rank",)).columns
 
 
 # --- Texts that are hard to write ----------------------------------------------------------------
@@ -201,7 +205,7 @@ def test_labels_of_any_characters(layout: LayoutName, file_format: str, tmp_path
     path = tmp_path / f"out.{file_format}"
     write(path, [scored("a.jpg", scores, HARD, 99)], Layout(layout, 99, HARD))
     rows = read(path, file_format)
-    assert ([row[2] for row in rows[1:]] if layout == "long" else rows[0][1:-1]) == list(HARD)
+    assert ([row[2] for row in rows[1:]] if layout == "long" else rows[0][1:-4]) == list(HARD)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +245,7 @@ def test_pandas_reads_labels_of_any_characters(path: str, reader: Any, tmp_path:
 def test_carriage_returns_do_not_part_rows(file_format: str, tmp_path: Path) -> None:
     names = ["a\rb.jpg", "a\r\nb.jpg", "\r"]
     path = write(tmp_path / f"out.{file_format}", [ImageFailure(name, "no\rfile") for name in names])
-    assert [(row[0], row[-1]) for row in read(path, file_format)[1:]] == [
+    assert [(row[0], row[-3]) for row in read(path, file_format)[1:]] == [
         (name, "no\rfile") for name in names
     ]
 
@@ -257,7 +261,7 @@ def test_names_that_are_not_utf8_keep_their_bytes(file_format: str, tmp_path: Pa
 
 def test_names_that_are_not_utf8_are_escaped_in_json(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", [ImageFailure(os.fsdecode(LATIN), "ü")])
-    ((name, *_, reason),) = read(path, "jsonl")[1:]
+    ((name, *_, reason, _, _),) = read(path, "jsonl")[1:]
     assert (os.fsencode(name), reason) == (LATIN, "ü")
 
 
@@ -287,17 +291,17 @@ def test_excel_gets_a_mark_and_no_formulas(file_format: str, tmp_path: Path) -> 
     assert [row[2] for row in rows[:-1]] == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "'\rx"]
     assert rows[0][0] == "'=a.jpg"
     assert rows[0][4] == -0.125, "a number is no formula"
-    assert rows[-1][0::5] == ["a=b.jpg", "'-no"]
+    assert rows[-1][:6:5] == ["a=b.jpg", "'-no"]
 
 
 def test_excel_neutralises_column_names(tmp_path: Path) -> None:
     path = write(tmp_path / "out.csv", [], Layout("matrix", 1, DANGEROUS[:2]), excel=True)
-    assert path.read_text(encoding="utf-8-sig") == "image,'=1+1,'+1,error\n"
+    assert path.read_text(encoding="utf-8-sig") == "image,'=1+1,'+1,error,label,status,margin\n"
 
 
 def test_without_excel_nothing_is_changed(tmp_path: Path) -> None:
     path = write(tmp_path / "out.csv", [ImageFailure("=1+1", "@no")])
-    assert path.read_bytes() == b"image,rank,label,score,cosine,error\n=1+1,,,,,@no\n"
+    assert path.read_bytes() == b"image,rank,label,score,cosine,error,status,margin\n=1+1,,,,,@no,error,\n"
 
 
 def test_json_lines_have_no_mark(tmp_path: Path) -> None:
@@ -319,11 +323,11 @@ def test_a_full_sheet_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.Mo
     columns, *rows = TABLES["long"]
     sheets = openpyxl.load_workbook(path).worksheets
     tables = [[list(row) for row in sheet.iter_rows(values_only=True)] for sheet in sheets]
-    assert tables == [[columns, *rows[:2]], [columns, *rows[2:4]], [columns, rows[2]]]
+    assert tables == [[columns, *rows[:2]], [columns, *rows[2:4]], [columns, rows[4], rows[2]]]
 
 
 def test_more_columns_than_a_sheet_has_are_refused(tmp_path: Path) -> None:
-    classnames = tuple(map(str, range(16_383)))
+    classnames = tuple(map(str, range(16_380)))
     row_writer(Layout("matrix", 1, classnames[1:]), tmp_path / "out.xlsx")
     with pytest.raises(UsageError, match="16385 columns"):
         row_writer(Layout("matrix", 1, classnames), tmp_path / "out.xlsx")
@@ -443,7 +447,7 @@ def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
     reader.start()
     write(path, OUTCOMES)
     reader.join()
-    assert received[0].count("\n") == 5
+    assert received[0].count("\n") == 6
     assert path.is_fifo()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -457,7 +461,7 @@ def test_a_link_stays_a_link(exists: bool, tmp_path: Path) -> None:
         target.write_text("before")
     write(link, OUTCOMES)
     assert link.is_symlink()
-    assert len(read(target, "csv")) == 5
+    assert len(read(target, "csv")) == 6
     assert list((tmp_path / "store").iterdir()) == [target]
 
 
@@ -469,7 +473,7 @@ def test_standard_output_gets_csv_and_stays_open(capfd: pytest.CaptureFixture[st
         rows.add(OUTCOMES[1])
     print("afterwards", flush=True)  # noqa: T201
     assert capfd.readouterr().out == (
-        "image,label,score,error\nin/b.jpg,,,damaged image: truncated\nafterwards\n"
+        "image,label,score,error,status,margin\nin/b.jpg,,,damaged image: truncated,error,\nafterwards\n"
     )
 
 
@@ -586,10 +590,10 @@ def test_carried_columns_in_the_csv_to_the_letter(tmp_path: Path) -> None:
     layout = Layout("wide", 1, LABELS, CARRIED)
     outcomes = [CARRIED_OUTCOMES[1]._replace(columns=FULL | {"sku": "a", "price": 0.1 + 0.2}), OUTCOMES[1]]
     assert write(tmp_path / "out.csv", outcomes, layout).read_text() == (
-        "image,label,score,error,sku,stock,price,sold,seen,made,input_image\n"
-        "in/b.jpg,,,damaged image: truncated,a,1099511627776,0.30000000000000004,true,2024-05-01T12:30:15,"
-        "2023-02-28,front.jpg\n"
-        "in/b.jpg,,,damaged image: truncated,,,,,,,\n"
+        "image,label,score,error,status,margin,sku,stock,price,sold,seen,made,input_image\n"
+        "in/b.jpg,,,damaged image: truncated,error,,a,1099511627776,0.30000000000000004,true,"
+        "2024-05-01T12:30:15,2023-02-28,front.jpg\n"
+        "in/b.jpg,,,damaged image: truncated,error,,,,,,,,\n"
     )
 
 
@@ -597,9 +601,9 @@ def test_carried_columns_have_types_in_parquet(tmp_path: Path) -> None:
     layout = Layout("long", 1, LABELS, CARRIED)
     path = write(tmp_path / "out.parquet", CARRIED_OUTCOMES, layout)
     carried = ["string", "int64", "double", "bool", "timestamp[us]", "date32[day]", "string"]
-    assert [str(kind) for kind in pq.read_schema(path).types][6:] == carried
+    assert [str(kind) for kind in pq.read_schema(path).types][8:] == carried
     empty = pq.read_schema(write(tmp_path / "empty.parquet", [], layout))
-    assert [str(kind) for kind in empty.types][6:] == carried
+    assert [str(kind) for kind in empty.types][8:] == carried
 
 
 def test_excel_neutralises_carried_texts_only(tmp_path: Path) -> None:

@@ -171,32 +171,45 @@ HALF = [[1.0, 0.0], [0.5, 0.75**0.5]]  # cosines with EAST: 1, 0.5
 
 
 @pytest.mark.parametrize(
-    ("ranking", "label"),
+    ("ranking", "status"),
     [
-        ({"min_score": 0.5}, "a"),
+        ({"min_score": 0.5}, "ok"),
         ({"min_score": 0.51}, "unknown"),
-        ({"min_margin": 0.25}, "a"),
+        ({"min_margin": 0.25}, "ok"),
         ({"min_margin": 0.26}, "unknown"),
         ({"min_score": 0.45, "min_margin": 0.26}, "unknown"),
         ({"min_score": 0.51, "min_margin": 0.0}, "unknown"),
-        ({"min_score": 0.0, "min_margin": 0.0}, "a"),
+        ({"min_score": 0.0, "min_margin": 0.0}, "ok"),
     ],
 )
 @pytest.mark.parametrize("top_k", [1, 2])
-def test_abstention(ranking: dict[str, float], label: str, top_k: int) -> None:
-    predictions = predicted(EAST / 2, classifier(HALF), score="cosine", top_k=top_k, **ranking)
-    assert predictions[0] == Prediction("i.jpg", 1, label, 0.5, 0.5)
-    assert len(predictions) == (1 if label == "unknown" else top_k)
+def test_abstention_keeps_the_ranked_labels(ranking: dict[str, float], status: str, top_k: int) -> None:
+    options = Ranking(top_k, "cosine", **ranking)
+    (outcome,) = classifier(HALF).predict(["i.jpg"], EAST / 2, options)
+    assert (outcome.status, outcome.margin) == (status, 0.25)
+    both = (Prediction("i.jpg", 1, "a", 0.5, 0.5), Prediction("i.jpg", 2, "b", 0.25, 0.25))
+    assert outcome.predictions == both[:top_k]
 
 
 def test_abstention_keeps_the_scores_of_all_classes() -> None:
     (outcome,) = classifier(HALF).predict(["i"], EAST / 2, Ranking(score="cosine", min_score=1.0))
-    assert outcome.predictions[0].label == "unknown"
+    assert outcome.status == "unknown"
     np.testing.assert_allclose(outcome.scores, [0.5, 0.25], rtol=1e-6)
 
 
 def test_one_class_has_no_second_to_keep_a_margin_from() -> None:
-    assert predicted(EAST, classifier([[1.0, 0.0]]), min_margin=0.9)[0].label == "a"
+    (outcome,) = classifier([[1.0, 0.0]]).predict(["i"], EAST, Ranking(min_margin=0.9))
+    assert (outcome.status, outcome.margin) == ("ok", None)
+
+
+def test_the_margin_is_that_of_the_scores_that_are_reported() -> None:
+    model = classifier(COMPASS)
+    (outcome,) = model.predict(["i"], EAST, Ranking(top_k=1))
+    best, second = sorted(outcome.scores.tolist(), reverse=True)[:2]
+    assert len(outcome.predictions) == 1
+    assert outcome.margin == best - second
+    (outcome,) = model.predict(["i"], EAST, Ranking(top_k=1, score="cosine"))
+    assert outcome.margin == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("fields", [{"top_k": 0}, {"top_k": -1}, {"min_margin": -0.1}, {"score": "logits"}])

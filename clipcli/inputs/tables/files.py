@@ -33,11 +33,13 @@ class TableFile:
         path: a regular file.
         name: what errors call it.
         table_format: how it is stored.
+        any_bytes: keep bytes of a text file that are not text, as lone surrogates, rather than refuse them.
     """
 
     path: str
     name: str
     table_format: TableFormat
+    any_bytes: bool = False
 
     def columns(self) -> dict[str, type]:
         """Every column and the type of its cells: str, int, float, bool, datetime or date.
@@ -59,6 +61,17 @@ class TableFile:
             raise UsageError(problem, "A table needs rows, and columns with names.")
         return columns
 
+    def header(self) -> list[str]:
+        """The columns in order; none for JSON lines, whose rows name them.
+
+        Raises:
+            UsageError: the file is damaged or cannot be read.
+        """
+        with named_errors(self.name):
+            if self.table_format == "parquet":
+                return list(parquet_columns(self.path, self.name))
+            return self._header_and_rows()[0]
+
     def rows(self, names: Collection[str] | None = None) -> Iterator[Row]:
         """Every row in order.
 
@@ -77,11 +90,12 @@ class TableFile:
     def _header_and_rows(self) -> tuple[list[str], Iterator[Row]]:
         """JSON lines have no header: their rows name the columns."""
         if self.table_format == "jsonl":
-            return [], jsonl_rows(self.path, self.name)
+            return [], jsonl_rows(self.path, self.name, self.any_bytes)
         if self.table_format == "xlsx":
             return with_header(self._sheet.records(), self.name, "row")
         delimiter = "\t" if self.table_format == "tsv" else None
-        return with_header(csv_records(self.path, self.name, delimiter), self.name, "line")
+        records = csv_records(self.path, self.name, delimiter, self.any_bytes)
+        return with_header(records, self.name, "line")
 
     @cached_property
     def _sheet(self) -> Sheet:

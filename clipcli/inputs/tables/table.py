@@ -116,7 +116,7 @@ class Table:
             return ImageFailure(as_text(cell), "half of a character in its name", columns)
         url = _URL.fullmatch(cell)
         if url is None:
-            return FileItem(self._located(cell), columns)
+            return FileItem(beside_table(cell, self._folder), columns)
         if url[1].lower() != "file":
             return ImageFailure(cell, "remote images are not supported yet: download it first", columns)
         host, slash, path = url[2].partition("/")
@@ -124,9 +124,11 @@ class Table:
             return ImageFailure(cell, f"on another computer: {host}", columns)
         return FileItem(os.fsdecode(unquote_to_bytes(slash + path)), columns)
 
-    def _located(self, path: str) -> str:
-        beside = os.path.join(self._folder, path)
-        return beside if os.path.lexists(beside) else path
+
+def beside_table(path: str, folder: str) -> str:
+    """A path that a table in this folder names: from there if something is there, else as it stands."""
+    beside = os.path.join(folder, path)
+    return beside if os.path.lexists(beside) else path
 
 
 def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:

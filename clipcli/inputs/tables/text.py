@@ -17,10 +17,13 @@ _LONGEST_LINE = 1 << 26
 
 
 class _Lines:
-    """Lines of UTF-8, or of UTF-16 with a byte-order mark, each checked; `ended` once none is left."""
+    """Lines of UTF-8, or of UTF-16 with a byte-order mark, each checked; `ended` once none is left.
 
-    def __init__(self, stream: IO[str], name: str) -> None:
-        self.stream, self.name = stream, name
+    Bytes that are not text may be `allowed`, as in names of files: they are lone surrogates then (PEP 383).
+    """
+
+    def __init__(self, stream: IO[str], name: str, allowed: bool) -> None:
+        self.stream, self.name, self.allowed = stream, name, allowed
         self.number = 0
         self.ended = False
 
@@ -38,7 +41,8 @@ class _Lines:
             raise StopIteration
         if len(line) == _LONGEST_LINE:
             raise UsageError(f"{self.name}: line {self.number} has more than {_LONGEST_LINE:,} characters")
-        if "\0" in line or (not line.isascii() and LONE_SURROGATE.search(line)):
+        is_text = self.allowed or line.isascii() or not LONE_SURROGATE.search(line)
+        if "\0" in line or not is_text:
             raise self._not_text()
         return line
 
@@ -48,22 +52,22 @@ class _Lines:
 
 
 @contextmanager
-def _lines(path: str, name: str) -> Iterator[_Lines]:
+def _lines(path: str, name: str, any_bytes: bool = False) -> Iterator[_Lines]:
     with open(path, "rb") as file:
         wide = file.read(2) in _UTF16_MARKS
     # bytes that are not text become lone surrogates, by which `_Lines` finds their line
     encoding, errors = ("utf-16", "surrogatepass") if wide else ("utf-8-sig", "surrogateescape")
     with open(path, encoding=encoding, errors=errors, newline="") as stream:
-        yield _Lines(stream, name)
+        yield _Lines(stream, name, any_bytes)
 
 
-def jsonl_rows(path: str, name: str) -> Iterator[Row]:
+def jsonl_rows(path: str, name: str, any_bytes: bool = False) -> Iterator[Row]:
     """Every line that is not empty; one that is no JSON object has a problem.
 
     Raises:
         UsageError: a line is not UTF-8, or endless.
     """
-    with _lines(path, name) as lines:
+    with _lines(path, name, any_bytes) as lines:
         for line in lines:
             if not line.isspace():
                 yield _json_row(f"line {lines.number}", line)
@@ -79,19 +83,20 @@ def _json_row(place: str, line: str) -> Row:
     return Row(place, row) if isinstance(row, dict) else Row(place, {}, "not an object in braces")
 
 
-def csv_records(path: str, name: str, delimiter: str | None) -> Iterator[Record]:
+def csv_records(path: str, name: str, delimiter: str | None, any_bytes: bool = False) -> Iterator[Record]:
     """Every row that is not empty, by the number of its first line.
 
     Args:
         path: the file.
         name: what errors call it.
         delimiter: None means the one in the header: comma, semicolon or tab.
+        any_bytes: keep bytes that are not text, as lone surrogates.
 
     Raises:
         UsageError: a line is not UTF-8, a quote is never closed, or a cell is too long.
     """
     delimiter = delimiter or _delimiter(path, name)
-    with _lines(path, name) as lines:
+    with _lines(path, name, any_bytes) as lines:
         start = 1
         try:
             for cells in csv.reader(lines, delimiter=delimiter):

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipcli import build_classifier
-from clipcli.scoring.metrics import Scores, expected_calibration_error, fit_logit_scale, log_softmax
+from clipcli.scoring.calibration import expected_calibration_error, fit_temperature, log_softmax
+from clipcli.scoring.metrics import Scores
 from training.captions import ENSEMBLE
 from training.evaluate import Task, image_features
 
-_SCALES = np.exp(np.linspace(np.log(5), np.log(100), 300))  # up to CLIP's own limit
+_SCALES = (5, 100)  # up to CLIP's own limit
 
 
 def cosines_of(encoder: Any, task: Task) -> Scores:
@@ -27,7 +28,8 @@ def cosines_of(encoder: Any, task: Task) -> Scores:
 
 def calibrated_scale(encoder: Any, task: Task) -> float:
     """The scale whose probabilities fit a task best."""
-    return fit_logit_scale(cosines_of(encoder, task), task.labels, _SCALES)
+    least, most = _SCALES
+    return 1 / fit_temperature(cosines_of(encoder, task), task.labels, (1 / most, 1 / least))
 
 
 class Calibration(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import typer
 
 from clipcli import choices
 from clipcli.cli import console, options
+from clipcli.cli.values import fraction
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,32 +23,19 @@ if TYPE_CHECKING:
     from clipcli.scoring.classifier import Classifier
 
 
-def _fraction(option: str, text: str) -> float:
-    """The number that the value of an option means; its range is checked where it is used.
-
-    Raises:
-        UsageError: it is no number.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-        hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
-        raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None
-
-
 def classify(
     inputs: options.Inputs = None,
     labels: options.Labels = None,
     label: options.Label = None,
     classes: options.Classes = None,
-    class_embeddings: Annotated[
+    classifier_file: Annotated[
         Path | None,
         typer.Option(
+            "--classifier",
             "--class-embeddings",
             metavar="FILE",
-            help="Use the class embeddings that `clipcli prompts` saved in this file, instead of labels and"
-            " templates.",
+            help="Use the class embeddings that `clipcli prompts` or `clipcli eval --fit` saved in this file,"
+            " instead of labels and templates.",
             rich_help_panel=options.CLASSES,
         ),
     ] = None,
@@ -90,7 +77,7 @@ def classify(
         typer.Option(
             "--min-score",
             metavar="0..1",
-            parser=partial(_fraction, "min_score"),
+            parser=partial(fraction, "min_score"),
             help="Give an image the status `unknown` if its best score is below this.",
             rich_help_panel=options.SCORES,
         ),
@@ -100,7 +87,7 @@ def classify(
         typer.Option(
             "--min-margin",
             metavar="0..1",
-            parser=partial(_fraction, "min_margin"),
+            parser=partial(fraction, "min_margin"),
             help="Give an image the status `unknown` if its best score exceeds the second best by less than"
             " this.",
             rich_help_panel=options.SCORES,
@@ -204,7 +191,7 @@ def classify(
         found = Inputs(
             tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
         )
-    named = _named_classes(class_embeddings, labels, label, classes, templates, concept)
+    named = _named_classes(classifier_file, labels, label, classes, templates, concept)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     writers: list[RowWriter] = []
     if output or format_name or not shows_table:
@@ -244,7 +231,7 @@ def classify(
 
 
 def _named_classes(
-    class_embeddings: Path | None,
+    classifier_file: Path | None,
     labels: str | None,
     label: list[str] | None,
     classes: str | None,
@@ -254,13 +241,13 @@ def _named_classes(
     """The classes by name, or with their embeddings already made."""
     from clipcli.cli import session
 
-    if class_embeddings is None:
+    if classifier_file is None:
         return session.prompt_set(labels, label, classes, templates, concept)
     if labels or label or classes or templates or concept:
-        raise UsageError("--class-embeddings brings its own classes", "Leave labels and templates out.")
+        raise UsageError("--classifier brings its own classes", "Leave labels and templates out.")
     from clipcli import api
 
-    return api.load_classifier(class_embeddings)
+    return api.load_classifier(classifier_file)
 
 
 def _writers(

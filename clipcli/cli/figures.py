@@ -10,6 +10,7 @@ from clipcli.cli import console, tables
 
 if TYPE_CHECKING:
     from clipcli.scoring.evaluation import Classification, Estimate, Evaluation, MultiLabel
+    from clipcli.scoring.fitting import ClassThreshold, FitReport
 
 _SHOWN_CLASSES = 40
 _SHOWN_PAIRS = 10
@@ -129,3 +130,42 @@ def _estimate(estimate: Estimate) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}"
+
+
+# --- A fitted classifier -------------------------------------------------------------------------
+
+
+def show_fit(report: FitReport) -> None:
+    """Print how a fitted classifier does on images that it was not fitted to, as `show` does."""
+    found, options = report.measures, report.options
+    unfitted = "1 (not fitted)"
+    rows = [
+        ["temperature", unfitted if report.temperature is None else f"{report.temperature:.3f}", ""],
+        ["calibration error before", *_estimate(found.ece_before)],
+        ["calibration error after", *_estimate(found.ece_after)],
+        ["top-1", *_estimate(found.acc1)],
+        ["unknown", *_estimate(found.unknown)],
+        *([["top-1 of the others", *_estimate(found.acc1_kept)]] if found.acc1_kept else []),
+        [f"sets with the true label ({options.coverage:.4g} asked for)", *_estimate(found.coverage)],
+        ["labels in a set", *(f"{found.set_size.value:.2f}", _range(found.set_size))],
+    ]
+    title = f"Fitted to {report.fitted_on} images, measured on the other {report.images}"
+    _section(f"{title} (seed {options.seed})", ["metric", "value", "95% interval"], rows)
+    classes = sorted(report.per_class, key=lambda one: one.precision.value if one.precision else 2.0)
+    _section(
+        _title("Thresholds, the lowest precision first", classes, _SHOWN_CLASSES),
+        ["label", "threshold", "images", "kept", "precision", "95% interval"],
+        [_threshold_row(one) for one in classes[:_SHOWN_CLASSES]],
+    )
+
+
+def _threshold_row(one: ClassThreshold) -> list[str]:
+    least = "none" if one.threshold is None else f"{one.threshold:.3f}"
+    if one.threshold == float("inf"):
+        least = "all unknown"
+    precision = _estimate(one.precision) if one.precision else ["", ""]
+    return [one.label, least, str(one.measured_on), str(one.kept), *precision]
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{estimate.low:.2f} to {estimate.high:.2f}"

@@ -17,7 +17,7 @@ from typing import Any
 from clipcli.errors import UsageError
 
 _USAGE = UsageError.exit_code
-_NAMES_CLASSES = ("-l", "--labels", "--label", "-c", "--classes", "--class-embeddings")
+_NAMES_CLASSES = ("-l", "--labels", "--label", "-c", "--classes", "--classifier", "--class-embeddings")
 _LISTS = (".txt", ".lst", ".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 _COMMAS = "Labels go together, separated by commas"
 

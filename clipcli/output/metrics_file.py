@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from clipcli.errors import UsageError
 from clipcli.files import check_place, replacing
 from clipcli.output.sinks import open_sink
 from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
+from clipcli.scoring.fitting import ClassThreshold, FitReport
 
 SUFFIXES = (".json", ".csv")
 _CSV_COLUMNS: dict[str, type] = {"metric": str, "label": str, "value": float}
@@ -31,7 +33,9 @@ def check_outputs(paths: Sequence[Path]) -> None:
         raise UsageError("a file is named twice as an output", "Name it once.")
 
 
-def write_metrics(path: Path, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
+def write_metrics(
+    path: Path, evaluation: Evaluation, about: Mapping[str, Any], fit: FitReport | None = None
+) -> None:
     """Write the figures; the file appears complete or not at all.
 
     Args:
@@ -39,11 +43,13 @@ def write_metrics(path: Path, evaluation: Evaluation, about: Mapping[str, Any]) 
             value.
         evaluation: the figures.
         about: what else the JSON tells, such as the model.
+        fit: of a classifier that was fitted; its figures are `fit` in the JSON, and have `fit_` in front in
+            the CSV.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = as_dict(evaluation)
+    content = as_dict(evaluation) | ({"fit": fit_as_dict(fit)} if fit else {})
     if path.suffix.lower() == ".json":
         text = json.dumps({**about, **content}, ensure_ascii=False, indent=2) + "\n"
         with replacing(path) as partial:
@@ -84,9 +90,43 @@ def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _csv_rows(content: Mapping[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
+def fit_as_dict(report: FitReport) -> dict[str, Any]:
+    """The figures of a fitted classifier by name; a threshold or quantile that is none or infinite is None."""
+    figures = [_estimate(name, value) for name, value in report.measures._asdict().items()]
+    return {
+        "fitted_on": report.fitted_on,
+        "images": report.images,
+        "seed": report.options.seed,
+        "min_precision": report.options.min_precision,
+        "coverage_asked_for": report.options.coverage,
+        "temperature": report.temperature,
+        "conformal_quantile": _finite(report.quantile),
+        **{name: value for each in figures for name, value in each.items()},
+        "per_class": [_threshold(one) for one in report.per_class],
+    }
+
+
+def _threshold(one: ClassThreshold) -> dict[str, Any]:
+    return {
+        **one._asdict(),
+        "threshold": _finite(one.threshold),
+        "is_always_unknown": one.threshold == math.inf,
+        "precision": None,
+        **_estimate("precision", one.precision),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _csv_rows(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | None, float | None]]:
     for name, value in content.items():
-        if not isinstance(value, list):
-            yield name, None, value
+        if isinstance(value, dict):
+            yield from _csv_rows(value, f"{name}_")
+        elif not isinstance(value, list):
+            yield f"{prefix}{name}", None, value
     for one in content["per_class"]:
-        yield from ((name, one["label"], value) for name, value in one.items() if name != "label")
+        yield from (
+            (f"{prefix}{name}", one["label"], value) for name, value in one.items() if name != "label"
+        )

@@ -6,6 +6,7 @@ how many images are scored together.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from clipcli.choices import Activation, Score, Status
 from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
+from clipcli.scoring.targets import SEPARATOR
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -79,6 +81,14 @@ class Classifier:
         fingerprint: of the encoder that made the embeddings.
         provenance: model, templates and versions, kept for the reader of the file.
         prompts: what each embedding was made from.
+        temperature: what logits are divided by, so that scores are as sure as they are right.
+        thresholds: (C,) float32 or None: an image is `unknown` if the probability of its best class is below
+            the threshold of that class; NaN is no threshold.
+        conformal_quantile: the set of an image is the classes with 1 - probability at most this, from 0 to 1;
+            None makes no sets.
+
+    Raises:
+        ValueError: a value that cannot be, or a label that holds `|` although there are sets.
     """
 
     classnames: tuple[str, ...]
@@ -89,6 +99,25 @@ class Classifier:
     fingerprint: str
     provenance: dict[str, Any] = field(default_factory=dict)
     prompts: tuple[tuple[str, ...], ...] = ()
+    temperature: float = 1.0
+    thresholds: Float32Array | None = None
+    conformal_quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        classes, quantile = len(self.classnames), self.conformal_quantile
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"a temperature of {self.temperature}")
+        if self.thresholds is not None and self.thresholds.shape != (classes,):
+            raise ValueError(f"thresholds of shape {self.thresholds.shape} for {classes} classes")
+        if quantile is not None and not 0 <= quantile <= 1:
+            raise ValueError(f"a conformal quantile of {quantile}")
+        if quantile is not None and any(SEPARATOR in label for label in self.classnames):
+            raise ValueError(f"a label holds {SEPARATOR}, which separates the labels of a set")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether something was fitted to images: a temperature, thresholds or sets."""
+        return self.temperature != 1 or self.thresholds is not None or self.conformal_quantile is not None
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Refuse features of another model.
@@ -103,6 +132,16 @@ class Classifier:
                 f" but the images would be encoded by {encoder.name} ({encoder.fingerprint})",
                 f"Use `model` {made_by}, or make them again with `clipcli prompts --model {encoder.name}`.",
             )
+
+    def check_score(self, score: Score) -> None:
+        """Refuse probabilities of another kind than those that were calibrated.
+
+        Raises:
+            UsageError: `score` is not the classifier's own activation, nor cosine.
+        """
+        if self.is_fitted and score not in ("auto", "cosine", self.activation):
+            message = f"the classifier is calibrated for {self.activation}, and so `score` cannot be {score}"
+            raise UsageError(message, "Leave `score` out.")
 
     def warn_of_no_choice(self, score: Score = "auto") -> None:
         """Tell that a softmax over one class is 1 whatever the image shows."""
@@ -125,17 +164,35 @@ class Classifier:
         """(C, D), converted once for all batches."""
         return self.class_embeddings.astype(np.float64)
 
+    def logits(self, cosines: Float32Array) -> Float64Array:
+        """(N, C) cosines -> (N, C) scale · cosine + bias, not yet divided by the temperature."""
+        return self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+
     def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
         """(N, C) cosines -> (N, C) scores.
 
         softmax: softmax over the classes of scale · cosine (Radford et al. 2021, figure 3);
-        sigmoid: σ(scale · cosine + bias), each class by itself (Zhai et al. 2023, equation 1).
+        sigmoid: σ(scale · cosine + bias), each class by itself (Zhai et al. 2023, equation 1);
+        both with the logits divided by the temperature (Guo et al. 2017, section 4.2).
         """
         if score == "cosine":
             return cosines
-        logits = self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+        logits = self.logits(cosines) / self.temperature
         activation = self.activation if score == "auto" else score
         return (softmax if activation == "softmax" else sigmoid)(logits).astype(np.float32)
+
+    def is_unsure(
+        self, best: npt.NDArray[np.integer[Any]], probs: npt.NDArray[np.floating[Any]]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of N images are `unknown`: their best classes (N,) are less probable than their thresholds.
+
+        Args:
+            best: (N,) indices of the best classes.
+            probs: (N,) their probabilities, by the classifier's own activation.
+        """
+        if self.thresholds is None:
+            return np.zeros(len(best), dtype=np.bool_)
+        return np.asarray(probs < self.thresholds[best])  # false for NaN
 
     def predict(
         self, images: Sequence[str], image_features: Float32Array, ranking: Ranking

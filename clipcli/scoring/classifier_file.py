@@ -1,4 +1,8 @@
-"""Class embeddings on disk: .safetensors, which `classify` reads back, and three formats for other tools."""
+"""Classifiers on disk: .safetensors, which `classify` reads back, and three formats for other tools.
+
+Class embeddings alone are format 1. What was fitted to images besides makes it format 2, of another kind, so
+that no version of clipcli that does not know of it takes the scores as they are.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,11 @@ from clipcli.records import Float32Array
 from clipcli.scoring.classifier import Classifier
 from clipcli.version import __version__
 
-_KIND = "clipcli class embeddings"
+FORMAT = 2
+"""The newest format that is read."""
+_KINDS = {1: "clipcli class embeddings", 2: "clipcli classifier"}
+_UNFITTED, _FITTED = _KINDS
+_THRESHOLDS = "thresholds"
 _METADATA = "metadata"
 """The tensor with the metadata, as UTF-8 JSON, where they are too long for the header of .safetensors."""
 _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at most 100 million
@@ -27,9 +35,10 @@ _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at
 def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
-    `.safetensors` holds one tensor `class_embeddings` (C, D) and, as JSON in its metadata, class
-    names, prompts and provenance; if these have more than 10 MB, they are a second tensor `metadata` (bytes
-    of UTF-8). `.npz` holds the same as arrays; `.csv` and `.parquet` one row a class: label, then D columns.
+    `.safetensors` holds a tensor `class_embeddings` (C, D), another one `thresholds` (C,) if there are some,
+    and, as JSON in its metadata, class names, prompts, temperature, conformal quantile and provenance; if
+    these have more than 10 MB, they are another tensor `metadata` (bytes of UTF-8). `.npz` holds the same as
+    arrays; `.csv` and `.parquet` only one row a class: label, then D columns.
 
     Raises:
         UsageError: a suffix that is not supported.
@@ -61,7 +70,7 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
     """Read a `.safetensors` file that `save_classifier` wrote.
 
     Raises:
-        UsageError: no such file, not such a file, or damaged.
+        UsageError: no such file, not such a file, of a newer format, or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -78,17 +87,28 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
             )
         with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {}).get("clipcli", "{}"))
-            if not isinstance(metadata, dict) or metadata.get("kind") != _KIND:
+            if not isinstance(metadata, dict) or metadata.get("kind") not in _KINDS.values():
                 raise UsageError(
                     f"{path} holds no class embeddings", "`clipcli prompts -o FILE` makes such a file."
                 )
+            _check_format(path, metadata)
             if _METADATA in file.keys():  # noqa: SIM118 (it is no mapping)
                 metadata = json.loads(_read_bytes(file))
-            return _from_metadata(metadata, _read_embeddings(file, metadata))
+            return _from_metadata(metadata, _read_embeddings(file, metadata), _read_thresholds(file))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}", "Make it again with `clipcli prompts`.") from None
+
+
+def _check_format(path: Path, metadata: dict[str, Any]) -> None:
+    number = int(metadata.get("format", _UNFITTED))
+    if number > FORMAT:
+        made_by = metadata.get("clipcli_version", "a newer version")
+        raise UsageError(
+            f"{path} has format {number}, written by clipcli {made_by}; this version reads up to {FORMAT}",
+            "Upgrade clipcli with `pip install --upgrade clipcli`.",
+        )
 
 
 def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
@@ -103,6 +123,17 @@ def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
     return embeddings
 
 
+def _read_thresholds(file: Any) -> Float32Array | None:
+    """The tensor (C,), if there is one: `Classifier` sees that it has the right length."""
+    if _THRESHOLDS not in file.keys():  # noqa: SIM118 (it is no mapping)
+        return None
+    stored = file.get_slice(_THRESHOLDS)
+    if len(stored.get_shape()) != 1 or stored.get_dtype() != "F32":
+        raise ValueError(f"thresholds of shape {stored.get_shape()}, type {stored.get_dtype()}")
+    thresholds: Float32Array = file.get_tensor(_THRESHOLDS)
+    return thresholds
+
+
 def _read_bytes(file: Any) -> bytes:
     stored = file.get_slice(_METADATA)
     if len(stored.get_shape()) != 1 or stored.get_dtype() != "U8":
@@ -110,10 +141,12 @@ def _read_bytes(file: Any) -> bytes:
     return bytes(file.get_tensor(_METADATA))
 
 
-def _from_metadata(metadata: dict[str, Any], embeddings: Float32Array) -> Classifier:
+def _from_metadata(
+    metadata: dict[str, Any], embeddings: Float32Array, thresholds: Float32Array | None
+) -> Classifier:
     if metadata["activation"] not in get_args(Activation):
         raise ValueError(f"activation {metadata['activation']!r}")
-    bias = metadata["logit_bias"]
+    bias, quantile = metadata["logit_bias"], metadata.get("conformal_quantile")
     return Classifier(
         classnames=_texts(metadata["classnames"]),
         class_embeddings=embeddings,
@@ -123,6 +156,9 @@ def _from_metadata(metadata: dict[str, Any], embeddings: Float32Array) -> Classi
         fingerprint=_texts([metadata["fingerprint"]])[0],
         provenance=dict(metadata["provenance"]),
         prompts=tuple(_texts(prompts) for prompts in metadata["prompts"]),
+        temperature=_finite(metadata.get("temperature", 1.0)),
+        thresholds=thresholds,
+        conformal_quantile=None if quantile is None else _finite(quantile),
     )
 
 
@@ -140,8 +176,7 @@ def _finite(value: Any) -> float:
 
 def _metadata(classifier: Classifier) -> dict[str, Any]:
     return {
-        "kind": _KIND,
-        "clipcli_version": __version__,
+        **_header(classifier),
         "classnames": classifier.classnames,
         "prompts": classifier.prompts,
         "logit_scale": classifier.logit_scale,
@@ -149,7 +184,25 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
         "activation": classifier.activation,
         "fingerprint": classifier.fingerprint,
         "provenance": classifier.provenance,
+        **_fitted(classifier),
     }
+
+
+def _header(classifier: Classifier) -> dict[str, Any]:
+    number = _FITTED if classifier.is_fitted else _UNFITTED
+    return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
+
+
+def _fitted(classifier: Classifier) -> dict[str, Any]:
+    """What was fitted besides thresholds, which are a tensor."""
+    if not classifier.is_fitted:
+        return {}
+    return {"temperature": classifier.temperature, "conformal_quantile": classifier.conformal_quantile}
+
+
+def _tensors(classifier: Classifier) -> dict[str, Any]:
+    tensors = {"class_embeddings": classifier.class_embeddings, _THRESHOLDS: classifier.thresholds}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _save_safetensors(classifier: Classifier, path: Path) -> None:
@@ -157,10 +210,10 @@ def _save_safetensors(classifier: Classifier, path: Path) -> None:
 
     metadata = json.dumps(_metadata(classifier), ensure_ascii=False)
     # any other memory order would be mixed up
-    tensors: dict[str, Any] = {"class_embeddings": np.ascontiguousarray(classifier.class_embeddings)}
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _tensors(classifier).items()}
     if len(encoded := metadata.encode()) > _MOST_IN_HEADER:
         tensors[_METADATA] = np.frombuffer(encoded, np.uint8)
-        metadata = json.dumps({"kind": _KIND, "clipcli_version": __version__})
+        metadata = json.dumps(_header(classifier))
     save_file(tensors, path, metadata={"clipcli": metadata})
 
 
@@ -168,7 +221,7 @@ def _save_npz(classifier: Classifier, path: Path) -> None:
     with path.open("wb") as file:
         np.savez(
             file,
-            class_embeddings=classifier.class_embeddings,
+            **_tensors(classifier),
             classnames=np.array(classifier.classnames),  # as many characters each as the longest has
             metadata=np.array(json.dumps(_metadata(classifier), ensure_ascii=False)),
         )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from clipcli.records import Float32Array
 from clipcli.scoring.bootstrap import bootstrap_interval
-from clipcli.scoring.metrics import expected_calibration_error
+from clipcli.scoring.calibration import expected_calibration_error
 
 Indices: TypeAlias = npt.NDArray[np.integer[Any]]
 

@@ -35,7 +35,7 @@ def ranks(scores: Scores, target: Target) -> npt.NDArray[np.intp]:
     Raises:
         ValueError: the shapes do not fit, a target is no class, or a score is NaN.
     """
-    target = _checked(scores, target)
+    target = checked_target(scores, target)
     true_scores = scores[np.arange(len(target)), target][:, None]  # (N, 1)
     earlier = np.arange(scores.shape[1]) < target[:, None]  # (N, C)
     return np.asarray(((scores > true_scores) | ((scores == true_scores) & earlier)).sum(axis=1))
@@ -123,79 +123,16 @@ def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-# --- Calibration ---------------------------------------------------------------------------------
-
-
-def expected_calibration_error(
-    confidence: Scores, correct: npt.NDArray[np.bool_], bins: int = 15, equal_mass: bool = False
-) -> float:
-    """How far confidence and accuracy are apart on average, from 0 (calibrated) to 1.
-
-    Predictions are put into bins of like confidence; the gap between mean confidence and accuracy of each bin
-    counts by its number of predictions (Guo et al. 2017, equation 3).
+def checked_target(scores: Scores, target: Target) -> npt.NDArray[np.intp]:
+    """The targets as indices, once they are known to fit the scores.
 
     Args:
-        confidence: (N,) the probability of each image's best class.
-        correct: (N,) whether it is the true class.
-        bins: how many.
-        equal_mass: bins of as many predictions each, in place of bins of equal width, which may be almost
-            empty (Nguyen and O'Connor 2015; "adaptive" in Nixon et al. 2019).
-
-    Raises:
-        ValueError: the shapes do not fit, there is no prediction, or a confidence outside 0 to 1.
-    """
-    if not len(confidence) or confidence.shape != correct.shape:
-        raise ValueError(f"confidence of shape {confidence.shape}, correct of shape {correct.shape}")
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("confidence must be from 0 to 1")
-    if equal_mass:
-        bin_of = np.empty(len(confidence), dtype=np.intp)
-        bin_of[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * bins // len(confidence)
-    else:
-        bin_of = np.maximum(np.ceil(confidence * bins).astype(np.intp) - 1, 0)  # ((b - 1) / B, b / B]
-    gaps = np.bincount(bin_of, weights=confidence - correct)  # (B,): count · (mean confidence - accuracy)
-    return float(np.abs(gaps).sum() / len(confidence))
-
-
-def log_softmax(logits: Scores) -> Scores:
-    """(N, C) logits -> (N, C) logarithms of the probabilities of each row."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def negative_log_likelihood(logits: Scores, target: Target) -> float:
-    """The mean of -log p(true class); least where probabilities are right (Guo et al. 2017, section 2).
-
-    Args:
-        logits: (N, C) before softmax.
+        scores: (N, C).
         target: (N,) indices of the true classes.
 
     Raises:
         ValueError: as in `ranks`.
     """
-    target = _checked(logits, target)
-    return float(-log_softmax(logits)[np.arange(len(target)), target].mean())
-
-
-def fit_logit_scale(cosines: Scores, target: Target, scales: Sequence[float] | Scores) -> float:
-    """The scale whose probabilities fit best: temperature scaling (Guo et al. 2017, section 4.2).
-
-    The scale is one over the temperature. It changes probabilities and never the order of classes.
-
-    Args:
-        cosines: (N, C) of images and class embeddings.
-        target: (N,) indices of the true classes.
-        scales: those to choose from.
-
-    Raises:
-        ValueError: as in `ranks`.
-    """
-    losses = [negative_log_likelihood(cosines * scale, target) for scale in scales]
-    return float(scales[int(np.argmin(losses))])
-
-
-def _checked(scores: Scores, target: Target) -> npt.NDArray[np.intp]:
-    """The targets as indices, once they are known to fit the scores."""
     indices = np.asarray(target, dtype=np.intp)
     if scores.ndim != 2 or not len(scores) or indices.shape != scores.shape[:1]:
         raise ValueError(f"scores of shape {scores.shape} do not fit targets of shape {indices.shape}")

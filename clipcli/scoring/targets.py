@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from clipcli.prompts.label_checks import folded
 
 SEPARATOR = "|"
-"""Parts several true labels of one image."""
+"""Parts several true labels of one image, and the labels of a set."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""What the values of options mean, where Typer has no type for it."""
+
+from __future__ import annotations
+
+import re
+
+from clipcli.errors import UsageError
+
+
+def fraction(option: str, text: str) -> float:
+    """The number that the value of an option means; its range is checked where it is used.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+        hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
+        raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None

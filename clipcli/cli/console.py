@@ -24,20 +24,10 @@ _FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
 """The flags of fields that are called otherwise on the command line; the others differ by dashes only."""
 
 _FIELDS = (
-    *(
-        "batch_size",
-        "classes",
-        "coverage",
-        "device",
-        "exclude",
-        "fit",
-        "from_file",
-        "image_column",
-        "include",
-    ),
-    *("keep", "label", "labels", "max_pixels", "min_margin", "min_precision", "min_score", "model"),
-    *("precision", "pretrained", "score", "seed"),
+    *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
+    *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
     *("templates", "top_k", "truncated", "truth", "truth_column", "workers", *_FLAGS),
+    *("coverage", "fit", "min_precision", "seed"),
 )
 
 INTERRUPTED = 130

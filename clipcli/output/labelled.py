@@ -13,7 +13,7 @@ from clipcli.records import Float32Array, ImageFailure, Outcome
 from clipcli.scoring.targets import Targets
 
 MOST_COSINES = 2**26
-"""Cosines that are kept: 270 MB, such as those of 67,000 images and 1,000 classes; fitting takes six times."""
+"""Cosines that are kept: 270 MB, such as those of 67,000 images and 1,000 classes. Fitting needs more."""
 
 
 class LabelledCosines(Consumer):

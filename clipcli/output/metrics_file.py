@@ -91,7 +91,7 @@ def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
 
 
 def fit_as_dict(report: FitReport) -> dict[str, Any]:
-    """The figures of a fitted classifier by name; a threshold or quantile that is none or infinite is None."""
+    """The figures of a fitted classifier by name; one that is infinite is None."""
     figures = [_estimate(name, value) for name, value in report.measures._asdict().items()]
     return {
         "fitted_on": report.fitted_on,
@@ -127,6 +127,6 @@ def _csv_rows(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
         elif not isinstance(value, list):
             yield f"{prefix}{name}", None, value
     for one in content["per_class"]:
-        yield from (
-            (f"{prefix}{name}", one["label"], value) for name, value in one.items() if name != "label"
-        )
+        for name, value in one.items():
+            if name != "label":
+                yield f"{prefix}{name}", one["label"], None if value is None else float(value)

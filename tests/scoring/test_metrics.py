@@ -10,11 +10,7 @@ import pytest
 from clipcli.scoring import metrics
 from clipcli.scoring.metrics import (
     accuracy,
-    expected_calibration_error,
-    fit_logit_scale,
-    log_softmax,
     mean_per_class_recall,
-    negative_log_likelihood,
     ranks,
     recall_at_k,
     wilson_interval,
@@ -79,54 +75,6 @@ def test_wilsons_interval() -> None:
     assert wide[0] < 0.4038 < narrow[0]
 
 
-# --- Calibration ---------------------------------------------------------------------------------
-
-CONFIDENCE = np.array([0.55, 0.65, 0.9, 1.0])
-CORRECT = np.array([True, False, False, True])
-
-
-def test_the_calibration_error_of_bins_of_equal_width() -> None:
-    """Halves: all are in the upper one. Fifths: (0.4, 0.6], (0.6, 0.8] and twice (0.8, 1]."""
-    assert expected_calibration_error(CONFIDENCE, CORRECT, 2) == pytest.approx(3.1 / 4 - 0.5)
-    expected = (abs(0.55 - 1) + 0.65 + abs(1.9 - 1)) / 4
-    assert expected_calibration_error(CONFIDENCE, CORRECT, 5) == pytest.approx(expected)
-
-
-def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
-    """(0, 0.5] and (0.5, 1]: the gaps 0 - 0.5 and 1 - 0.9 would cancel in one bin."""
-    found = expected_calibration_error(np.array([0.5, 0.9, 0.0]), np.array([False, True, False]), 2)
-    assert found == pytest.approx((0.5 + 0.1) / 3)
-
-
-def test_the_calibration_error_of_bins_of_equal_mass() -> None:
-    """The two least and the two most confident, whatever their distance and order."""
-    expected = (abs(1.2 - 1) + abs(1.9 - 1)) / 4
-    order = [3, 0, 1, 2]
-    found = expected_calibration_error(CONFIDENCE[order], CORRECT[order], 2, equal_mass=True)
-    assert found == pytest.approx(expected)
-
-
-def test_what_is_as_often_right_as_it_is_sure_is_calibrated() -> None:
-    confidence, correct = np.full(10, 0.7), np.arange(10) < 7
-    assert expected_calibration_error(confidence, correct) == pytest.approx(0)
-    assert expected_calibration_error(confidence, ~correct) == pytest.approx(0.4)
-
-
-def test_negative_log_likelihood() -> None:
-    logits = np.array([[0.0, 0.0], [math.log(3), 0.0], [800.0, 0.0]])
-    np.testing.assert_allclose(np.exp(log_softmax(logits)), [[0.5, 0.5], [0.75, 0.25], [1, 0]])
-    expected = -(math.log(0.5) + math.log(0.25) + 0) / 3
-    assert negative_log_likelihood(logits, [0, 1, 0]) == pytest.approx(expected)
-
-
-def test_the_fitted_scale_is_the_one_by_which_the_classes_were_drawn() -> None:
-    generator = np.random.default_rng(0)
-    cosines = generator.uniform(-0.2, 0.6, (4000, 8))
-    shares = np.exp(log_softmax(15 * cosines))
-    target = [int(generator.choice(8, p=share)) for share in shares]
-    assert fit_logit_scale(cosines, target, np.geomspace(5, 100, 300)) == pytest.approx(15, rel=0.05)
-
-
 # --- Errors --------------------------------------------------------------------------------------
 
 
@@ -142,7 +90,7 @@ def test_the_fitted_scale_is_the_one_by_which_the_classes_were_drawn() -> None:
     ],
 )
 def test_scores_that_do_not_fit_are_refused(scores: np.ndarray, target: list[int], message: str) -> None:
-    for metric in (accuracy, mean_per_class_recall, negative_log_likelihood):
+    for metric in (accuracy, mean_per_class_recall):
         with pytest.raises(ValueError, match=message):
             metric(scores, target)
 
@@ -153,6 +101,3 @@ def test_other_values_that_cannot_be() -> None:
     for share, count in ((1.1, 3), (-0.1, 3), (0.5, 0), (math.nan, 3)):
         with pytest.raises(ValueError, match="has no interval"):
             wilson_interval(share, count)
-    for confidence in ([0.5], [0.5, 1.5], [0.5, math.nan]):
-        with pytest.raises(ValueError, match="confidence"):
-            expected_calibration_error(np.array(confidence), np.array([True, False]))

@@ -15,7 +15,7 @@ from clipcli.choices import Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
-from clipcli.output.rows import LONG_COLUMNS, carried_names, long_rows
+from clipcli.output.rows import LONG_COLUMNS, SET_COLUMN, carried_names, joined_set, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
@@ -148,7 +148,8 @@ def classify(
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
 
     Raises:
-        UsageError: a path that does not exist, something that is no image, or a value out of its range.
+        UsageError: a path that does not exist, something that is no image, a value out of its range, or a
+            score for which the classifier is not calibrated.
         ModelMismatchError: the classifier was built with another model.
     """
     ranking = Ranking(top_k, score, min_score, min_margin)
@@ -185,16 +186,19 @@ def _engine_options(
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Collect outcomes in a DataFrame, as in the CSV.
 
-    Its columns are image, rank, label, score, cosine, error, status and margin.
-
-    The columns of the user's table follow, where the images come from one.
+    Its columns are image, rank, label, score, cosine, error, status and margin; and set, where the classifier
+    makes sets of labels. The columns of the user's table follow, where the images come from one.
     """
     import pandas as pd
 
-    rows = [(row, outcome.columns) for outcome in outcomes for row in long_rows(outcome)]
+    rows = [
+        ([*row, joined_set(outcome)], outcome.columns) for outcome in outcomes for row in long_rows(outcome)
+    ]
     carried = list(dict.fromkeys(name for _, columns in rows for name in columns))
+    has_sets = any(row[-1] is not None for row, _ in rows)
+    own = [*LONG_COLUMNS, *(SET_COLUMN if has_sets else ())]
     frame = pd.DataFrame(
-        [[*row, *map(columns.get, carried)] for row, columns in rows],
-        columns=[*LONG_COLUMNS, *carried_names(carried, LONG_COLUMNS)],
+        [[*row[: len(own)], *map(columns.get, carried)] for row, columns in rows],
+        columns=[*own, *carried_names(carried, own)],
     )
     return frame.astype({"rank": "Int64"})

@@ -23,8 +23,10 @@ FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
 """The formats of tables that are written."""
 
 Truncated: TypeAlias = Literal["error", "ok"]
-Status: TypeAlias = Literal["ok", "unknown"]
 """Whether a truncated image is refused, or what can be read of it is used."""
+
+Status: TypeAlias = Literal["ok", "unknown"]
+"""Whether the best label of an image reaches all thresholds."""
 
 Loss: TypeAlias = Literal["auto", "clip", "siglip"]
 """The loss of contrastive training; `auto` is the one that the model was trained with."""

@@ -90,9 +90,11 @@ def classify(
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
+        UsageError: the classifier is calibrated for another score.
     """
     ranking = ranking or Ranking()
     classifier.check_encoder(encoder)
+    classifier.check_score(ranking.score)
     classifier.warn_of_no_choice(ranking.score)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
     return _scored(batches, classifier, ranking)

@@ -100,7 +100,8 @@ class ImagePredictions(NamedTuple):
 
     `known` tells whether its features were in the cache. `status` is `unknown` if the best label does not
     reach a threshold of the run; the labels are the ranked ones all the same. `margin` is the distance from
-    the best to the second score, None where there is one class only.
+    the best to the second score, None where there is one class only. `label_set` holds the labels that are
+    probable enough, best first, if the classifier makes such sets.
     """
 
     image: str
@@ -111,6 +112,7 @@ class ImagePredictions(NamedTuple):
     known: bool = False
     status: Status = "ok"
     margin: float | None = None
+    label_set: tuple[str, ...] | None = None
 
 
 class ImageFailure(NamedTuple):

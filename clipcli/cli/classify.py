@@ -195,11 +195,13 @@ def classify(
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     writers: list[RowWriter] = []
     if output or format_name or not shows_table:
-        rows = Layout(layout, top_k, named.classnames, found.columns)
+        has_sets = isinstance(named, Classifier) and named.conformal_quantile is not None
+        rows = Layout(layout, top_k, named.classnames, found.columns, has_sets)
         writers = _writers(rows, output or [Path("-")], format_name, excel)
     images = session.at_least_one(found)
 
     if isinstance(named, Classifier):
+        named.check_score(score)
         model = model or named.provenance.get("model")
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []

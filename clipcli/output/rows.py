@@ -11,6 +11,7 @@ from clipcli.choices import LayoutName
 from clipcli.errors import UsageError
 from clipcli.output.cells import Row
 from clipcli.records import ImageFailure, Outcome
+from clipcli.scoring.targets import SEPARATOR
 
 _VERDICT: dict[str, type] = {"error": str, "status": str, "margin": float}
 LONG_COLUMNS: dict[str, type] = {
@@ -22,6 +23,7 @@ LONG_COLUMNS: dict[str, type] = {
     **_VERDICT,
 }
 _MATRIX_VERDICT: dict[str, type] = {"error": str, "label": str, "status": str, "margin": float}
+SET_COLUMN: dict[str, type] = {"set": str}
 _NONE: Mapping[str, type] = MappingProxyType({})
 
 
@@ -35,17 +37,24 @@ class Layout:
         classnames: all classes, in order.
         carried: columns of the user's table, and their types: str, int, float, bool, datetime or date. They
             follow our own; one that is named like another of the columns gets `input_` in front.
+        has_sets: whether the classifier makes sets of labels, which a column `set` holds, after `margin`.
 
     Raises:
         UsageError: a class is named like one of the fixed columns of `matrix`.
     """
 
     def __init__(
-        self, name: LayoutName, top_k: int, classnames: Sequence[str], carried: Mapping[str, type] = _NONE
+        self,
+        name: LayoutName,
+        top_k: int,
+        classnames: Sequence[str],
+        carried: Mapping[str, type] = _NONE,
+        has_sets: bool = False,
     ) -> None:
         self.classnames = tuple(classnames)
         self.top_k = min(top_k, len(classnames))
         self.carried = tuple(carried)
+        self.has_sets = has_sets
         own: dict[str, type]
         self._own_rows: Callable[[Outcome], Iterator[Row]]
         if name == "long":
@@ -54,15 +63,17 @@ class Layout:
             own, self._own_rows = self._wide_columns(), self._wide_rows
         else:
             own, self._own_rows = self._matrix_columns(), self._matrix_rows
+        own = {**own, **(SET_COLUMN if has_sets else {})}
         names = carried_names(self.carried, own)
         self.columns = own | dict(zip(names, carried.values(), strict=True))
 
     def rows(self, outcome: Outcome) -> Iterator[Row]:
         """The rows of one image, each with the image's cells of the user's table."""
         rows = self._own_rows(outcome)
-        if not self.carried:
+        if not (self.carried or self.has_sets):
             return rows
-        cells = [outcome.columns.get(name) for name in self.carried]
+        sets: Row = [joined_set(outcome)] if self.has_sets else []
+        cells = [*sets, *(outcome.columns.get(name) for name in self.carried)]
         return (row + cells for row in rows)
 
     def _wide_columns(self) -> dict[str, type]:
@@ -80,7 +91,8 @@ class Layout:
         yield [outcome.image, *cells, *blanks, *_verdict(outcome)]
 
     def _matrix_columns(self) -> dict[str, type]:
-        taken = {"image", *_MATRIX_VERDICT} & set(self.classnames)
+        fixed = {"image", *_MATRIX_VERDICT, *(SET_COLUMN if self.has_sets else ())}
+        taken = fixed & set(self.classnames)
         if taken:
             raise UsageError(
                 f"layout matrix: a class cannot be named {min(taken)!r}, as that column is",
@@ -119,6 +131,13 @@ def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
             taken.add(name)
         names.append(name)
     return names
+
+
+def joined_set(outcome: Outcome) -> str | None:
+    """The cell of `set`: the labels that are probable enough, best first; empty where none is."""
+    if isinstance(outcome, ImageFailure) or outcome.label_set is None:
+        return None
+    return SEPARATOR.join(outcome.label_set)
 
 
 def _verdict(outcome: Outcome) -> Row:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from clipcli.choices import Activation, Score, Status
 from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
+from clipcli.scoring.conformal import in_sets
 from clipcli.scoring.targets import SEPARATOR
 
 if TYPE_CHECKING:
@@ -199,18 +200,43 @@ class Classifier:
     ) -> list[ImagePredictions]:
         """Rank the classes of N images, given their (N, D) features; ties go to the earlier class.
 
-        An image that does not reach a threshold of `ranking` has its ranked labels all the same, and the
-        status `unknown`.
+        An image that does not reach a threshold of `ranking`, or its label's own, has its ranked labels all
+        the same, and the status `unknown`. Labels' own thresholds, and sets, go by the probability of the
+        classifier's own activation, whatever score is asked for.
         """
         cosines = self.cosines(image_features)
         scores = self.scores(cosines, ranking.score)
         order = best_classes(cosines, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
         ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
+        is_probs = ranking.score in ("auto", self.activation)
+        probs = scores if is_probs or not self.is_fitted else self.scores(cosines)
+        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0]).tolist()
+        verdicts = zip(unsure, self._label_sets(probs, cosines), strict=True)
         return [
-            ImagePredictions(image, predictions, row, status=_status(best, ranking), margin=_margin(best))
-            for image, predictions, row, best in zip(images, ranked, scores, top_scores, strict=True)
+            ImagePredictions(
+                image,
+                predictions,
+                row,
+                status="unknown" if is_unsure else _status(best, ranking),
+                margin=_margin(best),
+                label_set=label_set,
+            )
+            for image, predictions, row, best, (is_unsure, label_set) in zip(
+                images, ranked, scores, top_scores, verdicts, strict=True
+            )
         ]
+
+    def _label_sets(self, probs: Float32Array, cosines: Float32Array) -> list[tuple[str, ...] | None]:
+        """The sets of N images by their (N, C) probabilities, best first; ties go to the earlier class."""
+        if self.conformal_quantile is None:
+            return [None] * len(probs)
+        held = (np.flatnonzero(row) for row in in_sets(probs, self.conformal_quantile))
+        ranked = (
+            indices[np.argsort(-row[indices], kind="stable")]
+            for indices, row in zip(held, cosines, strict=True)
+        )
+        return [tuple(self.classnames[index] for index in indices) for indices in ranked]
 
     def _ranked(
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clipcli.api import build_classifier as build_classifier
     from clipcli.api import classify as classify
     from clipcli.api import encode as encode
+    from clipcli.api import fit_classifier as fit_classifier
     from clipcli.api import load_classifier as load_classifier
     from clipcli.api import load_model as load_model
     from clipcli.api import save_classifier as save_classifier
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
     from clipcli.records import Outcome as Outcome
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
+    from clipcli.scoring.fitting import FitReport as FitReport
 
 _MODULES = {
     "clipcli.api": (
-        *("build_classifier", "classify", "encode", "load_classifier", "load_model", "save_classifier"),
-        "to_frame",
+        *("build_classifier", "classify", "encode", "fit_classifier", "load_classifier", "load_model"),
+        *("save_classifier", "to_frame"),
     ),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
@@ -58,6 +60,7 @@ _MODULES = {
         *("Encoder", "ImageFailure", "ImageFeatures", "ImagePredictions", "Item", "Outcome", "Prediction"),
     ),
     "clipcli.scoring.classifier": ("Classifier",),
+    "clipcli.scoring.fitting": ("FitReport",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
 from clipcli.choices import Score
+from clipcli.errors import UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
@@ -19,10 +22,13 @@ from clipcli.output.rows import LONG_COLUMNS, SET_COLUMN, carried_names, joined_
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
-from clipcli.records import Encoder, ImageFailure, ImageFeatures, Outcome
+from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
 from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
+from clipcli.scoring.fitting import FitOptions, FitReport
+from clipcli.scoring.fitting import fit_classifier as _fit_classifier
+from clipcli.scoring.targets import match_truths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +39,7 @@ __all__ = [
     "DecodeOptions",
     "build_classifier",
     "classify",
+    "fit_classifier",
     "load_classifier",
     "load_model",
     "save_classifier",
@@ -111,6 +118,44 @@ def build_classifier(
     return _build_classifier(encoder, build_prompts(specs, chosen, concept), cache)
 
 
+def fit_classifier(
+    classifier: Classifier,
+    image_features: Float32Array,
+    truths: Sequence[str],
+    *,
+    min_precision: float | None = None,
+    coverage: float = 0.9,
+    seed: int = 0,
+) -> tuple[Classifier, FitReport]:
+    """Fit a temperature, thresholds and label sets to one half of labelled images, and measure the other.
+
+    Args:
+        classifier: from `build_classifier`.
+        image_features: (N, D) of unit norm, from `encode`.
+        truths: N true labels, one for each image; case, `_` and `-` do not matter.
+        min_precision: the share of right ones among images that keep a label; None for the best F1.
+        coverage: the share of sets that hold the true label.
+        seed: of the split into halves.
+
+    Returns:
+        the fitted classifier, for `classify` and `save_classifier`; and what it does on the other half.
+
+    Raises:
+        UsageError: a value outside its range, a truth that is no label, or labels that cannot be fitted.
+        ClipcliError: fewer than two images.
+    """
+    options = FitOptions(min_precision, coverage, seed)
+    targets = match_truths(dict.fromkeys(truths), classifier.classnames, separator=None)
+    if len(truths) != len(image_features):
+        raise UsageError(f"{len(truths)} true labels for the features of {len(image_features)} images")
+    if targets.unmatched:
+        truth, near = next(iter(targets.unmatched.items()))
+        hint = f"The nearest one is {near!r}." if near else ""
+        raise UsageError(f"{truth!r} is no label of the classifier", hint)
+    target = np.array([targets.indices[truth][0] for truth in truths], dtype=np.intp)
+    return _fit_classifier(classifier, classifier.cosines(image_features), target, options)
+
+
 def classify(
     images: ImageSources,
     encoder: Encoder,
@@ -137,7 +182,8 @@ def classify(
         top_k: labels per image, best first.
         score: what the score of a label is; `auto` is what the model was trained with.
         min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
-        min_margin: the same for the distance between the best and the second score.
+        min_margin: the same for the distance between the best and the second score. Thresholds of a fitted
+            classifier hold besides these.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.

@@ -19,7 +19,7 @@ from clipcli.scoring.calibration import TEMPERATURES, expected_calibration_error
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.conformal import conformal_quantile, in_sets, nonconformity
 from clipcli.scoring.evaluation import Estimate, Indices
-from clipcli.scoring.metrics import wilson_interval
+from clipcli.scoring.metrics import checked_target, wilson_interval
 from clipcli.scoring.targets import SEPARATOR
 from clipcli.scoring.thresholds import fit_thresholds
 
@@ -145,10 +145,12 @@ def fit_classifier(
     Raises:
         UsageError: labels to which nothing can be fitted.
         ClipcliError: fewer than two images.
+        ValueError: as in `metrics.ranks`.
     """
     check_labels(classifier.classnames)
     if len(target) < 2:
         raise ClipcliError("a classifier is fitted to one half of the images: two are needed at least")
+    checked_target(cosines, target)
     fit, rest = halves(target, options.seed)
     plain = replace(classifier, temperature=1.0, thresholds=None, conformal_quantile=None)
     calibrated = calibrate(plain, cosines[fit], target[fit])

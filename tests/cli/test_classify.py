@@ -258,7 +258,7 @@ def test_class_embeddings_of_another_model(
 
 def test_class_embeddings_and_labels_together(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
     result = run_cli("classify", pictures, *LABELS, "--class-embeddings", tmp_path / "x.safetensors")
-    assert_refused(result, 2, "--class-embeddings brings its own classes")
+    assert_refused(result, 2, "--classifier brings its own classes")
 
 
 def test_the_folder_of_the_output_must_exist(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:

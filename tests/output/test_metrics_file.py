@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from clipcli.errors import OutputError, UsageError
 from clipcli.output.metrics_file import check_outputs, write_metrics
-from clipcli.scoring.evaluation import Doubt, evaluate_classification, evaluate_multilabel
+from clipcli.scoring.evaluation import Doubt, Estimate, evaluate_classification, evaluate_multilabel
+from clipcli.scoring.fitting import ClassThreshold, FitOptions, FitReport, Measures
+from clipcli.scoring.thresholds import NEVER
 
 NAMES = ["cat", "dog, big", "c", "d", "e"]
 TARGET, PREDICTED = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
@@ -55,6 +58,45 @@ def test_csv_has_a_row_for_each_figure(tmp_path: Path) -> None:
     assert float(rows["recall", "cat"]) == 0.5
     assert float(rows["support", "dog, big"]) == 2
     assert list(tmp_path.iterdir()) == [path]
+
+
+ESTIMATE = Estimate(0.5, 0.25, 0.75)
+FIT = FitReport(
+    fitted_on=20,
+    images=19,
+    options=FitOptions(min_precision=0.9, coverage=0.99, seed=3),
+    fitted_acc1=0.5,
+    temperature=None,
+    quantile=math.inf,
+    measures=Measures(ESTIMATE, ESTIMATE, ESTIMATE, ESTIMATE, None, ESTIMATE, Estimate(5, 5, 5)),
+    per_class=[
+        ClassThreshold("cat", 0.25, 9, 8, 7, ESTIMATE),
+        ClassThreshold("dog, big", None, 1, 2, 2, ESTIMATE),
+        ClassThreshold("c", NEVER, 10, 9, 0, None),
+    ],
+)
+
+
+def test_figures_of_a_fitted_classifier(tmp_path: Path) -> None:
+    for name in ("m.json", "m.csv"):
+        write_metrics(tmp_path / name, FIGURES, {"model": "nano"}, FIT)
+    content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    fit = content["fit"]
+    assert (fit["fitted_on"], fit["images"], fit["seed"], fit["min_precision"]) == (20, 19, 3, 0.9)
+    assert (fit["coverage_asked_for"], fit["temperature"], fit["conformal_quantile"]) == (0.99, None, None)
+    assert (fit["ece_after"], fit["ece_after_low"], fit["ece_after_high"]) == (0.5, 0.25, 0.75)
+    assert "acc1_kept" not in fit
+    assert [one["threshold"] for one in fit["per_class"]] == [0.25, None, None]
+    assert [one["is_always_unknown"] for one in fit["per_class"]] == [False, False, True]
+    assert [one["precision"] for one in fit["per_class"]] == [0.5, 0.5, None]
+    assert (content["images"], content["acc1"]) == (4, 0.75)
+    with (tmp_path / "m.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["metric"], row["label"]): row["value"] for row in csv.DictReader(file)}
+    assert (float(rows["images", ""]), float(rows["fit_images", ""])) == (4, 19)
+    assert (float(rows["precision", "cat"]), float(rows["fit_precision", "cat"])) == (1, 0.5)
+    assert (rows["fit_threshold", "c"], float(rows["fit_is_always_unknown", "c"])) == ("", 1)
+    write_metrics(tmp_path / "m.json", FIGURES, {})
+    assert "fit" not in json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
 
 
 def test_several_labels_an_image(tmp_path: Path) -> None:

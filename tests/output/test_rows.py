@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clipcli.choices import LayoutName
+from clipcli.errors import UsageError
 from clipcli.output.rows import Layout, carried_names
 from clipcli.records import ImageFailure, ImagePredictions, Prediction
 
@@ -48,6 +49,24 @@ def test_carried_columns_follow_ours_in_order_on_every_row(name: LayoutName) -> 
     assert [row for outcome in outcomes for row in plain.rows(outcome)] == OWN[name]
     rows = [row for outcome in outcomes for row in layout.rows(outcome)]
     assert rows == [[*own, *CELLS[own[0]]] for own in OWN[name]]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_sets_of_labels_follow_the_margin_on_every_row(name: LayoutName) -> None:
+    layout = Layout(name, 2, ("cat", "dog"), {**CARRIED, "set": str}, has_sets=True)
+    assert list(layout.columns)[-4:] == ["set", "sku", "made", "input_set"]
+    assert layout.columns["set"] is str
+    several, empty = (SCORED._replace(label_set=labels) for labels in (("dog", "cat"), ()))
+    for outcome, cell in ((several, "dog|cat"), (empty, ""), (FAILED, None)):
+        plain = list(Layout(name, 2, ("cat", "dog")).rows(outcome))
+        cells = CELLS[outcome.image]
+        assert list(layout.rows(outcome)) == [[*row, cell, *cells, None] for row in plain]
+
+
+def test_a_class_cannot_be_named_as_the_column_of_sets() -> None:
+    with pytest.raises(UsageError, match="a class cannot be named 'set'"):
+        Layout("matrix", 2, ("set", "dog"), has_sets=True)
+    assert list(Layout("matrix", 2, ("set", "dog")).columns)[:3] == ["image", "set", "dog"]
 
 
 @pytest.mark.parametrize(

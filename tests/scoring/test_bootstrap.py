@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipcli.scoring.bootstrap import bootstrap_interval
+from clipcli.scoring.bootstrap import bootstrap_interval, bootstrap_interval_of
 
 
 @pytest.mark.parametrize("values", [[0, 1], [-1, 0, 1]], ids=["right or wrong", "differences"])
@@ -35,3 +35,26 @@ def test_where_all_values_are_equal_both_ends_are_that_value() -> None:
 def test_no_image_has_no_interval() -> None:
     with pytest.raises(ValueError, match="no image"):
         bootstrap_interval(np.array([]))
+    with pytest.raises(ValueError, match="no image"):
+        bootstrap_interval_of(len, 0)
+
+
+# --- Figures that are no mean --------------------------------------------------------------------
+
+
+def test_a_mean_has_the_same_interval_as_any_figure() -> None:
+    values = np.random.default_rng(0).integers(0, 2, 400)
+    found = bootstrap_interval_of(lambda indices: float(values[indices].mean()), 400)
+    assert found == pytest.approx(bootstrap_interval(values), abs=0.01)
+    assert found == bootstrap_interval_of(lambda indices: float(values[indices].mean()), 400)
+
+
+def test_what_drawing_again_adds_to_a_figure_is_taken_off() -> None:
+    """How often some image is drawn twice: never in the images themselves, and mostly in what is drawn."""
+
+    def repeated(indices: np.ndarray) -> float:
+        return 1 - len(set(indices.tolist())) / len(indices)
+
+    low, high = bootstrap_interval_of(repeated, 100)
+    assert low < 0 < high < 0.1
+    assert bootstrap_interval_of(repeated, 100, 0.5)[1] < high

@@ -308,3 +308,107 @@ def test_small_products_take_one_thread(multiplications: int, limited: bool) -> 
         with classifier_module._few_threads(multiplications):
             assert threads() == ([1] * len(before) if limited else before)
         assert threads() == before
+
+
+# --- What was fitted to images -------------------------------------------------------------------
+
+NAN = float("nan")
+
+
+def verdicts(features: list[list[float]], ranking: Ranking | None = None, **fields: Any) -> list[Any]:
+    """Status and set of images with these features."""
+    model = classifier([[1.0, 0.0], [0.0, 1.0]], **fields)
+    found = model.predict(["x"] * len(features), np.array(features, np.float32), ranking or Ranking())
+    return [(one.status, one.label_set) for one in found]
+
+
+def test_a_temperature_divides_logits() -> None:
+    assert scores("auto", temperature=2.0) == pytest.approx(scores("auto", logit_scale=5.0), rel=1e-6)
+    total = math.exp(5) + math.exp(0) + math.exp(3)
+    assert scores("auto", temperature=2.0)[0] == pytest.approx(math.exp(5) / total, rel=1e-6)
+    sigmoids = scores("sigmoid", activation="sigmoid", logit_bias=-4.0, temperature=2.0)
+    assert sigmoids == pytest.approx([1 / (1 + math.exp(-(10 * x - 4) / 2)) for x in (1, 0, 0.6)], rel=1e-6)
+    assert scores("cosine", temperature=2.0) == scores("cosine")
+
+
+def test_labels_have_thresholds_of_their_own() -> None:
+    """The scores of the best labels are σ(2) = 0.88 each."""
+    images = [[0.3, 0.1], [0.1, 0.3]]
+    for thresholds, expected in (
+        ([0.9, 0.87], ["unknown", "ok"]),
+        ([0.87, 0.9], ["ok", "unknown"]),
+        ([NAN, math.inf], ["ok", "unknown"]),
+        ([0.0, 0.0], ["ok", "ok"]),
+    ):
+        found = verdicts(images, thresholds=np.array(thresholds, np.float32))
+        assert [status for status, _ in found] == expected
+
+
+def test_an_image_at_its_threshold_is_not_unknown() -> None:
+    model = classifier([[1.0, 0.0], [0.0, 1.0]])
+    features = np.array([[0.3, 0.1]], np.float32)
+    least = model.scores(model.cosines(features)).max()
+    for threshold, status in ((least, "ok"), (np.nextafter(least, np.float32(1)), "unknown")):
+        own = replace(model, thresholds=np.array([threshold, NAN], np.float32))
+        assert own.predict(["x"], features, Ranking())[0].status == status
+
+
+def test_thresholds_of_the_run_hold_besides() -> None:
+    own = np.array([0.5, NAN], np.float32)
+    images = [[0.3, 0.1], [0.1, 0.3]]
+    assert [status for status, _ in verdicts(images, Ranking(min_score=0.9), thresholds=own)] == [
+        "unknown"
+    ] * 2
+    assert [status for status, _ in verdicts(images, Ranking(min_score=0.1), thresholds=own)] == ["ok"] * 2
+    strict = np.array([0.95, NAN], np.float32)
+    found = verdicts(images, Ranking(min_score=0.1, min_margin=0.1), thresholds=strict)
+    assert [status for status, _ in found] == ["unknown", "ok"]
+
+
+def test_sets_hold_the_labels_that_are_probable_enough_best_first() -> None:
+    """σ(2) = 0.88 and 0.12; σ(0.4) = 0.599 and 0.401; with a quantile of 0.6, from 0.4 on."""
+    images = [[0.3, 0.1], [0.1, 0.14], [0.2, 0.2]]
+    found = [labels for _, labels in verdicts(images, conformal_quantile=0.6)]
+    assert found == [("a",), ("b", "a"), ("a", "b")]
+    assert [labels for _, labels in verdicts(images, conformal_quantile=0.05)] == [(), (), ()]
+    assert [labels for _, labels in verdicts(images, conformal_quantile=1.0)] == [
+        ("a", "b"),
+        ("b", "a"),
+        ("a", "b"),
+    ]
+    assert [labels for _, labels in verdicts(images)] == [None] * 3
+
+
+def test_thresholds_and_sets_go_by_the_calibrated_probability_whatever_is_shown() -> None:
+    """The cosine is 0.3, the probability σ(20 · 0.2 / 2) = 0.88."""
+    fields = {"thresholds": np.array([0.87, 0.9], np.float32), "conformal_quantile": 0.2, "temperature": 2.0}
+    images = [[0.3, 0.1], [0.1, 0.3]]
+    for score in ("auto", "softmax", "cosine"):
+        found = verdicts(images, Ranking(score=score), logit_scale=20.0, **fields)
+        assert found == [("ok", ("a",)), ("unknown", ("b",))]
+
+
+def test_probabilities_of_another_kind_are_refused() -> None:
+    fitted = classifier(COMPASS, temperature=2.0)
+    with pytest.raises(UsageError, match="calibrated for softmax, and so `score` cannot be sigmoid"):
+        fitted.check_score("sigmoid")
+    for score in ("auto", "cosine", "softmax"):
+        fitted.check_score(score)
+    classifier(COMPASS).check_score("sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"temperature": 0.0}, "a temperature of 0"),
+        ({"temperature": NAN}, "a temperature of nan"),
+        ({"temperature": math.inf}, "a temperature of inf"),
+        ({"thresholds": np.zeros(2, np.float32)}, r"thresholds of shape \(2,\) for 3 classes"),
+        ({"conformal_quantile": 1.5}, "a conformal quantile of 1.5"),
+        ({"conformal_quantile": NAN}, "a conformal quantile of nan"),
+        ({"conformal_quantile": 0.5, "names": "a|c"}, r"a label holds \|"),
+    ],
+)
+def test_what_cannot_have_been_fitted_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classifier(COMPASS, **fields)

@@ -328,6 +328,97 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert load_classifier(path).prompts == (("an a",), ("a b",))
 
 
+# --- What was fitted to images -------------------------------------------------------------------
+
+FITTED = replace(
+    CLASSIFIER,
+    temperature=0.1 + 0.2,
+    thresholds=np.array([np.nan, np.inf], np.float32),
+    conformal_quantile=1 / 3,
+)
+
+
+@pytest.mark.parametrize("most_in_header", [10_000_000, 100])
+def test_what_was_fitted_is_loaded(
+    most_in_header: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier_file, "_MOST_IN_HEADER", most_in_header)
+    save_classifier(FITTED, tmp_path / "c.safetensors")
+    loaded = load_classifier(tmp_path / "c.safetensors")
+    assert (loaded.temperature, loaded.conformal_quantile) == (0.1 + 0.2, 1 / 3)
+    np.testing.assert_array_equal(loaded.thresholds, FITTED.thresholds)
+    same = {"class_embeddings": EMBEDDINGS, "thresholds": FITTED.thresholds}
+    assert replace(loaded, **same) == FITTED
+
+
+@pytest.mark.parametrize(
+    "fields", [{"temperature": 2.0}, {"thresholds": np.zeros(2, np.float32)}, {"conformal_quantile": 0.0}]
+)
+def test_one_thing_that_was_fitted_makes_a_file_that_older_versions_refuse(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    """They looked at the kind only; what they do not know of would have been left out in silence."""
+    for classifier, kind, number in (
+        (CLASSIFIER, "clipcli class embeddings", 1),
+        (replace(CLASSIFIER, **fields), "clipcli classifier", 2),
+    ):
+        save_classifier(classifier, tmp_path / "c.safetensors")
+        with safe_open(tmp_path / "c.safetensors", framework="np") as file:
+            metadata = json.loads(file.metadata()["clipcli"])
+        assert (metadata["kind"], metadata["format"]) == (kind, number)
+
+
+@pytest.mark.parametrize("most_in_header", [10_000_000, 100])
+def test_a_file_of_a_newer_format_is_refused_before_it_is_read(
+    most_in_header: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier_file, "_MOST_IN_HEADER", most_in_header)
+    monkeypatch.setattr(classifier_file, "_FITTED", 3)
+    monkeypatch.setattr(classifier_file, "_KINDS", {1: "clipcli class embeddings", 3: "clipcli classifier"})
+    monkeypatch.setattr(classifier_file, "__version__", "0.9.0")
+    save_classifier(FITTED, tmp_path / "c.safetensors")
+    with pytest.raises(
+        UsageError, match=r"has format 3, written by clipcli 0\.9\.0; this version reads up to 2"
+    ):
+        load_classifier(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "changes"),
+    [
+        (np.zeros(3, np.float32), {}),
+        (np.zeros((1, 2), np.float32), {}),
+        (np.zeros(2, np.float64), {}),
+        (FITTED.thresholds, {"temperature": 0}),
+        (FITTED.thresholds, {"temperature": float("inf")}),
+        (FITTED.thresholds, {"temperature": None}),
+        (FITTED.thresholds, {"conformal_quantile": 2}),
+        (FITTED.thresholds, {"conformal_quantile": "x"}),
+        (FITTED.thresholds, {"classnames": ["a|b", "c"]}),
+        (FITTED.thresholds, {"format": "x"}),
+        (FITTED.thresholds, {"format": None}),
+    ],
+)
+def test_fitted_values_that_cannot_be_are_called_damaged(
+    thresholds: np.ndarray, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    save_classifier(FITTED, path)
+    with safe_open(path, framework="np") as file:
+        metadata = json.loads(file.metadata()["clipcli"]) | changes
+    tensors = {"class_embeddings": EMBEDDINGS, "thresholds": thresholds}
+    save_file(tensors, path, {"clipcli": json.dumps(metadata)})
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)
+
+
+def test_npz_holds_what_was_fitted(tmp_path: Path) -> None:
+    save_classifier(FITTED, tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["thresholds"], FITTED.thresholds)
+        assert json.loads(str(file["metadata"]))["temperature"] == 0.1 + 0.2
+
+
 # --- Places --------------------------------------------------------------------------------------
 
 

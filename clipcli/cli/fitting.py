@@ -115,3 +115,12 @@ def _warn_of_unfitted(report: FitReport) -> None:
     if never:
         names = figures.some(f"{one.label} ({one.fitted_on})" for one in never)
         console.warn(f"labels of which no score is high enough, so that their images are unknown: {names}")
+    least = report.options.min_precision or 0.0
+    short = [
+        (one.label, one.precision.value)
+        for one in report.per_class
+        if one.threshold is not None and one.precision and one.precision.high < least
+    ]
+    if short:
+        names = figures.some(f"{label} ({precision:.1%})" for label, precision in short)
+        console.warn(f"labels whose precision on the images measured falls short of {least:.4g}: {names}")

@@ -31,7 +31,7 @@ def prompts(
             "-o",
             metavar="FILE",
             help="Write the class embeddings to this file: .safetensors for `clipcli classify"
-            " --class-embeddings`; .npz, .csv or .parquet for other tools.",
+            " --classifier`; .npz, .csv or .parquet for other tools.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -47,7 +47,7 @@ def prompts(
 ) -> None:
     """Turn labels and templates into class embeddings, and save them.
 
-    `clipcli classify` can use the file with `--class-embeddings` instead of labels and templates.
+    `clipcli classify` can use the file with `--classifier` instead of labels and templates.
 
     Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """

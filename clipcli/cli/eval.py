@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, fit_options, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
-    fit: options.Fit = None,
-    min_precision: options.MinPrecision = None,
-    coverage: options.Coverage = None,
-    seed: options.Seed = None,
+    fit: fit_options.Fit = None,
+    min_precision: fit_options.MinPrecision = None,
+    coverage: fit_options.Coverage = None,
+    seed: fit_options.Seed = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -98,7 +98,7 @@ def evaluate(
     startup.lift_pillow_limit()
     outputs = output or []
     check_outputs(outputs)
-    fit_options = fitting.check(fit, min_precision, coverage, seed)
+    chosen = fitting.check(fit, min_precision, coverage, seed)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
     with mistakes.told_from_labels(inputs or (), labels):
@@ -115,7 +115,7 @@ def evaluate(
         prompts = _own_labels(counts, source.separator, templates, concept)
     targets = match_truths(counts, prompts.classnames, source.separator)
     left_out = _tell_left_out(counts, targets, source.separator)
-    to_fit = fitting.begin(fit, fit_options, targets)
+    to_fit = fitting.begin(fit, chosen, targets)
 
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     summary = progress.Summary()

@@ -155,18 +155,13 @@ def fit_classifier(
     plain = replace(classifier, temperature=1.0, thresholds=None, conformal_quantile=None)
     calibrated = calibrate(plain, cosines[fit], target[fit])
     base, best = calibrated or plain, cosines[fit].argmax(axis=1)
-    probs = base.scores(cosines[fit])
-    quantile = conformal_quantile(nonconformity(probs, target[fit]), options.coverage)
-    least = fit_thresholds(
-        _of(probs, best), best, target[fit], len(classifier.classnames), options.min_precision
-    )
+    least, quantile = _cuts(base.scores(cosines[fit]), best, target[fit], options)
     fitted = replace(
         base,
         thresholds=least,
         conformal_quantile=min(quantile, 1.0),  # which does the same as any larger one
         provenance={**classifier.provenance, "fitted": _told(options, len(fit), len(rest))},
     )
-    counts = np.bincount(best, minlength=len(least))
     report = FitReport(
         fitted_on=len(fit),
         images=len(rest),
@@ -175,7 +170,7 @@ def fit_classifier(
         temperature=calibrated.temperature if calibrated else None,
         quantile=quantile,
         measures=measure(plain, fitted, cosines[rest], target[rest]),
-        per_class=_per_class(fitted, least, counts, cosines[rest], target[rest]),
+        per_class=_per_class(fitted, least, best, cosines[rest], target[rest]),
     )
     return fitted, report
 
@@ -214,6 +209,14 @@ def calibrate(classifier: Classifier, cosines: Float32Array, target: Indices) ->
     if slope <= 0:
         return None
     return replace(classifier, temperature=1 / slope, logit_bias=intercept / slope)
+
+
+def _cuts(
+    probs: Float32Array, best: Indices, target: Indices, options: FitOptions
+) -> tuple[Float32Array, float]:
+    """The thresholds (C,), and the conformal quantile, of N images with (N, C) probabilities."""
+    least = fit_thresholds(_of(probs, best), best, target, probs.shape[1], options.min_precision)
+    return least, conformal_quantile(nonconformity(probs, target), options.coverage)
 
 
 def _told(options: FitOptions, fitted_on: int, measured_on: int) -> dict[str, Any]:
@@ -256,9 +259,10 @@ def measure(before: Classifier, after: Classifier, cosines: Float32Array, target
 
 
 def _per_class(
-    classifier: Classifier, least: Float32Array, fitted_on: Indices, cosines: Float32Array, target: Indices
+    classifier: Classifier, least: Float32Array, fitted_best: Indices, cosines: Float32Array, target: Indices
 ) -> list[ClassThreshold]:
-    """What the thresholds (C,) do to images, and to how many (C,) they were fitted."""
+    """What the thresholds (C,) do to images; `fitted_best` are the best classes of those fitted to."""
+    fitted_on = np.bincount(fitted_best, minlength=len(least))  # (C,)
     best = cosines.argmax(axis=1)
     unknown = classifier.is_unsure(best, _of(classifier.scores(cosines), best))
     found = []

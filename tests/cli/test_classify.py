@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import clipcli
 from conftest import EXAMPLES, Result
 from PIL import Image
 
@@ -380,7 +381,7 @@ def test_a_reader_that_leaves_early_is_an_error_for_the_file_beside_it(
 
 def test_a_reader_that_leaves_early_is_no_error(pictures: Path) -> None:
     shutil.copytree(pictures, pictures / "more")
-    command = [sys.executable, "-m", "clipcli", "classify", str(pictures), *LABELS, "-m", "nano"]
+    command = [*clipcli(), "classify", str(pictures), *LABELS, "-m", "nano"]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     result = subprocess.run(
         ["head", "-n", "1"], stdin=writer.stdout, capture_output=True, text=True, check=True
@@ -396,7 +397,7 @@ def test_on_a_terminal_there_is_a_table_and_progress(pictures: Path) -> None:
     import pty
 
     screen, terminal = pty.openpty()
-    command = [sys.executable, "-m", "clipcli", "classify", str(pictures), *LABELS, "-m", "nano", "-k", "2"]
+    command = [*clipcli(), "classify", str(pictures), *LABELS, "-m", "nano", "-k", "2"]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160"}
     process = subprocess.Popen(command, stdout=terminal, stderr=terminal, stdin=terminal, env=environment)
     os.close(terminal)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 from conftest import Result
 
 from clipcli.cache import FeatureCache
@@ -48,9 +49,8 @@ def folder(pictures: Path, tmp_path: Path) -> Path:
     return many(tmp_path / "many", pictures / "00.jpg", COUNT)
 
 
-def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clipcli", "classify", *map(str, arguments), *ARGUMENTS]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+def started(*arguments: object, **options: Any) -> Command:
+    return Command("classify", *arguments, *ARGUMENTS, stderr=subprocess.PIPE, text=True, **options)
 
 
 def hear_signals() -> None:

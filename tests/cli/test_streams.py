@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from commands import PROCESS, clipcli
 from conftest import EXAMPLES
 from terminal import on_terminal
 
@@ -24,9 +27,11 @@ ASCII = {"PYTHONIOENCODING": "ascii"}
 CP1252 = {"PYTHONIOENCODING": "cp1252"}
 
 
-def shell(command: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def shell(
+    command: str, *words: object, program: Sequence[str] = PROCESS, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """What bash runs as `command`, in which clipcli and "$@" stand for the program and the words."""
-    script = f'set -o pipefail; clipcli() {{ {sys.executable} -m clipcli "$@"; }}; {command}'
+    script = f'set -o pipefail; clipcli() {{ {shlex.join(program)} "$@"; }}; {command}'
     return subprocess.run(
         ["bash", "-c", script, "bash", *map(os.fspath, map(str, words))],
         env=os.environ | environment,
@@ -69,7 +74,7 @@ def test_closed_streams_are_no_bug(tmp_path: Path) -> None:
         "<&- >&- 2>&-": 1,
     }.items():
         output.unlink(missing_ok=True)
-        done = shell(f"{classify} {place}", image, output, *ARGUMENTS)
+        done = shell(f"{classify} {place}", image, output, *ARGUMENTS, program=clipcli())
         assert done.returncode == code, (place, done.stderr)
         assert is_told_plainly(done.stderr), (place, done.stderr)
         text = output.read_text() if "-o" in place else done.stdout
@@ -102,7 +107,9 @@ def test_a_closed_stderr_hides_no_exit_code(tmp_path: Path) -> None:
 )
 def test_a_reader_that_leaves_ends_the_run_with_0(command: str) -> None:
     for reader in ("head -n 1", "true"):
-        done = shell(f"{command} | {reader}", EXAMPLES)
+        done = shell(
+            f"{command} | {reader}", EXAMPLES, program=clipcli() if "-m nano" in command else PROCESS
+        )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
 
@@ -115,6 +122,7 @@ def test_nobody_needs_to_read_the_messages(tmp_path: Path) -> None:
         '(clipcli classify "$1" "$2" "${@:5}" -o "$3" -o - 2>&1 >"$4"; echo $? >&2) | true',
         *(tmp_path / "broken.jpg", EXAMPLES, output, kept),
         *ARGUMENTS,
+        program=clipcli(),
     )
     assert done.stderr == "3\n", "the exit code of the run"
     assert kept.read_text() == output.read_text()
@@ -153,11 +161,13 @@ def test_data_is_utf8_in_any_locale(cat: Path, tmp_path: Path, environment: dict
 
 @pytest.mark.parametrize("environment", [PLAIN, ASCII, CP1252], ids=["C", "ascii", "cp1252"])
 def test_a_terminal_gets_what_it_can_show(cat: Path, environment: dict[str, str]) -> None:
-    shown = on_terminal("classify", cat, "-l", "犬,dog", "-m", "nano", columns=200, **environment)
+    shown = on_terminal(
+        "classify", cat, "-l", "犬,dog", "-m", "nano", columns=200, program=PROCESS, **environment
+    )
     assert shown.code == 0, shown.text
     assert "\\u732b.jpg  dog 0." in shown.text
     assert "\\u72ac 0." in shown.text
-    page = on_terminal("classify", "--help", **environment)
+    page = on_terminal("classify", "--help", program=PROCESS, **environment)
     assert page.code == 0
     assert "--labels" in page.text
 

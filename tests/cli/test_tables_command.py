@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
+from commands import clipcli
 from conftest import EXAMPLES, Result
 
 COUNT, BROKEN = 1000, 20
@@ -46,7 +46,7 @@ def written(products: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """One run that writes all four formats."""
     folder = tmp_path_factory.mktemp("written")
     outputs = {name: folder / f"out.{name}" for name in ("csv", "jsonl", "parquet", "xlsx")}
-    command = [sys.executable, "-m", "clipcli", "classify", "--from-file", str(products), *COMMON]
+    command = [*clipcli(), "classify", "--from-file", str(products), *COMMON]
     for path in outputs.values():
         command += ["-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

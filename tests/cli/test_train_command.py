@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from commands import Command
 from conftest import Result
 from PIL import Image, ImageDraw
 
@@ -138,12 +139,11 @@ def hear_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clipcli", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)  # noqa: PLW1509
+def started(*arguments: object) -> Command:
+    return Command("train", *arguments, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)
 
 
-def wait_for_rows(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_rows(path: Path, count: int, process: Command) -> None:
     """Until the log has this many, while the process runs."""
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") <= count):
         time.sleep(0.002)

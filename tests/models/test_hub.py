@@ -16,7 +16,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from commands import TORCH, clipcli
 from conftest import Result, build_random, save_tokenizer
 from hub_server import COMMIT, OLDER_COMMIT, Hub, sha256
 from PIL import Image, ImageDraw
@@ -60,7 +60,7 @@ class Machine:
         """Start `clipcli ARGUMENTS...`; upper-case keywords are environment variables."""
         environment = {name: streams.pop(name) for name in list(streams) if name.isupper()}
         return subprocess.Popen(
-            [sys.executable, "-m", "clipcli", *map(str, arguments)],
+            [*clipcli(TORCH), *map(str, arguments)],
             env=self.environment | environment,
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},

@@ -25,8 +25,8 @@ _FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
 
 _FIELDS = (
     *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
-    *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
-    *("templates", "top_k", "truncated", "truth", "truth_column", "workers", *_FLAGS),
+    *("into", "labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
+    *("templates", "top_k", "truncated", "truth", "truth_column", "undo", "workers", *_FLAGS),
 )
 
 INTERRUPTED = 130

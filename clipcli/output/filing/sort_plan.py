@@ -215,10 +215,10 @@ def _with_links(steps: list[Step], into: str) -> list[Step]:
 
 
 def _moved_text(step: Step, moved: dict[str, str], into: str) -> str:
-    aim = os.path.realpath(step.source)
+    next_one = real_path(os.path.join(os.path.dirname(step.source), step.was))
+    aim = moved.get(next_one) or moved.get(os.path.realpath(step.source)) or next_one
     if os.path.isabs(step.was):
-        return moved.get(aim, step.was)
-    aim = moved.get(aim) or real_path(os.path.join(os.path.dirname(step.source), step.was))
+        return step.was if aim == next_one else aim
     return _relative(aim, step.target, into)
 
 

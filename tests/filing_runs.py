@@ -18,11 +18,16 @@ from typing import Any, TypeAlias
 Held: TypeAlias = dict[bytes, tuple[str, int, int]]
 
 _FORKS = """
-import json, os, signal, sys
+import contextlib, io, json, os, signal, sys
 
+import filelock
 from clipcli.cli.app import main
 import clipcli.cli.progress, clipcli.cli.tables, clipcli.inputs.predictions
 import clipcli.output.filing.runs, clipcli.output.filing.sorting, clipcli.output.filing.tagging
+
+sys.argv = ["clipcli", "sort", "no-such-table"]
+with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+    main()  # imports the rest
 
 def killing(remaining):
     def count(frame, event, argument):

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
@@ -178,11 +178,17 @@ class Job(ABC, Generic[_Plan]):
         return journals.unfinished(journals.journals(self.folder, self.command), asked)
 
     def _planned(self) -> _Plan:
-        from clipcli.inputs.predictions import read_predictions
         from clipcli.output.filing import journal as journals
 
         earlier = journals.journals(self.folder, self.command)
-        return self.planned(read_predictions(self.predictions), earlier)
+        return self.planned(self._images(), earlier)
+
+    def _images(self) -> Iterator[PredictedImage]:
+        """The images of the table, with paths that start at the working directory."""
+        from clipcli.inputs.predictions import located, read_predictions
+
+        for image in read_predictions(self.predictions):
+            yield replace(image, image=located(image.image, self.predictions))
 
 
 def undone(journal: Journal, run: Run) -> list[Left]:

@@ -78,14 +78,14 @@ def survives(commands: Commands, job: Job, seed: int, kills: int, lines: int) ->
     while killed < kills and commands.killed_at(chance.randrange(1, lines), job.sort):
         killed += 1
         job.check_nothing_is_lost()
-    assert killed > 2
+    assert killed > 1
     commands.run(job.sort)
     job.check_sorted()
     killed = 0
     while killed < kills and commands.killed_at(chance.randrange(1, lines), job.undo):
         killed += 1
         job.check_nothing_is_lost()
-    assert killed > 2
+    assert killed > 1
     if (job.into / "clipcli-sort-1.jsonl").exists():
         commands.run(job.undo)
     assert held(job.photos) == job.before
@@ -95,13 +95,13 @@ def survives(commands: Commands, job: Job, seed: int, kills: int, lines: int) ->
 
 @pytest.mark.parametrize("mode", ["--move", "--copy"])
 def test_a_run_is_killed_at_any_line_and_goes_on(commands: Commands, mode: str, tmp_path: Path) -> None:
-    survives(commands, Job(tmp_path, tmp_path / "out", 12, mode), seed=len(mode), kills=4, lines=1200)
+    survives(commands, Job(tmp_path, tmp_path / "out", 12, mode), seed=len(mode), kills=3, lines=1200)
 
 
 def test_a_move_between_disks_is_killed_at_any_line_and_goes_on(
     commands: Commands, tmp_path: Path, other_disk: Path
 ) -> None:
-    survives(commands, Job(tmp_path, other_disk / "out", 8, "--move"), seed=3, kills=4, lines=1200)
+    survives(commands, Job(tmp_path, other_disk / "out", 8, "--move"), seed=3, kills=3, lines=1200)
 
 
 @pytest.mark.long
@@ -109,7 +109,7 @@ def test_a_move_between_disks_is_killed_at_any_line_and_goes_on(
 @pytest.mark.parametrize("mode", ["--move", "--copy", "--hardlink", "--link"])
 @pytest.mark.parametrize("across", [False, True])
 def test_runs_are_killed_at_many_lines(
-    mode: str, seed: int, across: bool, tmp_path: Path, other_disk: Path
+    commands: Commands, mode: str, seed: int, across: bool, tmp_path: Path, other_disk: Path
 ) -> None:
     if mode in ("--link", "--hardlink") and across:
         pytest.skip("links to another disk have no other steps")

@@ -30,3 +30,9 @@ Status: TypeAlias = Literal["ok", "unknown"]
 
 Loss: TypeAlias = Literal["auto", "clip", "siglip"]
 """The loss of contrastive training; `auto` is the one that the model was trained with."""
+
+SortMode: TypeAlias = Literal["link", "hardlink", "copy", "move"]
+"""What becomes of images that are sorted into folders."""
+
+SidecarNames: TypeAlias = Literal["darktable", "lightroom"]
+"""How the sidecar of `a.jpg` is called: `a.jpg.xmp`, as in darktable, or `a.xmp`, as in Lightroom."""

@@ -84,7 +84,7 @@ class AtomicFile:
                 sync_file(self.partial)
             self.partial.replace(self.target)
             if sync:
-                _sync_folder(self.target.parent)
+                sync_folder(self.target.parent)
 
     def abandon(self, keep: bool = False) -> None:
         """Leave the file as it was; `partial`, with what has been written, stays only if it is to be kept."""
@@ -149,7 +149,7 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let the folder itself reach the disk, with the name of what was replaced."""
     if os.name == "nt":
         return

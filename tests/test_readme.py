@@ -38,6 +38,7 @@ NOT_RUN = {
     "installs a plug-in": 3,
     "needs the network": 3,
     "needs a GPU": 2,
+    "needs exiftool": 1,
 }
 
 

@@ -17,6 +17,8 @@ from clipcli.cli import (
     eval,
     models,
     prompts,
+    sort,
+    tag,
     templates,
     train,
 )
@@ -36,6 +38,8 @@ app = typer.Typer(
 app.command("classify", cls=commands.Command)(classify.classify)
 app.command("eval", cls=commands.Command)(eval.evaluate)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
+app.command("sort", cls=commands.Command)(sort.sort)
+app.command("tag", cls=commands.Command)(tag.tag)
 app.command("train", cls=commands.Command)(train.train)
 app.add_typer(templates.app, name="templates")
 app.add_typer(classes.app, name="classes")

@@ -12,7 +12,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from clipcli.cli.console import PassedOn
 
-_PATHS = ("FILE", "DIR", "INPUT", "LIST", "MODEL", "PAIRS", "TABLE")  # in metavars of what may be a path
+_PATHS = (  # in metavars of what may be a path
+    *("DIR", "FILE", "INPUT", "JOURNAL", "LIST", "MODEL", "PAIRS", "PREDICTIONS", "TABLE"),
+)
 
 
 @contextlib.contextmanager

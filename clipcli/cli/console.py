@@ -25,9 +25,9 @@ _FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
 
 _FIELDS = (
     *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
-    *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
-    *("templates", "top_k", "truncated", "truth", "truth_column", "workers", *_FLAGS),
-    *("coverage", "fit", "min_precision", "seed"),
+    *("coverage", "fit", "into", "labels", "max_pixels", "min_margin", "min_precision", "min_score", "model"),
+    *("precision", "pretrained", "score", "seed", "templates", "top_k", "truncated", "truth", "truth_column"),
+    *("undo", "workers", *_FLAGS),
 )
 
 INTERRUPTED = 130

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clipcli.cli import console
 from clipcli.errors import ClipcliError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
 
+_T = TypeVar("_T")
 _SHOWN_FAILURES = 5
 _SHOWN_LABELS = 5
 
@@ -103,14 +104,14 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def tracked(
-    outcomes: Iterable[Outcome], count: Callable[[], int] | None, shows_rows: bool = False
-) -> Iterator[Iterable[Outcome]]:
+    outcomes: Iterable[_T], count: Callable[[], int] | None, shows_rows: bool = False
+) -> Iterator[Iterable[_T]]:
     """Pass outcomes on and show how far they are, images/s and the time left.
 
     On a terminal this is a bar, elsewhere a line once a minute.
 
     Args:
-        outcomes: of the run.
+        outcomes: of the run, one for each image.
         count: finds the number of images in the background; None where it cannot be known.
         shows_rows: whether rows go to the terminal: they show how far the run is, and a bar would not.
     """
@@ -129,7 +130,7 @@ def tracked(
             yield _advancing(_counted(outcomes, position), bar, task)
 
 
-def _counted(outcomes: Iterable[Outcome], position: _Position) -> Iterator[Outcome]:
+def _counted(outcomes: Iterable[_T], position: _Position) -> Iterator[_T]:
     for outcome in outcomes:
         position.done += 1
         yield outcome
@@ -140,7 +141,7 @@ def _set_total(bar: Any, task: Any, count: Callable[[], int]) -> None:
         bar.update(task, total=count())
 
 
-def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Outcome]:
+def _advancing(outcomes: Iterable[_T], bar: Any, task: Any) -> Iterator[_T]:
     start = time.perf_counter()
     for done, outcome in enumerate(outcomes, 1):
         yield outcome

@@ -22,6 +22,8 @@ COMMANDS = [
     ["eval"],
     ["prompts"],
     ["train"],
+    ["sort"],
+    ["tag"],
     ["models"],
     ["models", "list"],
     ["templates"],

@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, eval, prompts, train,
+There are: classify, eval, prompts, sort, tag, train,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables

@@ -17,6 +17,7 @@ from clipcli.cli import (
     eval,
     models,
     prompts,
+    report,
     templates,
     train,
 )
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 app.command("classify", cls=commands.Command)(classify.classify)
 app.command("eval", cls=commands.Command)(eval.evaluate)
+app.command("report", cls=commands.Command)(report.report)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("train", cls=commands.Command)(train.train)
 app.add_typer(templates.app, name="templates")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clipcli.cli import console
 from clipcli.errors import ClipcliError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
+
+_Made = TypeVar("_Made")
 
 _SHOWN_FAILURES = 5
 _SHOWN_LABELS = 5
@@ -145,6 +147,34 @@ def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Out
     for done, outcome in enumerate(outcomes, 1):
         yield outcome
         bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - start):.1f} images/s")
+
+
+def counted(made: Iterable[_Made], count: int, what: str = "thumbnails") -> Iterator[_Made]:
+    """Pass on what is being made and show how far it is: a bar on a terminal, elsewhere a line once a minute.
+
+    Args:
+        made: one by one.
+        count: how many there will be.
+        what: they are, as the bar says it.
+    """
+    done = 0
+    with EveryMinute(lambda: f"{what}: {done} of {count}"), contextlib.ExitStack() as stack:
+        bar = task = None
+        if console.shows_progress():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            bar = stack.enter_context(Progress(*columns, console=console.stderr(), transient=True))
+            task = bar.add_task(what, total=count)
+        for done, one in enumerate(made, 1):
+            yield one
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
 
 
 class Summary(Consumer):

@@ -12,7 +12,7 @@ from clipcli.files import check_place, replacing
 from clipcli.output.sinks import open_sink
 from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
 
-SUFFIXES = (".json", ".csv")
+SUFFIXES = (".json", ".csv", ".html")
 _CSV_COLUMNS: dict[str, type] = {"metric": str, "label": str, "value": float}
 
 

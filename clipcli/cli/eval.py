@@ -48,7 +48,8 @@ def evaluate(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the figures to a .json or .csv file. Can be given several times.",
+            help="Write the figures to a .json or .csv file, or a report with all images to an .html file."
+            " Can be given several times.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -87,17 +88,19 @@ def evaluate(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import figures, fitting, mistakes, progress, session, startup
+    from clipcli.cli import figures, fitting, mistakes, progress, reports, session, startup
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.evaluators import evaluator
     from clipcli.output.metrics_file import check_outputs, write_metrics
+    from clipcli.output.report.records import About, Judged
+    from clipcli.output.report.writer import ReportWriter
     from clipcli.scoring.targets import match_truths
 
     startup.lift_pillow_limit()
-    outputs = output or []
-    check_outputs(outputs)
+    check_outputs(output or [])
+    pages, tables = reports.parted(output or [])
     chosen = fitting.check(fit, min_precision, coverage, seed)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
@@ -123,6 +126,7 @@ def evaluate(
         encoder = run.encoder()
         classifier = run.classifier(encoder, prompts)
         measured = evaluator(classifier, targets)
+        writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
         run.run(
             lambda stop: api.classify(
                 _measured(images, targets),
@@ -136,7 +140,7 @@ def evaluate(
                 cache=run.cache,
                 stop=stop,
             ),
-            [measured, *([to_fit.collected] if to_fit else [])],
+            [measured, *writers, *([to_fit.collected] if to_fit else [])],
             summary,
             lambda: counts.total() - left_out,
         )
@@ -146,9 +150,11 @@ def evaluate(
     report = to_fit.finish(classifier) if to_fit else None
     counted = {"failed": summary.failed, "left_out": left_out}
     about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
-    for path in outputs:
+    for path in tables:
         write_metrics(path, evaluation, about, report)
-    summary.print(", ".join(map(str, [*outputs, *([fit] if fit else [])])))
+    title = reports.title(inputs, from_file or truth)
+    reports.write_all(writers, About(title, encoder.name, prompts.classnames, evaluation), limit, workers)
+    summary.print(", ".join(map(str, [*(output or ()), *([fit] if fit else [])])))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

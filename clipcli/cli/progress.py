@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clipcli.train.validation import Metrics
 
 _T = TypeVar("_T")
+
 _SHOWN_FAILURES = 5
 _SHOWN_LABELS = 5
 
@@ -146,6 +147,34 @@ def _advancing(outcomes: Iterable[_T], bar: Any, task: Any) -> Iterator[_T]:
     for done, outcome in enumerate(outcomes, 1):
         yield outcome
         bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - start):.1f} images/s")
+
+
+def counted(made: Iterable[_T], count: int, what: str = "thumbnails") -> Iterator[_T]:
+    """Pass on what is being made and show how far it is: a bar on a terminal, elsewhere a line once a minute.
+
+    Args:
+        made: one by one.
+        count: how many there will be.
+        what: they are, as the bar says it.
+    """
+    done = 0
+    with EveryMinute(lambda: f"{what}: {done} of {count}"), contextlib.ExitStack() as stack:
+        bar = task = None
+        if console.shows_progress():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            bar = stack.enter_context(Progress(*columns, console=console.stderr(), transient=True))
+            task = bar.add_task(what, total=count)
+        for done, one in enumerate(made, 1):
+            yield one
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
 
 
 class Summary(Consumer):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from clipcli.cli import console
 from clipcli.errors import ClipcliError
-from clipcli.output.consumers import Consumer
+from clipcli.output.consumers import Consumer, Taken
 
 if TYPE_CHECKING:
-    from clipcli.records import ImageFailure, Outcome
+    from clipcli.records import ImageFailure, ImageFeatures, ImagePredictions, Outcome
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
@@ -103,8 +103,8 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def tracked(
-    outcomes: Iterable[Outcome], count: Callable[[], int] | None, shows_rows: bool = False
-) -> Iterator[Iterable[Outcome]]:
+    outcomes: Iterable[Taken], count: Callable[[], int] | None, shows_rows: bool = False
+) -> Iterator[Iterable[Taken]]:
     """Pass outcomes on and show how far they are, images/s and the time left.
 
     On a terminal this is a bar, elsewhere a line once a minute.
@@ -129,7 +129,7 @@ def tracked(
             yield _advancing(_counted(outcomes, position), bar, task)
 
 
-def _counted(outcomes: Iterable[Outcome], position: _Position) -> Iterator[Outcome]:
+def _counted(outcomes: Iterable[Taken], position: _Position) -> Iterator[Taken]:
     for outcome in outcomes:
         position.done += 1
         yield outcome
@@ -140,14 +140,14 @@ def _set_total(bar: Any, task: Any, count: Callable[[], int]) -> None:
         bar.update(task, total=count())
 
 
-def _advancing(outcomes: Iterable[Outcome], bar: Any, task: Any) -> Iterator[Outcome]:
+def _advancing(outcomes: Iterable[Taken], bar: Any, task: Any) -> Iterator[Taken]:
     start = time.perf_counter()
     for done, outcome in enumerate(outcomes, 1):
         yield outcome
         bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - start):.1f} images/s")
 
 
-class Summary(Consumer):
+class Summary(Consumer["Outcome | ImageFeatures"]):
     """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
 
     def __init__(self) -> None:
@@ -165,19 +165,23 @@ class Summary(Consumer):
         """Images that could not be read."""
         return self.reasons.total()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome | ImageFeatures) -> None:
         """Count one outcome."""
-        from clipcli.records import ImageFailure
+        from clipcli.records import ImageFailure, ImagePredictions
 
         self.images += 1
         if isinstance(outcome, ImageFailure):
             self._add_failure(outcome)
         else:
             self.known += outcome.known
-            if outcome.status == "unknown":
-                self.unknown += 1
-            else:
-                self.labels[outcome.predictions[0].label] += 1
+            if isinstance(outcome, ImagePredictions):
+                self._add_label(outcome)
+
+    def _add_label(self, outcome: ImagePredictions) -> None:
+        if outcome.status == "unknown":
+            self.unknown += 1
+        else:
+            self.labels[outcome.predictions[0].label] += 1
 
     def _add_failure(self, failure: ImageFailure) -> None:
         self.reasons[failure.reason.partition(":")[0]] += 1

@@ -35,7 +35,7 @@ DOUBTFUL = 0.5
 _Indices: TypeAlias = npt.NDArray[np.intp]
 
 
-class Evaluator(Consumer, ABC):
+class Evaluator(Consumer[Outcome], ABC):
     """Collects what outcomes with a true label show; failures and images without one are left out.
 
     Args:

@@ -46,6 +46,7 @@ LIBRARIES = {
     "open_clip": {"models", "train"},
     "timm": {"models", "train"},
     "transformers": {"models", "train"},
+    "scipy": {"scoring"},
     "sklearn": {"scoring"},
     "typer": {"cli"},
     "rich": {"cli"},

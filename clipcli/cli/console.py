@@ -24,7 +24,16 @@ _FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
 """The flags of fields that are called otherwise on the command line; the others differ by dashes only."""
 
 _FIELDS = (
-    *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
+    *(
+        "batch_size",
+        "captions",
+        "classes",
+        "compare_classes",
+        "compare_models",
+        "compare_templates",
+        "concept",
+    ),
+    *("device", "exclude", "from_file", "image_column", "include", "keep", "label"),
     *("labels", "max_pixels", "min_margin", "min_score", "model", "precision", "pretrained", "score"),
     *("templates", "top_k", "truncated", "truth", "truth_column", "workers", *_FLAGS),
 )

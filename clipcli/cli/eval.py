@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, eval_options, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def evaluate(
     inputs: options.Inputs = None,
     truth: options.Truth = None,
     truth_column: options.TruthColumn = None,
-    captions: options.Captions = None,
+    captions: eval_options.Captions = None,
     labels: options.Labels = None,
     label: options.Label = None,
     classes: options.Classes = None,
@@ -39,9 +39,9 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
-    compare_templates: options.CompareTemplates = None,
-    compare_models: options.CompareModels = None,
-    compare_classes: options.CompareClasses = None,
+    compare_templates: eval_options.CompareTemplates = None,
+    compare_models: eval_options.CompareModels = None,
+    compare_classes: eval_options.CompareClasses = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(

@@ -128,17 +128,6 @@ TruthColumn = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
-Captions = Annotated[
-    str | None,
-    typer.Option(
-        "--captions",
-        metavar="FILE",
-        help="Measure how well images and captions find each other: a .csv, .tsv, .jsonl, .parquet or .xlsx"
-        " table with the columns image and caption, and a row for each caption. Captions are used as they"
-        " stand, unless you name --templates.",
-        rich_help_panel=IMAGES,
-    ),
-]
 Include = Annotated[
     list[str] | None,
     typer.Option(
@@ -210,37 +199,6 @@ Precision = Annotated[
 Offline = Annotated[
     bool,
     typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Do not use the network.", rich_help_panel=MODEL),
-]
-
-# --- Comparisons ---------------------------------------------------------------------------------
-
-CompareTemplates = Annotated[
-    str | None,
-    typer.Option(
-        "--compare-templates",
-        metavar="A,B,C",
-        help="Measure the same images with each of these sets or files of templates, and tell whether the"
-        " differences may be chance.",
-        rich_help_panel=COMPARISONS,
-    ),
-]
-CompareModels = Annotated[
-    str | None,
-    typer.Option(
-        "--compare-models",
-        metavar="A,B,C",
-        help="The same with each of these models, instead of --model.",
-        rich_help_panel=COMPARISONS,
-    ),
-]
-CompareClasses = Annotated[
-    str | None,
-    typer.Option(
-        "--compare-classes",
-        metavar="A,B,C",
-        help="The same with each of these class lists, on the images whose true label is in all of them.",
-        rich_help_panel=COMPARISONS,
-    ),
 ]
 
 # --- Decoding ------------------------------------------------------------------------------------

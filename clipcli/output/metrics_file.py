@@ -128,8 +128,4 @@ def _csv_rows(content: Mapping[str, Any]) -> Iterator[tuple[str, str | None, flo
     for one in content.get("per_class", ()):
         yield from ((name, one["label"], value) for name, value in one.items() if name != "label")
     for one in content.get("compared", ()):
-        yield from ((name, one["name"], value) for name, value in one.items() if _is_number(value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int)
+        yield from ((name, one["name"], float(x)) for name, x in one.items() if isinstance(x, float | int))

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from clipcli.cli import console, truths
 from clipcli.cli.passes import check_outputs
@@ -111,7 +111,7 @@ def _names(what: str, text: str) -> tuple[str, ...]:
 @contextlib.contextmanager
 def told_once() -> Iterator[None]:
     """A context in which the same warning of several of those compared is shown once."""
-    show: Any = warnings.showwarning
+    show = cast(Any, warnings.showwarning)
     shown: set[str] = set()
 
     def show_once(message: Warning | str, *arguments: Any) -> None:
@@ -119,7 +119,7 @@ def told_once() -> Iterator[None]:
             shown.add(str(message))
             show(message, *arguments)
 
-    vars(warnings)["showwarning"] = show_once
+    warnings.showwarning = cast(Any, show_once)
     try:
         yield
     finally:
@@ -219,9 +219,7 @@ def _left_out(asked: Asked, labelled: Labelled, targets: Sequence[Targets]) -> i
             "Measure them without a comparison, several times, and see `mean_average_precision`.",
         )
     by_list = [f"the labels of {name}" for name in asked.names] if asked.what == "classes" else ["the labels"]
-    for one, labels in zip(
-        targets, by_list, strict=False
-    ):  # other comparisons have the same labels throughout
+    for one, labels in zip(targets, by_list, strict=False):  # where lists are not compared, the first is all
         truths.tell_left_out(labelled.counts, one, labelled.separator, labels)
     lost = sum(
         count for text, count in labelled.counts.items() if not all(one.indices[text] for one in targets)

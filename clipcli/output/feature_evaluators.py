@@ -91,11 +91,8 @@ def compared(what: str, names: Sequence[str], passes: Sequence[ComparisonEvaluat
         common = np.intersect1d(common, positions, assume_unique=True)
     if not len(common):
         raise ClipcliError("no image could be read for all models", "The warnings above say why.")
-    ranked = [
-        Ranked._make(column[np.isin(positions, common)] for column in one)
-        for positions, of_pass in results
-        for one in of_pass
-    ]
+    kept = [(np.isin(positions, common), of_pass) for positions, of_pass in results]
+    ranked = [Ranked._make(column[rows] for column in one) for rows, of_pass in kept for one in of_pass]
     classes = [targets.classnames for one in passes for targets in one.targets]
     figures = [evaluate_classification(labels, *one) for labels, one in zip(classes, ranked, strict=True)]
     right = np.stack([one.rank == 0 for one in ranked])  # (K, N)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]
 Target: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 
-_QUERIES_PER_BLOCK = 1024  # so that the similarities of a large gallery fit in memory
+_QUERIES_PER_BLOCK = 1024
+_MOST_SIMILARITIES = 2**24  # of a block, so that those of a large gallery fit in memory
 
 
 # --- Accuracy ------------------------------------------------------------------------------------
@@ -99,8 +100,9 @@ def first_found(
     ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     found = np.full(len(queries), len(gallery), dtype=np.int64)
     exact = gallery.T.astype(np.float64)
-    for start in range(0, len(queries), _QUERIES_PER_BLOCK):
-        block = queries[start : start + _QUERIES_PER_BLOCK]
+    size = max(1, min(_QUERIES_PER_BLOCK, _MOST_SIMILARITIES // max(1, len(gallery))))
+    for start in range(0, len(queries), size):
+        block = queries[start : start + size]
         similarity = (block.astype(np.float64) @ exact).astype(np.float32)  # (B, D) @ (D, G)
         low, high = np.searchsorted(ordered[:, 0], (start, start + len(block)))
         rows, positives = (ordered[low:high] - (start, 0)).T

@@ -155,12 +155,12 @@ def _next_batch(fetched: Iterator[Pending], batch_size: int) -> Iterator[Pending
 def features(batches: Iterable[EncodedBatch]) -> Iterator[ImageFeatures | ImageFailure]:
     """Batches one image at a time, in order."""
     for batch in batches:
-        vectors = iter(batch.features)
+        vectors, known = iter(batch.features), iter(batch.known)
         for one in batch.outcomes:
             if isinstance(one, ImageFailure):
                 yield one
             else:
-                yield ImageFeatures(one.name, next(vectors), one.columns, one.truth)
+                yield ImageFeatures(one.name, next(vectors), one.columns, one.truth, next(known))
 
 
 def _nothing_to_read(one: Pending) -> Pending | None:

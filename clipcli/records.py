@@ -130,12 +130,13 @@ class ImageFailure(NamedTuple):
 
 
 class ImageFeatures(NamedTuple):
-    """The features (D,) of one image, of unit norm."""
+    """The features (D,) of one image, of unit norm; `known` tells whether they were in the cache."""
 
     image: str
     features: Float32Array
     columns: Columns = NO_COLUMNS
     truth: str | None = None
+    known: bool = False
 
 
 Outcome: TypeAlias = ImagePredictions | ImageFailure

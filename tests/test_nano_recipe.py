@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import EXAMPLES, ROOT
+from PIL import Image
 
 from clipcli.models.registry import ASSETS
 from training.__main__ import discriminant_shares, new_model
@@ -42,6 +43,7 @@ from training.image_tower import ImageTraining, Settings, resemblance
 from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
+from training.test_folders import write
 from training.text_tower import Lesson, carried_over, distil, explained, hashed, text_features
 from training.views import MEAN, STD, Chances, views
 from training.words import WordNet
@@ -544,3 +546,26 @@ def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None
     (examples,) = folder_measures(nano, EXAMPLES, "examples/")
     (measured,) = (row for row in rows if row["task"] == "examples/")
     assert examples.single == pytest.approx(measured["single"], abs=1.01 / examples.pictures)
+
+
+def test_a_test_of_the_card_is_written_as_folders_that_eval_measures_alike(
+    run_cli: Callable[..., Any], tmp_path: Path, nano: Any
+) -> None:
+    """Names of classes hold characters that names of folders cannot."""
+    with Image.open(EXAMPLES / "cat-2.png") as cat, Image.open(EXAMPLES / "sun-2.png") as sun:
+        images = [np.asarray(image.convert("RGB")) for image in (cat, sun, sun)]
+    task = Task("shapes", images, ["cat/kitten", "sun", "moon"], [0, 1, 2])
+    write(task, tmp_path / "set")
+    assert sorted(path.name for path in (tmp_path / "set").iterdir() if path.is_dir()) == [
+        "cat_kitten",
+        "moon",
+        "sun",
+    ]
+    output = tmp_path / "m.json"
+    for truth in (("--truth", tmp_path / "set" / "labels.csv"), (tmp_path / "set",)):
+        named = ("-c", tmp_path / "set" / "classes.txt") if len(truth) > 1 else ()
+        given = ("--model", "nano", "--device", "cpu", "--precision", "fp32", "-t", "a photo of a {}.")
+        assert run_cli("eval", *truth, *named, *given, "-o", output).code == 0
+        content = json.loads(output.read_text())
+        assert (content["images"], content["classes"]) == (3, 3)
+        assert content["acc1"] == next(one.single for one in measures(nano, task)) == pytest.approx(2 / 3)

@@ -206,7 +206,7 @@ def _other_styles(
         for source in with_role("train")
         if source.style == "emoji" and _author(source.name) != _author(style)
         for label, name in enumerate(HELD_OUT)
-        if (row := where[source.name].get(name)) is not None
+        if (row := where.get(source.name, {}).get(name)) is not None  # test_folders.py draws a few sources
     ]
     return [on_white(masters[row]) for row, _ in drawn], [label for _, label in drawn]
 

@@ -24,10 +24,40 @@ _FLAGS = {"exact": "--exact-decode", "on_gpu": "--gpu-decode"}
 """The flags of fields that are called otherwise on the command line; the others differ by dashes only."""
 
 _FIELDS = (
-    *("batch_size", "classes", "device", "exclude", "from_file", "image_column", "include", "keep", "label"),
-    *("coverage", "fit", "into", "labels", "max_pixels", "min_margin", "min_precision", "min_score", "model"),
-    *("precision", "pretrained", "score", "seed", "templates", "top_k", "truncated", "truth", "truth_column"),
-    *("undo", "workers", *_FLAGS),
+    *(
+        "batch_size",
+        "captions",
+        "classes",
+        "compare_classes",
+        "compare_models",
+        "compare_templates",
+        "concept",
+    ),
+    *(
+        "coverage",
+        "device",
+        "exclude",
+        "fit",
+        "from_file",
+        "image_column",
+        "include",
+        "into",
+        "keep",
+        "label",
+    ),
+    *("labels", "max_pixels", "min_margin", "min_precision", "min_score", "model", "precision", "pretrained"),
+    *(
+        "score",
+        "seed",
+        "templates",
+        "top_k",
+        "truncated",
+        "truth",
+        "truth_column",
+        "undo",
+        "workers",
+        *_FLAGS,
+    ),
 )
 
 INTERRUPTED = 130

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clipcli.cli import console, fit_options, options
+from clipcli.cli import console, eval_options, fit_options, options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from clipcli.inputs.truth import Truth
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import ImageFailure, Item
-    from clipcli.scoring.targets import Targets
 
 
 def evaluate(
     inputs: options.Inputs = None,
     truth: options.Truth = None,
     truth_column: options.TruthColumn = None,
+    captions: eval_options.Captions = None,
     labels: options.Labels = None,
     label: options.Label = None,
     classes: options.Classes = None,
@@ -38,6 +39,9 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
+    compare_templates: eval_options.CompareTemplates = None,
+    compare_models: eval_options.CompareModels = None,
+    compare_classes: eval_options.CompareClasses = None,
     fit: fit_options.Fit = None,
     min_precision: fit_options.MinPrecision = None,
     coverage: fit_options.Coverage = None,
@@ -75,7 +79,10 @@ def evaluate(
 
     You see the accuracy with its interval, the calibration error, figures of each class, which classes are
     confused, and images whose true label may be mistaken. If images have several labels, you see the average
-    precision of each class.
+    precision of each class. With `--captions`, you see how often images and captions find each other.
+
+    `--compare-templates`, `--compare-models` and `--compare-classes` measure the same images several times,
+    and tell which differences may be chance. Each model encodes the images once.
 
     With `--fit`, a classifier is fitted to half of the images and measured on the other half. Its file makes
     `clipcli classify` give calibrated scores, the status `unknown` below a threshold for each label, and sets
@@ -84,79 +91,56 @@ def evaluate(
     Exit codes: 0 all images were measured; 1 the run failed; 2 the command was used wrongly;
     3 some images could not be read; 130 or 143 the run was interrupted.
 
-    Example: `clipcli eval labelled-photos/ -o metrics.json`
+    Example: `clipcli eval labelled-photos/ --compare-templates photo,imagenet7 -o metrics.json`
     """
     console.begin(quiet, verbose, log)
-    from clipcli import api
-    from clipcli.cli import figures, fitting, mistakes, progress, reports, session, startup
+    from clipcli.cli import comparisons, fitting, labelling, mistakes, reports, retrieval, startup
+    from clipcli.cli.passes import Passes
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
-    from clipcli.output.evaluators import evaluator
-    from clipcli.output.metrics_file import check_outputs, write_metrics
-    from clipcli.output.report.records import About, Judged
-    from clipcli.output.report.writer import ReportWriter
-    from clipcli.scoring.targets import match_truths
+    from clipcli.output.metrics_file import check_outputs
 
     startup.lift_pillow_limit()
-    check_outputs(output or [])
-    pages, tables = reports.parted(output or [])
+    outputs = output or []
+    check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)
+    given = {
+        "labels": labels,
+        "label": label,
+        "classes": classes,
+        "truth": truth,
+        "truth_column": truth_column,
+        "fit": fit,
+    }
+    asked = comparisons.asked(
+        {"templates": compare_templates, "models": compare_models, "classes": compare_classes},
+        {**given, "templates": templates, "model": model, "pretrained": pretrained, "captions": captions},
+        outputs,
+    )
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, outputs, allow_failures)
+    if captions is not None:
+        retrieval.check_alone(given, outputs)
+        retrieval.measure(
+            retrieval.captioned(captions, inputs, from_file, include, exclude, image_column),
+            *(request, templates, concept, passes),
+        )
+        return
     with mistakes.told_from_labels(inputs or (), labels):
         source = _source(inputs or [], from_file, truth, truth_column)
         found = source.inputs(include or [], exclude or [], image_column)
     images = source.labelled(found)
-    counts = _counted(images)
-    if not counts:
-        session.at_least_one(found)
-    _check_truths(counts)
-    if labels is not None or label or classes:
-        prompts = session.prompt_set(labels, label, classes, templates, concept)
-    else:
-        prompts = _own_labels(counts, source.separator, templates, concept)
-    targets = match_truths(counts, prompts.classnames, source.separator)
-    left_out = _tell_left_out(counts, targets, source.separator)
-    to_fit = fitting.begin(fit, chosen, targets)
-
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    summary = progress.Summary()
-    with session.opened(request, cache, no_cache, verify) as run:
-        encoder = run.encoder()
-        classifier = run.classifier(encoder, prompts)
-        measured = evaluator(classifier, targets)
-        writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
-        run.run(
-            lambda stop: api.classify(
-                _measured(images, targets),
-                encoder,
-                classifier,
-                top_k=1,
-                score="cosine",
-                batch_size=batch_size,
-                workers=workers,
-                decoding=decoding,
-                cache=run.cache,
-                stop=stop,
-            ),
-            [measured, *writers, *([to_fit.collected] if to_fit else [])],
-            summary,
-            lambda: counts.total() - left_out,
-        )
-    evaluation = measured.result()
-    figures.show(evaluation)
-    figures.warn_of_doubtful(evaluation)
-    report = to_fit.finish(classifier) if to_fit else None
-    counted = {"failed": summary.failed, "left_out": left_out}
-    about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
-    for path in tables:
-        write_metrics(path, evaluation, about, report)
+    counts = _counted(images, found)
+    prompts_of = partial(_prompts, labels, label, concept, counts, source.separator)
+    labelled = comparisons.Labelled(images, counts, source.separator)
+    if asked is not None:
+        comparisons.measure(asked, request, prompts_of, labelled, passes)
+        return
     title = reports.title(inputs, from_file or truth)
-    reports.write_all(writers, About(title, encoder.name, prompts.classnames, evaluation), limit, workers)
-    summary.print(", ".join(map(str, [*(output or ()), *([fit] if fit else [])])))
-    if summary.failed and not allow_failures:
-        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+    labelling.measure(request, prompts_of(templates, classes), labelled, passes, title, (fit, chosen))
 
 
 class _Source(NamedTuple):
@@ -208,34 +192,42 @@ def _source(paths: list[str], from_file: str | None, truth: str | None, column: 
     return _Source(paths, from_file, ColumnTruth(column))
 
 
-def _counted(images: Iterable[Item | ImageFailure]) -> Counter[str]:
-    """How many images have which true label; without one it is an empty text."""
-    from clipcli.records import ImageFailure
-
-    return Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
-
-
-def _check_truths(counts: Counter[str]) -> None:
-    """Refuse images of which none has a true label.
+def _counted(images: Iterable[Item | ImageFailure], found: Inputs) -> Counter[str]:
+    """How many images have which true label; without one it is an empty text.
 
     Raises:
-        UsageError: none has.
+        UsageError: none has one, or nothing is found.
     """
+    from clipcli.cli import session
+    from clipcli.records import ImageFailure
+
+    counts = Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
+    if not counts:
+        session.at_least_one(found)
     if not any(counts):
         raise UsageError(
             "no image has a true label",
             "Paths in a table of true labels start at its folder, at the working directory or at an input."
             " Without one, images lie in a folder for each class.",
         )
+    return counts
 
 
-def _measured(images: Iterable[Item | ImageFailure], targets: Targets) -> Iterator[Item | ImageFailure]:
-    """The images whose true label meets a label, and what could not be listed."""
-    from clipcli.records import ImageFailure
+def _prompts(
+    labels: str | None,
+    label: list[str] | None,
+    concept: str,
+    truths: Iterable[str],
+    separator: str | None,
+    templates: list[str] | None,
+    classes: str | None,
+) -> PromptSet:
+    """The prompts of the labels that are named, or else of the true labels."""
+    from clipcli.cli import session
 
-    for image in images:
-        if isinstance(image, ImageFailure) or targets.indices.get(image.truth or ""):
-            yield image
+    if labels is not None or label or classes:
+        return session.prompt_set(labels, label, classes, templates, concept)
+    return _own_labels(truths, separator, templates, concept)
 
 
 def _own_labels(
@@ -252,31 +244,3 @@ def _own_labels(
         raise UsageError(f"all images have the same true label, {labels[0]!r}", hint)
     specs = [ClassSpec(label, name=label.replace("_", " ").strip()) for label in labels]
     return session.prompts_of(specs, templates, concept)
-
-
-def _tell_left_out(counts: Counter[str], targets: Targets, separator: str | None) -> int:
-    """Name the true labels that meet no label; returns how many images have no other.
-
-    Raises:
-        UsageError: all of them.
-    """
-    from clipcli.cli import figures
-    from clipcli.scoring.targets import split_truth
-
-    lost: Counter[str] = Counter()
-    for text, count in counts.items():
-        lost.update({one: count for one in split_truth(text, separator) if one in targets.unmatched})
-    told = figures.some(
-        f"{one} ({count}{f', nearest: {near}' if (near := targets.unmatched[one]) else ''})"
-        for one, count in lost.most_common()
-    )
-    left_out = sum(count for text, count in counts.items() if not targets.indices[text])
-    if left_out == counts.total():
-        raise UsageError("no true label is one of the labels", f"The true labels are: {told}.")
-    if lost:
-        console.warn(f"true labels that are none of the labels: {told}")
-    if left_out:
-        console.warn(
-            f"left out, without a true label among the labels: {left_out} of {counts.total()} images"
-        )
-    return left_out

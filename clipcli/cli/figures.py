@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from clipcli.cli import console, tables
 
 if TYPE_CHECKING:
+    from clipcli.scoring.comparison import Comparison, Difference
     from clipcli.scoring.evaluation import Classification, Estimate, Evaluation, MultiLabel
     from clipcli.scoring.fitting import ClassThreshold, FitReport
+    from clipcli.scoring.retrieval import Retrieval
 
 _SHOWN_CLASSES = 40
 _SHOWN_PAIRS = 10
@@ -33,11 +35,8 @@ def warn_of_doubtful(evaluation: Evaluation) -> None:
     """Warn of an accuracy that guessing has as well, and of classes with too few images to be measured."""
     from clipcli.scoring.evaluation import MultiLabel
 
-    if not isinstance(evaluation, MultiLabel) and evaluation.acc1.value <= evaluation.chance:
-        console.warn(
-            f"top-1 is {evaluation.acc1.value:.1%}, no better than guessing ({evaluation.chance:.1%}):"
-            " the labels, the true labels or the model do not fit these images"
-        )
+    if not isinstance(evaluation, MultiLabel):
+        _warn_of_guessing(evaluation)
     few = [one for one in evaluation.per_class if 0 < one.support < _FEW_IMAGES]
     if few:
         names = some(f"{one.label} ({one.support})" for one in few)
@@ -45,6 +44,58 @@ def warn_of_doubtful(evaluation: Evaluation) -> None:
     absent = sum(not one.support for one in evaluation.per_class)
     if absent:
         console.note(f"{absent} of {len(evaluation.per_class)} labels have no image")
+
+
+def _warn_of_guessing(found: Classification, of: str = "") -> None:
+    if found.acc1.value <= found.chance:
+        console.warn(
+            f"top-1{of} is {found.acc1.value:.1%}, no better than guessing ({found.chance:.1%}):"
+            " the labels, the true labels or the model do not fit these images"
+        )
+
+
+def show_comparison(found: Comparison) -> None:
+    """Print a table of what is compared, one of the other pairs, and what to think of them."""
+    for name, one in zip(found.names, found.figures, strict=True):
+        _warn_of_guessing(one, f" of {name}")
+    rows = []
+    for number, (name, one) in enumerate(zip(found.names, found.figures, strict=True)):
+        to_first = found.to_first(number)
+        difference = _difference(to_first) if to_first else ["", "", "", ""]
+        rows.append([name, str(one.images), *_estimate(one.acc1), *difference])
+    columns = [found.what, "images", "top-1", "95% interval", "difference to the first", *_DIFFERENCE[1:]]
+    _section("", columns, rows)
+    others = [one for one in found.pairs if one.first != found.names[0]]
+    _section(
+        "Differences of the others",
+        ["better or worse", "than", *_DIFFERENCE],
+        [[one.second, one.first, *_difference(one)] for one in others],
+    )
+
+
+_DIFFERENCE = ("difference", "95% interval", "verdict", "McNemar's p")
+
+
+def _difference(one: Difference) -> list[str]:
+    """The cells of a difference, in percentage points."""
+    low, high = (f"{100 * end:+.1f}" for end in one.acc1[1:])
+    verdict = "tie" if one.is_tie else "better" if one.acc1.value > 0 else "worse"
+    return [f"{100 * one.acc1.value:+.1f}", f"{low} to {high}", verdict, f"{one.p:.2g}"]
+
+
+def show_retrieval(found: Retrieval) -> None:
+    """Print recalls, and warn of those that guessing has as well."""
+    ways = [
+        ("text to image", found.image_recall, found.image_chance),
+        ("image to text", found.text_recall, found.text_chance),
+    ]
+    rows = [["images", str(found.images), ""], ["captions", str(found.captions), ""]]
+    for way, recalls, chance in ways:
+        rows += [[f"{way}, recall@{k}", *_estimate(recall)] for k, recall in recalls.items()]
+        rows += [[f"{way}, chance@1", _percent(chance), ""]]
+        if recalls[1].value <= chance:
+            console.warn(f"{way}: recall@1 is {recalls[1].value:.1%}, no better than guessing ({chance:.1%})")
+    _section("", ["metric", "value", "95% interval"], rows)
 
 
 def some(names: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ import typer
 from clipcli import choices
 from clipcli.cli import completion
 
-CLASSES, IMAGES, MODEL, SCORES, OUTPUT, DECODING, RUN = (
-    *("Classes", "Images", "Model", "Scores", "Output", "Decoding"),
+CLASSES, IMAGES, MODEL, SCORES, COMPARISONS, OUTPUT, DECODING, RUN = (
+    *("Classes", "Images", "Model", "Scores", "Comparisons", "Output", "Decoding"),
     "How to run",
 )
 

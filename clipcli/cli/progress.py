@@ -14,7 +14,7 @@ from clipcli.errors import ClipcliError
 from clipcli.output.consumers import Consumer
 
 if TYPE_CHECKING:
-    from clipcli.records import ImageFailure, Outcome
+    from clipcli.records import ImageFailure, ImageFeatures, ImagePredictions, Outcome
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
@@ -177,7 +177,7 @@ def counted(made: Iterable[_T], count: int, what: str = "thumbnails") -> Iterato
                 bar.update(task, completed=done)
 
 
-class Summary(Consumer):
+class Summary(Consumer["Outcome | ImageFeatures"]):
     """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
 
     def __init__(self) -> None:
@@ -195,19 +195,23 @@ class Summary(Consumer):
         """Images that could not be read."""
         return self.reasons.total()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome | ImageFeatures) -> None:
         """Count one outcome."""
-        from clipcli.records import ImageFailure
+        from clipcli.records import ImageFailure, ImagePredictions
 
         self.images += 1
         if isinstance(outcome, ImageFailure):
             self._add_failure(outcome)
         else:
             self.known += outcome.known
-            if outcome.status == "unknown":
-                self.unknown += 1
-            else:
-                self.labels[outcome.predictions[0].label] += 1
+            if isinstance(outcome, ImagePredictions):
+                self._add_label(outcome)
+
+    def _add_label(self, outcome: ImagePredictions) -> None:
+        if outcome.status == "unknown":
+            self.unknown += 1
+        else:
+            self.labels[outcome.predictions[0].label] += 1
 
     def _add_failure(self, failure: ImageFailure) -> None:
         self.reasons[failure.reason.partition(":")[0]] += 1

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.request import ModelRequest
-    from clipcli.output.consumers import Consumer, RowWriter
+    from clipcli.output.consumers import Consumer, RowWriter, Taken
     from clipcli.prompts.class_lists import ClassSpec
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import Encoder, ImageFailure, Item, Outcome
+    from clipcli.records import Encoder, ImageFailure, Item
     from clipcli.scoring.classifier import Classifier
 
 _BYTES = re.compile("[\udc80-\udcff]")  # as Python keeps those that it cannot decode
@@ -83,8 +83,8 @@ class Session:
 
     def run(
         self,
-        outcomes: Callable[[StopOnSignal], Iterable[Outcome]],
-        consumers: Sequence[Consumer],
+        outcomes: Callable[[StopOnSignal], Iterable[Taken]],
+        consumers: Sequence[Consumer[Taken]],
         summary: progress.Summary,
         count: Callable[[], int] | None,
     ) -> None:
@@ -137,7 +137,7 @@ def _weights(encoder: Encoder) -> str:
     return str(files.weights if files else getattr(encoder, "weights", "unknown"))
 
 
-def _shows_rows(consumers: Iterable[Consumer]) -> bool:
+def _shows_rows(consumers: Iterable[Consumer[Any]]) -> bool:
     """Whether rows go to the terminal."""
     from clipcli.output.consumers import RowWriter
 
@@ -145,7 +145,7 @@ def _shows_rows(consumers: Iterable[Consumer]) -> bool:
     return sys.stdout.isatty() and any(writer.sink.path is None for writer in writers)
 
 
-def _kept(consumers: Iterable[Consumer]) -> str:
+def _kept(consumers: Iterable[Consumer[Any]]) -> str:
     """The files with the rows of a run that ended early."""
     from clipcli.output.consumers import RowWriter
 
@@ -153,7 +153,7 @@ def _kept(consumers: Iterable[Consumer]) -> str:
     return " and ".join(str(writer.sink.kept) for writer in writers if writer.sink.kept)
 
 
-def _until_stopped(outcomes: Iterable[Outcome], stop: StopOnSignal) -> Iterator[Outcome]:
+def _until_stopped(outcomes: Iterable[Taken], stop: StopOnSignal) -> Iterator[Taken]:
     yield from outcomes
     stop.check()
 
@@ -238,10 +238,16 @@ def prompt_set(
 
 def prompts_of(specs: Sequence[ClassSpec], templates: list[str] | None, concept: str) -> PromptSet:
     """The prompts of classes, with the templates that the options name."""
-    from clipcli.prompts.templates import build_prompts, load_templates
+    from clipcli.prompts.templates import build_prompts
 
-    named = [one if Path(one).exists() else as_text(one) for one in templates or ()]
-    return build_prompts(specs, load_templates(named), as_text(concept))
+    return build_prompts(specs, templates_of(templates), as_text(concept))
+
+
+def templates_of(templates: list[str] | None) -> tuple[str, ...]:
+    """The templates that the options name; the default ones, if they name none."""
+    from clipcli.prompts.templates import load_templates
+
+    return load_templates([one if Path(one).exists() else as_text(one) for one in templates or ()])
 
 
 def as_text(word: str) -> str:

@@ -63,7 +63,7 @@ def _fitting(rows: list[list[str]], width: int) -> int:
     return count or len(widths)
 
 
-class PredictionTable(Consumer):
+class PredictionTable(Consumer["Outcome"]):
     """The first images of a run as a table on stdout."""
 
     def __init__(self, top_k: int) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
@@ -15,6 +15,8 @@ from clipcli.records import ImageFailure, Item, Value
 
 TRUTH_COLUMNS = ("label", "labels", "class", "truth")
 """Columns that hold the true labels of a table, in lower case; the first one there is taken."""
+
+Known = TypeVar("Known")
 
 Truth: TypeAlias = Callable[[Item], str | None]
 """Finds the true label of an image, or None."""
@@ -68,6 +70,28 @@ class FolderTruth:
         return _text(below) if below else (None if _has_folders(root) else _name(root))
 
 
+class ByPath(Generic[Known]):
+    """What a table knows of images, by their paths: as they are, or as they go on below one of the inputs.
+
+    Args:
+        inputs: files, folders and globs, as the user named them.
+    """
+
+    def __init__(self, inputs: Sequence[str] = ()) -> None:
+        self._starts = tuple({os.path.join(_trimmed(one), "") for one in inputs if os.path.isdir(one)})
+        self._known: dict[str, Known] = {}
+
+    def setdefault(self, path: str, value: Known) -> Known:
+        """What is known of a path of the table; from now on the value, where that is nothing."""
+        return self._known.setdefault(os.path.abspath(path), value)
+
+    def get(self, path: str) -> Known | None:
+        """What is known of the path of an image, or None."""
+        below = (path[len(start) :] for start in self._starts if path.startswith(start))
+        found = (self._known.get(os.path.abspath(one)) for one in (path, *below))
+        return next((value for value in found if value is not None), None)
+
+
 class TableTruth:
     """The labels that a table has for the paths of images.
 
@@ -82,34 +106,22 @@ class TableTruth:
     """
 
     def __init__(self, path: str, column: str | None = None, inputs: Sequence[str] = ()) -> None:
-        self._roots = tuple({_trimmed(one) for one in inputs if os.path.isdir(one)})
         self.column = truth_column_of(path, column)
-        self._labels: dict[str, str] = {}
+        self._labels = ByPath[str](inputs)
         for row in Table(path, keep=(self.column,)):
             if isinstance(row, ImageFailure):
                 raise UsageError(f"{path}: {row.reason}")
             label = _cell(row.columns[self.column])
-            place = os.path.abspath(row.name)
-            if label is not None and self._labels.setdefault(place, label) != label:
-                labels = f"{self._labels[place]!r} and {label!r}"
+            if label is not None and (known := self._labels.setdefault(row.name, label)) != label:
+                labels = f"{known!r} and {label!r}"
                 raise UsageError(f"{path}: {row.name} has two labels, {labels}", "Leave one of them out.")
 
     def __call__(self, item: Item) -> str | None:
         """The label of an image, or None."""
-        found = self._label_of(item.name)
-        return found if found is not None else self._label_of(_text(item.name))
-
-    def _label_of(self, name: str) -> str | None:
-        """The label of a path, which may have its odd bytes as escapes, as some of our own tables do."""
-        found = self._labels.get(os.path.abspath(name))
-        return found if found is not None else self._below_roots(name)
-
-    def _below_roots(self, name: str) -> str | None:
-        """The label of a path that starts at one of the inputs."""
-        starts = (os.path.join(root, "") for root in self._roots)
-        below = (name[len(start) :] for start in starts if name.startswith(start))
-        labels = (self._labels.get(os.path.abspath(path)) for path in below)
-        return next((label for label in labels if label is not None), None)
+        found = self._labels.get(item.name)
+        return (
+            found if found is not None else self._labels.get(_text(item.name))
+        )  # as some of our tables say it
 
 
 @dataclass(frozen=True)

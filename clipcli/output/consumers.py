@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from clipcli.output.rows import Layout
     from clipcli.output.sinks import Sink
-    from clipcli.records import Outcome
+    from clipcli.records import ImageFeatures, Outcome
+
+Taken = TypeVar("Taken", bound="Outcome | ImageFeatures")
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
-class Consumer(Protocol):
-    """Takes the outcomes of a run, one by one, in a context that is left when the run ends.
+class Consumer(Protocol[Taken_contra]):
+    """Takes the outcomes of a run, or its features, one by one, in a context that is left when the run ends.
 
     What must be opened, and completed or abandoned, does so in `__enter__` and `__exit__`.
     """
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Taken_contra) -> None:
         """Take one outcome."""
 
     def __enter__(self) -> object:
@@ -28,7 +31,7 @@ class Consumer(Protocol):
         return None
 
 
-class RowWriter(Consumer):
+class RowWriter(Consumer["Outcome"]):
     """Writes the rows that each outcome has in a layout.
 
     Args:
@@ -58,7 +61,7 @@ class RowWriter(Consumer):
         self.sink.__exit__(kind, *rest)
 
 
-def consume(outcomes: Iterable[Outcome], consumers: Sequence[Consumer]) -> None:
+def consume(outcomes: Iterable[Taken], consumers: Sequence[Consumer[Taken]]) -> None:
     """Feed each outcome to each consumer, in order; complete all of them, or abandon all after an error.
 
     Raises:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import heapq
 from abc import ABC, abstractmethod
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from clipcli.errors import ClipcliError, UsageError
 from clipcli.output.consumers import Consumer
@@ -16,10 +15,12 @@ from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.evaluation import (
     Doubt,
     Evaluation,
+    Indices,
+    Ranked,
     evaluate_classification,
     evaluate_multilabel,
+    rank_classes,
 )
-from clipcli.scoring.metrics import ranks
 from clipcli.scoring.targets import Targets
 
 BLOCK = 256
@@ -32,10 +33,8 @@ MOST_DOUBTS = 100
 DOUBTFUL = 0.5
 """By how much the score of another label exceeds that of the truth where the truth is to be checked."""
 
-_Indices: TypeAlias = npt.NDArray[np.intp]
 
-
-class Evaluator(Consumer, ABC):
+class Evaluator(Consumer[Outcome], ABC):
     """Collects what outcomes with a true label show; failures and images without one are left out.
 
     Args:
@@ -88,21 +87,18 @@ class ClassificationEvaluator(Evaluator):
 
     def __init__(self, classifier: Classifier, targets: Targets) -> None:
         super().__init__(classifier, targets)
-        # of each block: targets, predicted classes, ranks, confidences
-        self._kept: list[tuple[npt.NDArray[Any], ...]] = []
+        self._kept: list[Ranked] = []
         self._doubts: list[tuple[float, float, int, Doubt]] = []  # a heap, the least doubtful first
         self._seen = 0
 
     def _keep(self, images: list[str], target: list[tuple[int, ...]], cosines: Float32Array) -> None:
         true = np.array([indices[0] for indices in target])  # (B,)
-        scores, best = self.classifier.scores(cosines), cosines.argmax(axis=1)
-        rank, confidence = ranks(cosines, true), np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
-        small = (array.astype(np.int32) for array in (true, best, rank))
-        self._kept.append((*small, confidence))
-        self._doubt(images, true, best, scores, cosines)
+        scores = self.classifier.scores(cosines)
+        self._kept.append(ranked := rank_classes(cosines, scores, true))
+        self._doubt(images, true, ranked.predicted, scores, cosines)
 
     def _doubt(
-        self, images: list[str], true: _Indices, best: _Indices, scores: Float32Array, cosines: Float32Array
+        self, images: list[str], true: Indices, best: Indices, scores: Float32Array, cosines: Float32Array
     ) -> None:
         """Remember images whose truth scores far below another label; of equal gaps the larger in cosine."""
         rows = np.arange(len(images))
@@ -123,12 +119,9 @@ class ClassificationEvaluator(Evaluator):
 
     def _result(self) -> Evaluation:
         if not self._kept:
-            raise _nothing()
-        columns = [np.concatenate(column) for column in zip(*self._kept, strict=True)]
-        target, predicted, rank, confidence = columns
+            raise nothing_measured()
         doubts = [doubt for *_, doubt in sorted(self._doubts, reverse=True)]
-        names = self.targets.classnames
-        return evaluate_classification(names, target, predicted, rank, confidence, doubts)
+        return evaluate_classification(self.targets.classnames, *joined(self._kept), doubts)
 
 
 class MultiLabelEvaluator(Evaluator):
@@ -154,7 +147,7 @@ class MultiLabelEvaluator(Evaluator):
 
     def _result(self) -> Evaluation:
         if not self._blocks:
-            raise _nothing()
+            raise nothing_measured()
         scores = np.concatenate(self._blocks)
         return evaluate_multilabel(self.targets.classnames, scores, self._all_targets)
 
@@ -165,5 +158,11 @@ def evaluator(classifier: Classifier, targets: Targets) -> Evaluator:
     return kind(classifier, targets)
 
 
-def _nothing() -> ClipcliError:
+def joined(blocks: Sequence[Ranked]) -> Ranked:
+    """What is kept of blocks of images, one after the other."""
+    return Ranked._make(np.concatenate(column) for column in zip(*blocks, strict=True))
+
+
+def nothing_measured() -> ClipcliError:
+    """The error for a run in which no image could be read."""
     return ClipcliError("no image with a known label could be read", "The warnings above say why.")

@@ -16,7 +16,7 @@ MOST_COSINES = 2**26
 """Cosines that are kept: 270 MB, such as those of 67,000 images and 1,000 classes. Fitting needs more."""
 
 
-class LabelledCosines(Consumer):
+class LabelledCosines(Consumer[Outcome]):
     """Keeps the cosines of images with one true label each; failures and others are left out.
 
     Args:

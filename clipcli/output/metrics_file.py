@@ -11,8 +11,10 @@ from typing import Any
 from clipcli.errors import UsageError
 from clipcli.files import check_place, replacing
 from clipcli.output.sinks import open_sink
+from clipcli.scoring.comparison import Comparison, Difference
 from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
 from clipcli.scoring.fitting import ClassThreshold, FitReport
+from clipcli.scoring.retrieval import Retrieval
 
 SUFFIXES = (".json", ".csv", ".html")
 _CSV_COLUMNS: dict[str, type] = {"metric": str, "label": str, "value": float}
@@ -34,13 +36,16 @@ def check_outputs(paths: Sequence[Path]) -> None:
 
 
 def write_metrics(
-    path: Path, evaluation: Evaluation, about: Mapping[str, Any], fit: FitReport | None = None
+    path: Path,
+    evaluation: Evaluation | Comparison | Retrieval,
+    about: Mapping[str, Any],
+    fit: FitReport | None = None,
 ) -> None:
     """Write the figures; the file appears complete or not at all.
 
     Args:
         path: a .json file, or a .csv file with a row for each figure: its name, the class, if any, and its
-            value.
+            value. In a comparison the class is what is compared.
         evaluation: the figures.
         about: what else the JSON tells, such as the model.
         fit: of a classifier that was fitted; its figures are `fit` in the JSON, and have `fit_` in front in
@@ -60,10 +65,16 @@ def write_metrics(
             sink.write([metric, label, value])
 
 
-def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures by name; `acc1`, `acc5`, `mean_per_class_recall` and `mean_average_precision` are
-    CLIP_benchmark's names.
+def as_dict(evaluation: Evaluation | Comparison | Retrieval) -> dict[str, Any]:
+    """The figures by name; `acc1`, `acc5`, `mean_per_class_recall`, `mean_average_precision` and
+    `image_retrieval_recall@5` are CLIP_benchmark's names.
     """
+    if isinstance(evaluation, Retrieval):
+        return _retrieval(evaluation)
+    return _comparison(evaluation) if isinstance(evaluation, Comparison) else _evaluation(evaluation)
+
+
+def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
     per_class = [one._asdict() for one in evaluation.per_class]
     common: dict[str, Any] = {"images": evaluation.images, "classes": len(per_class)}
     if isinstance(evaluation, MultiLabel):
@@ -82,6 +93,33 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "confused": [one._asdict() for one in evaluation.confused],
         "labels_to_check": [one._asdict() for one in evaluation.doubts],
     }
+
+
+def _retrieval(found: Retrieval) -> dict[str, Any]:
+    content: dict[str, Any] = {"images": found.images, "captions": found.captions}
+    for way, recalls in (("image", found.image_recall), ("text", found.text_recall)):
+        for k, recall in recalls.items():
+            content |= _estimate(f"{way}_retrieval_recall@{k}", recall)
+    return content | {
+        "image_retrieval_chance@1": found.image_chance,
+        "text_retrieval_chance@1": found.text_chance,
+    }
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    compared = []
+    for number, (name, figures) in enumerate(zip(found.names, found.figures, strict=True)):
+        to_first = found.to_first(number)
+        compared.append({"name": name, **_evaluation(figures), **(_difference(to_first) if to_first else {})})
+        for long in ("images", "confused", "labels_to_check"):
+            del compared[-1][long]
+    pairs = [{"first": one.first, "second": one.second, **_difference(one)} for one in found.pairs]
+    return {"comparison": found.what, "images": found.images, "compared": compared, "pairs": pairs}
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    counts = {"only_first_right": one.only_first, "only_second_right": one.only_second}
+    return {**_estimate("acc1_difference", one.acc1), **counts, "mcnemar_p": one.p, "tie": one.is_tie}
 
 
 def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
@@ -124,9 +162,11 @@ def _csv_rows(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
     for name, value in content.items():
         if isinstance(value, dict):
             yield from _csv_rows(value, f"{name}_")
-        elif not isinstance(value, list):
+        elif not isinstance(value, list | str):
             yield f"{prefix}{name}", None, value
-    for one in content["per_class"]:
+    for one in content.get("per_class", ()):
         for name, value in one.items():
             if name != "label":
                 yield f"{prefix}{name}", one["label"], None if value is None else float(value)
+    for one in content.get("compared", ()):
+        yield from ((name, one["name"], float(x)) for name, x in one.items() if isinstance(x, float | int))

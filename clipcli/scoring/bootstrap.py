@@ -14,7 +14,11 @@ FEW_RESAMPLES = 1000
 
 
 def bootstrap_interval(
-    values: npt.NDArray[Any], confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    values: npt.NDArray[Any],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    counts: npt.NDArray[np.integer[Any]] | None = None,
 ) -> tuple[float, float]:
     """The interval in which the mean over images lies: the percentile bootstrap.
 
@@ -28,15 +32,20 @@ def bootstrap_interval(
         confidence: how likely the interval holds the true mean.
         resamples: how often images are drawn.
         seed: of the draws; equal seeds give equal intervals.
+        counts: (N,) of how many cases each value is the sum, such as the captions of each image; None is 1.
+            The mean is that over cases, but images are drawn, for cases of one image are alike (a cluster
+            bootstrap: Davison and Hinkley 1997, section 3.8).
 
     Raises:
         ValueError: there is no image.
     """
     if not len(values):
         raise ValueError("no image, and so no interval")
-    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)  # (U,)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)  # (R, U)
-    means = drawn @ distinct / len(values)  # (R,)
+    cases = np.ones(len(values)) if counts is None else counts
+    pairs = np.stack([values, cases], axis=1).astype(np.float64)  # (N, 2)
+    distinct, found = np.unique(pairs, axis=0, return_counts=True)  # (U, 2), (U,)
+    drawn = np.random.default_rng(seed).multinomial(len(values), found / len(values), resamples)  # (R, U)
+    means = (drawn @ distinct[:, 0]) / (drawn @ distinct[:, 1])  # (R,)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

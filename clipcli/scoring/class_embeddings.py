@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipcli.cache import FeatureCache, prompts_digest
-from clipcli.prompts.templates import PromptSet
+from clipcli.prompts.templates import PromptSet, fill
 from clipcli.records import Encoder, Float32Array
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.embedding_checks import warn_of_nearly_equal, warn_of_unknown
@@ -33,7 +33,7 @@ def build_classifier(
         A classifier with (C, D) class embeddings.
     """
     digests = [prompts_digest(prompts) for prompts in prompt_set.prompts]
-    embeddings, new = _mean_features(encoder, prompt_set, digests, cache)
+    embeddings, new = _mean_features(encoder, prompt_set.prompts, digests, cache)
     unknown = _unknown_labels(encoder, prompt_set, digests, new, cache)
     warn_of_unknown(unknown, encoder.name)
     warn_of_nearly_equal(prompt_set, embeddings, set(unknown), encoder.name)
@@ -49,17 +49,39 @@ def build_classifier(
     )
 
 
+def encode_captions(
+    encoder: Encoder,
+    captions: Sequence[str],
+    templates: Sequence[str] = ("{}",),
+    cache: FeatureCache | None = None,
+) -> Float32Array:
+    """Encode captions: each is the mean of all templates filled with it.
+
+    Args:
+        encoder: the model.
+        captions: M texts.
+        templates: sentences with a placeholder; `{}` is the caption as it stands.
+        cache: where embeddings made before are found, and new ones kept.
+
+    Returns:
+        (M, D), unit norm.
+    """
+    prompts = [tuple(dict.fromkeys(fill(one, text) for one in templates)) for text in captions]
+    return _mean_features(encoder, prompts, [prompts_digest(one) for one in prompts], cache)[0]
+
+
 def _mean_features(
-    encoder: Encoder, prompt_set: PromptSet, digests: Sequence[bytes], cache: FeatureCache | None
+    encoder: Encoder,
+    prompts_of: Sequence[tuple[str, ...]],
+    digests: Sequence[bytes],
+    cache: FeatureCache | None,
 ) -> tuple[Float32Array, set[bytes]]:
     """(C, D), from the cache where a class was built before from the same prompts; and what was not there."""
     if cache:
         cache.name_encoder(encoder.text_key, encoder.name)
     found = {digest: cache.features(encoder.text_key, digest) if cache else None for digest in digests}
     missing = {
-        digest: prompts
-        for digest, prompts in zip(digests, prompt_set.prompts, strict=True)
-        if found[digest] is None
+        digest: prompts for digest, prompts in zip(digests, prompts_of, strict=True) if found[digest] is None
     }
     if missing:
         made = _encode_classes(encoder, list(missing.values()))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from clipcli.records import Float32Array
 from clipcli.scoring.bootstrap import bootstrap_interval
 from clipcli.scoring.calibration import expected_calibration_error
+from clipcli.scoring.metrics import ranks
 
 Indices: TypeAlias = npt.NDArray[np.integer[Any]]
 
@@ -25,6 +26,17 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Ranked(NamedTuple):
+    """What the scores of B images say: arrays (B,) of the indices of true and best classes, of the place of
+    the true class among all, 0 being the best, and of the score of the best.
+    """
+
+    target: Indices
+    predicted: Indices
+    rank: Indices
+    confidence: Float32Array
 
 
 class ClassFigures(NamedTuple):
@@ -113,6 +125,23 @@ class MultiLabel:
 
 
 Evaluation: TypeAlias = Classification | MultiLabel
+
+
+def rank_classes(cosines: Float32Array, scores: Float32Array, target: Indices) -> Ranked:
+    """Rank the classes of B images, and keep 16 bytes of each.
+
+    Args:
+        cosines: (B, C), by which they are ranked.
+        scores: (B, C), what `confidence` is to be of.
+        target: (B,) indices of the true classes.
+
+    Raises:
+        ValueError: as in `metrics.ranks`.
+    """
+    best = cosines.argmax(axis=1)
+    confidence = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+    small = (array.astype(np.int32) for array in (target, best, ranks(cosines, target)))
+    return Ranked._make((*small, confidence))
 
 
 def evaluate_classification(

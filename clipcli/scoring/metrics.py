@@ -17,7 +17,8 @@ import numpy.typing as npt
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]
 Target: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 
-_QUERIES_PER_BLOCK = 1024  # so that the similarities of a large gallery fit in memory
+_QUERIES_PER_BLOCK = 1024
+_MOST_SIMILARITIES = 2**24  # of a block, so that those of a large gallery fit in memory
 
 
 # --- Accuracy ------------------------------------------------------------------------------------
@@ -78,6 +79,52 @@ def mean_per_class_recall(scores: Scores, target: Target) -> float:
     return float(np.mean(recalled[count > 0] / count[count > 0]))
 
 
+def first_found(
+    queries: Scores, gallery: Scores, pairs: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.int64]:
+    """The place of the nearest positive of each query in the gallery, 0 being the best -> (Q,).
+
+    Of equal similarities the earlier one is nearer. They are computed in float64 and rounded to float32, so
+    that equal features have equal ones wherever they stand. A query without a positive has the place G.
+
+    Args:
+        queries: (Q, D) features of unit norm.
+        gallery: (G, D) features of unit norm.
+        pairs: (P, 2) indices of a query and of one of its positives.
+
+    Raises:
+        ValueError: an index is none of the queries or of the gallery.
+    """
+    if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= (len(queries), len(gallery))).any()):
+        raise ValueError(f"a pair is none of {len(queries)} queries and {len(gallery)} others")
+    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    found = np.full(len(queries), len(gallery), dtype=np.int64)
+    exact = gallery.T.astype(np.float64)
+    size = max(1, min(_QUERIES_PER_BLOCK, _MOST_SIMILARITIES // max(1, len(gallery))))
+    for start in range(0, len(queries), size):
+        block = queries[start : start + size]
+        similarity = (block.astype(np.float64) @ exact).astype(np.float32)  # (B, D) @ (D, G)
+        low, high = np.searchsorted(ordered[:, 0], (start, start + len(block)))
+        rows, positives = (ordered[low:high] - (start, 0)).T
+        found[start : start + len(block)] = _first_of_block(similarity, rows, positives)
+    return found
+
+
+def _first_of_block(
+    similarity: npt.NDArray[np.float32], rows: npt.NDArray[Any], positives: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """The same of (B, G) similarities; a row's positives follow each other, in ascending order."""
+    nearest = np.lexsort((positives, -similarity[rows, positives], rows))  # the nearest of each row first
+    some, first = np.unique(rows[nearest], return_index=True)
+    best = positives[nearest[first]][:, None]  # (B', 1)
+    of_rows = similarity[some]
+    level = np.take_along_axis(of_rows, best, axis=1)
+    before = (of_rows > level) | ((of_rows == level) & (np.arange(similarity.shape[1]) < best))
+    found = np.full(len(similarity), similarity.shape[1], dtype=np.int64)
+    found[some] = before.sum(axis=1)
+    return found
+
+
 def recall_at_k(queries: Scores, gallery: Scores, positive: npt.NDArray[np.bool_], k: int) -> float:
     """The share of queries with a positive among the k nearest of a gallery (recall@k of retrieval).
 
@@ -95,13 +142,8 @@ def recall_at_k(queries: Scores, gallery: Scores, positive: npt.NDArray[np.bool_
     """
     if not len(queries) or positive.shape != (len(queries), len(gallery)):
         raise ValueError(f"{positive.shape} positives for {len(queries)} queries and {len(gallery)} others")
-    found = 0
-    for start in range(0, len(queries), _QUERIES_PER_BLOCK):
-        block = slice(start, start + _QUERIES_PER_BLOCK)
-        similarity = queries[block] @ gallery.T  # (B, D) @ (D, G)
-        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]  # (B, k)
-        found += int(np.take_along_axis(positive[block], nearest, axis=1).any(axis=1).sum())
-    return found / len(queries)
+    found = first_found(queries, gallery, np.argwhere(positive))
+    return float(np.mean(found < min(k, len(gallery))))
 
 
 def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -17,7 +17,7 @@ OUTCOMES = [ImageFailure(f"{number}.jpg", "no such file") for number in range(3)
 LAYOUT = Layout("long", 1, ("cat",))
 
 
-class Recording(Consumer):
+class Recording(Consumer[Outcome]):
     """Notes what happens to it, in a list that several share; fails where it is told to."""
 
     def __init__(self, name: str, events: list[str], fails_at: str = "") -> None:
@@ -80,7 +80,7 @@ def test_outcomes_that_break_off_have_all_abandoned(error: type[BaseException]) 
 
 
 def test_a_consumer_needs_no_context_of_its_own() -> None:
-    class Count(Consumer):
+    class Count(Consumer[Outcome]):
         images = 0
 
         def add(self, outcome: Outcome) -> None:

@@ -12,8 +12,10 @@ import pytest
 
 from clipcli.errors import OutputError, UsageError
 from clipcli.output.metrics_file import check_outputs, write_metrics
+from clipcli.scoring.comparison import Comparison, all_differences
 from clipcli.scoring.evaluation import Doubt, Estimate, evaluate_classification, evaluate_multilabel
 from clipcli.scoring.fitting import ClassThreshold, FitOptions, FitReport, Measures
+from clipcli.scoring.retrieval import evaluate_retrieval
 from clipcli.scoring.thresholds import NEVER
 
 NAMES = ["cat", "dog, big", "c", "d", "e"]
@@ -133,3 +135,51 @@ def test_an_older_file_stays_if_the_new_one_cannot_be_written(
         write_metrics(path, FIGURES, {})
     assert path.read_text() == "older"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def read_csv(path: Path) -> dict[tuple[str, str], str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row["metric"], row["label"]): row["value"] for row in csv.DictReader(file)}
+
+
+def test_a_comparison_has_the_figures_of_each_and_all_pairs(tmp_path: Path) -> None:
+    right = np.array([[True, False, True, True], [True, True, True, True], [True, False, True, True]])
+    names = ["photo", "icons", "mine.txt"]
+    found = Comparison("templates", names, [FIGURES] * 3, all_differences(names, right))
+    write_metrics(tmp_path / "m.json", found, {"model": "nano"})
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert (content["model"], content["comparison"], content["images"]) == ("nano", "templates", 4)
+    first, icons, mine = content["compared"]
+    assert (first["name"], first["acc1"], first["classes"]) == ("photo", 0.75, 5)
+    assert first["per_class"][0]["label"] == "cat"
+    assert not {"acc1_difference", "mcnemar_p"} & first.keys()
+    assert not {"confused", "labels_to_check", "images"} & first.keys()
+    assert (icons["acc1_difference"], icons["only_first_right"], icons["only_second_right"]) == (0.25, 0, 1)
+    assert (icons["mcnemar_p"], icons["tie"]) == (1, True)
+    assert mine["acc1_difference_low"] == mine["acc1_difference_high"] == 0
+    assert [(one["first"], one["second"], one["acc1_difference"]) for one in content["pairs"]] == [
+        ("photo", "icons", 0.25),
+        ("photo", "mine.txt", 0),
+        ("icons", "mine.txt", -0.25),
+    ]
+    write_metrics(tmp_path / "m.csv", found, {})
+    rows = read_csv(tmp_path / "m.csv")
+    assert float(rows["images", ""]) == 4
+    assert float(rows["acc1", "mine.txt"]) == 0.75
+    assert float(rows["acc1_difference", "icons"]) == 0.25
+    assert float(rows["tie", "icons"]) == 1
+    assert ("acc1_difference", "photo") not in rows
+
+
+def test_recall_has_the_names_of_clip_benchmark(tmp_path: Path) -> None:
+    axes = np.eye(6, dtype=np.float32)
+    found = evaluate_retrieval(axes[:5], axes[[1, 1, 2, 3, 4]], [[0], [1], [2], [3], [4]])
+    write_metrics(tmp_path / "m.json", found, {"left_out": 0})
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert content["image_retrieval_recall@1"] == 0.8
+    assert content["text_retrieval_recall@5"] == 1
+    assert content["image_retrieval_recall@1_low"] < 0.8 < content["image_retrieval_recall@1_high"]
+    assert "image_retrieval_recall@10" not in content
+    assert (content["images"], content["captions"], content["image_retrieval_chance@1"]) == (5, 5, 0.2)
+    write_metrics(tmp_path / "m.csv", found, {})
+    assert float(read_csv(tmp_path / "m.csv")["image_retrieval_recall@1", ""]) == 0.8

@@ -58,3 +58,20 @@ def test_what_drawing_again_adds_to_a_figure_is_taken_off() -> None:
     low, high = bootstrap_interval_of(repeated, 100)
     assert low < 0 < high < 0.1
     assert bootstrap_interval_of(repeated, 100, 0.5)[1] < high
+
+
+def test_sums_of_several_cases_are_drawn_image_by_image() -> None:
+    generator = np.random.default_rng(1)
+    counts = generator.integers(1, 6, 200)
+    hits = generator.binomial(counts, generator.choice([0.1, 0.9], 200))
+    drawn = generator.integers(0, 200, (10_000, 200))
+    means = hits[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    found = bootstrap_interval(hits, counts=counts)
+    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+    each = np.concatenate([np.arange(n) < hit for n, hit in zip(counts, hits, strict=True)])
+    assert np.ptp(found) > 1.3 * np.ptp(bootstrap_interval(each)), "cases of an image are alike"
+
+
+def test_one_case_an_image_is_the_interval_of_the_mean() -> None:
+    sample = np.array([0, 1, 1, 0, 1])
+    assert bootstrap_interval(sample, counts=np.ones(5, int)) == bootstrap_interval(sample)

@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from clipcli.errors import UsageError
@@ -57,7 +57,7 @@ class Table:
         self.name, self._folder, path = self._opened(source, head, name)
         stored_as = stored_as or table_format(self.name) or _recognised(path, self.name, image_column)
         self._file = TableFile(path, self.name, stored_as)
-        found = self._file.columns()
+        found = self.all_columns = self._file.columns()
         self.image_column = _image_column(found, image_column, self.name)
         self.columns: dict[str, type] = _kept(found, self.image_column, keep, self.name)
         """The columns that travel, in order, with the types of their cells."""
@@ -97,6 +97,16 @@ class Table:
         """Every row: an image, or why there is none."""
         for row in self._file.rows({self.image_column, *self.columns}):
             yield self._item(row)
+
+    def with_cells(self, column: str) -> Iterator[tuple[FileItem | ImageFailure, Any]]:
+        """Every row with one cell as the file holds it: a list, where the format has lists.
+
+        Raises:
+            UsageError: there is no such column, or as in iterating.
+        """
+        _check_column(column, self.all_columns, self.name)
+        for row in self._file.rows({self.image_column, column, *self.columns}):
+            yield self._item(row), row.cells.get(column)
 
     def _item(self, row: Row) -> FileItem | ImageFailure:
         place = f"{self.name} {row.place}"

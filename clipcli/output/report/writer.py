@@ -34,7 +34,7 @@ def is_report(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX
 
 
-class ReportWriter(Consumer):
+class ReportWriter(Consumer[Outcome]):
     """Collects the images of a run, of which `write` makes the report once the run has ended.
 
     Args:

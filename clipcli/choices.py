@@ -19,8 +19,8 @@ Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
 LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
 """Which rows an image has in a table."""
 
-FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
-"""The formats of tables that are written."""
+FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]
+"""The formats that are written: tables, and the report."""
 
 Truncated: TypeAlias = Literal["error", "ok"]
 """Whether a truncated image is refused, or what can be read of it is used."""

@@ -70,6 +70,8 @@ def test_the_wheel_works_outside_the_source_tree(clone: Path, tmp_path: Path) ->
         names = archive.namelist()
     assert "clipcli/assets/nano/open_clip_model.safetensors" in names
     assert "clipcli/py.typed" in names
+    assert "clipcli/output/report/page/template.html" in names
+    assert "clipcli/output/report/page/main.js" in names
     assert "clipcli/_prompts/templates/photo.txt" in names
     assert "clipcli/_prompts/classes/cifar10.txt" in names
     assert all(name.startswith(("clipcli/", "clipcli-")) for name in names), "nothing else at the top level"

@@ -17,6 +17,7 @@ from clipcli.cli import (
     eval,
     models,
     prompts,
+    report,
     sort,
     tag,
     templates,
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 app.command("classify", cls=commands.Command)(classify.classify)
 app.command("eval", cls=commands.Command)(eval.evaluate)
+app.command("report", cls=commands.Command)(report.report)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("sort", cls=commands.Command)(sort.sort)
 app.command("tag", cls=commands.Command)(tag.tag)

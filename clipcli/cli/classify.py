@@ -99,8 +99,8 @@ def classify(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the results to a .csv, .tsv, .jsonl, .parquet or .xlsx file; - is standard output."
-            " Can be given several times.",
+            help="Write the results to a .csv, .tsv, .jsonl, .parquet or .xlsx file, or to a report, an .html"
+            " page to look at; - is standard output. Can be given several times.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -110,7 +110,8 @@ def classify(
             "--format",
             metavar="FORMAT",
             case_sensitive=False,
-            help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet or xlsx.",
+            help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet, xlsx or"
+            " html.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -171,11 +172,13 @@ def classify(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import mistakes, progress, session, startup, tables
+    from clipcli.cli import mistakes, progress, reports, session, startup, tables
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
+    from clipcli.output.report.records import About
+    from clipcli.output.report.writer import ReportWriter
     from clipcli.output.rows import Layout
     from clipcli.pipeline import EngineOptions
     from clipcli.scoring.classifier import Classifier, Ranking
@@ -193,11 +196,14 @@ def classify(
         )
     named = _named_classes(classifier_file, labels, label, classes, templates, concept)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
+    outputs = output or ([Path("-")] if format_name or not shows_table else [])
+    pages, files = reports.parted(outputs, format_name)
     writers: list[RowWriter] = []
-    if output or format_name or not shows_table:
+    if files:
         has_sets = isinstance(named, Classifier) and named.conformal_quantile is not None
         rows = Layout(layout, top_k, named.classnames, found.columns, has_sets)
-        writers = _writers(rows, output or [Path("-")], format_name, excel)
+        writers = _writers(rows, files, format_name, excel)
+    report_writers = [ReportWriter(path) for path in pages]
     images = session.at_least_one(found)
 
     if isinstance(named, Classifier):
@@ -221,13 +227,15 @@ def classify(
                 cache=run.cache,
                 stop=stop,
             ),
-            [*writers, *shown],
+            [*writers, *report_writers, *shown],
             summary,
             None if found.is_read_once else lambda: sum(1 for _ in found),
         )
     for one in shown:
         one.print()
-    summary.print(", ".join(str(writer.sink.path) for writer in writers if writer.sink.path))
+    about = About(reports.title(inputs, from_file), encoder.name, classifier.classnames)
+    reports.write_all(report_writers, about, limit, workers)
+    summary.print(", ".join(str(path) for path in outputs if str(path) != "-"))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

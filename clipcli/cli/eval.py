@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from clipcli.inputs.inputs import Inputs
     from clipcli.inputs.truth import Truth
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import ImageFailure, Item
+    from clipcli.records import Encoder, ImageFailure, Item
+    from clipcli.scoring.evaluation import Evaluation
+    from clipcli.scoring.fitting import FitReport
     from clipcli.scoring.targets import Targets
 
 
@@ -48,7 +50,8 @@ def evaluate(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the figures to a .json or .csv file. Can be given several times.",
+            help="Write the figures to a .json or .csv file, or a report with all images to an .html file."
+            " Can be given several times.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -87,17 +90,19 @@ def evaluate(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import figures, fitting, mistakes, progress, session, startup
+    from clipcli.cli import figures, fitting, mistakes, progress, reports, session, startup
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.evaluators import evaluator
-    from clipcli.output.metrics_file import check_outputs, write_metrics
+    from clipcli.output.metrics_file import check_outputs
+    from clipcli.output.report.records import About, Judged
+    from clipcli.output.report.writer import ReportWriter
     from clipcli.scoring.targets import match_truths
 
     startup.lift_pillow_limit()
-    outputs = output or []
-    check_outputs(outputs)
+    check_outputs(output or [])
+    pages, tables = reports.parted(output or [])
     chosen = fitting.check(fit, min_precision, coverage, seed)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
@@ -106,9 +111,7 @@ def evaluate(
         found = source.inputs(include or [], exclude or [], image_column)
     images = source.labelled(found)
     counts = _counted(images)
-    if not counts:
-        session.at_least_one(found)
-    _check_truths(counts)
+    _check_truths(counts, found)
     if labels is not None or label or classes:
         prompts = session.prompt_set(labels, label, classes, templates, concept)
     else:
@@ -123,6 +126,7 @@ def evaluate(
         encoder = run.encoder()
         classifier = run.classifier(encoder, prompts)
         measured = evaluator(classifier, targets)
+        writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
         run.run(
             lambda stop: api.classify(
                 _measured(images, targets),
@@ -136,7 +140,7 @@ def evaluate(
                 cache=run.cache,
                 stop=stop,
             ),
-            [measured, *([to_fit.collected] if to_fit else [])],
+            [measured, *writers, *([to_fit.collected] if to_fit else [])],
             summary,
             lambda: counts.total() - left_out,
         )
@@ -145,12 +149,27 @@ def evaluate(
     figures.warn_of_doubtful(evaluation)
     report = to_fit.finish(classifier) if to_fit else None
     counted = {"failed": summary.failed, "left_out": left_out}
-    about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
-    for path in outputs:
-        write_metrics(path, evaluation, about, report)
-    summary.print(", ".join(map(str, [*outputs, *([fit] if fit else [])])))
+    _write_tables(tables, evaluation, encoder, counted, report)
+    title = reports.title(inputs, from_file or truth)
+    reports.write_all(writers, About(title, encoder.name, prompts.classnames, evaluation), limit, workers)
+    summary.print(", ".join(map(str, [*(output or ()), *([fit] if fit else [])])))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
+
+
+def _write_tables(
+    paths: list[Path],
+    evaluation: Evaluation,
+    encoder: Encoder,
+    counted: dict[str, int],
+    fit: FitReport | None,
+) -> None:
+    """Write the figures to each of some files, with what they are of."""
+    from clipcli.output.metrics_file import write_metrics
+
+    about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
+    for path in paths:
+        write_metrics(path, evaluation, about, fit)
 
 
 class _Source(NamedTuple):
@@ -209,12 +228,16 @@ def _counted(images: Iterable[Item | ImageFailure]) -> Counter[str]:
     return Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
 
 
-def _check_truths(counts: Counter[str]) -> None:
+def _check_truths(counts: Counter[str], found: Inputs) -> None:
     """Refuse images of which none has a true label.
 
     Raises:
-        UsageError: none has.
+        UsageError: none has, or there is no image.
     """
+    if not counts:
+        from clipcli.cli import session
+
+        session.at_least_one(found)
     if not any(counts):
         raise UsageError(
             "no image has a true label",

@@ -96,8 +96,13 @@ class TableTruth:
 
     def __call__(self, item: Item) -> str | None:
         """The label of an image, or None."""
-        found = self._labels.get(os.path.abspath(item.name))
-        return found if found is not None else self._below_roots(item.name)
+        found = self._label_of(item.name)
+        return found if found is not None else self._label_of(_text(item.name))
+
+    def _label_of(self, name: str) -> str | None:
+        """The label of a path, which may have its odd bytes as escapes, as some of our own tables do."""
+        found = self._labels.get(os.path.abspath(name))
+        return found if found is not None else self._below_roots(name)
 
     def _below_roots(self, name: str) -> str | None:
         """The label of a path that starts at one of the inputs."""

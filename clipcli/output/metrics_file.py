@@ -14,7 +14,7 @@ from clipcli.output.sinks import open_sink
 from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
 from clipcli.scoring.fitting import ClassThreshold, FitReport
 
-SUFFIXES = (".json", ".csv")
+SUFFIXES = (".json", ".csv", ".html")
 _CSV_COLUMNS: dict[str, type] = {"metric": str, "label": str, "value": float}
 
 

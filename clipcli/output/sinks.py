@@ -272,7 +272,7 @@ def open_sink(
     """
     name = format_name or (path.suffix.lower().lstrip(".") if path else "csv")
     if name not in SINKS:
-        known = ", ".join(f".{suffix}" for suffix in SINKS)
+        known = ", ".join(f".{suffix}" for suffix in (*SINKS, "html"))
         raise UsageError(
             f"cannot tell the output format of {path}"
             if not format_name
@@ -294,7 +294,13 @@ def open_sinks(
     format_name: str | None = None,
     excel: bool = False,
 ) -> list[Sink]:
-    """A sink for each place, None being standard output; errors as in `open_sink`.
+    """A sink for each place, None being standard output; errors as in `open_sink` and `check_places`."""
+    check_places(paths, format_name)
+    return [open_sink(columns, path, format_name, excel) for path in paths]
+
+
+def check_places(paths: Sequence[Path | None], format_name: str | None = None) -> None:
+    """See that outputs do not get in each other's way; None is standard output.
 
     Raises:
         UsageError: a place is named twice, or one format for several.
@@ -304,9 +310,7 @@ def open_sinks(
             f"one format, {format_name}, for {len(paths)} outputs",
             "Leave the format out: each file has that of its suffix, and standard output CSV.",
         )
-    sinks = [open_sink(columns, path, format_name, excel) for path in paths]
     places = [None if path is None else path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
             raise UsageError(f"{path or 'standard output'} is named twice as an output", "Name it once.")
-    return sinks

@@ -55,7 +55,7 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
         (["classify", "--device", "c"], ["cpu", "cuda"]),
         (["classify", "--precision", ""], ["auto", "fp32", "bf16", "fp16", "int8"]),
         (["train", "--precision", ""], ["auto", "fp32", "bf16"]),
-        (["classify", "--format", ""], ["csv", "tsv", "jsonl", "parquet", "xlsx"]),
+        (["classify", "--format", ""], ["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]),
         (["classify", "--score", "s"], ["softmax", "sigmoid"]),
         (["classify", "--layout", ""], ["long", "wide", "matrix"]),
         (["classify", "--trunc"], ["--truncated"]),

@@ -20,6 +20,7 @@ COMMANDS = [
     [],
     ["classify"],
     ["eval"],
+    ["report"],
     ["prompts"],
     ["train"],
     ["sort"],

@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, eval, prompts, sort, tag, train,
+There are: classify, eval, report, prompts, sort, tag, train,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables
@@ -166,11 +166,11 @@ $ clipcli classify photos -l cat --min-margin high
 error: --min-margin must be a number from 0 to 1, not 'high'
 
 $ clipcli classify photos -l cat --format json
-error: --format json: not one of csv, tsv, jsonl, parquet, xlsx
+error: --format json: not one of csv, tsv, jsonl, parquet, xlsx, html
 Did you mean jsonl?
 
 $ clipcli classify photos -l cat --format docx
-error: --format docx: not one of csv, tsv, jsonl, parquet, xlsx
+error: --format docx: not one of csv, tsv, jsonl, parquet, xlsx, html
 
 $ clipcli classify photos -l cat --score softmx
 error: --score softmx: not one of auto, softmax, sigmoid, cosine
@@ -255,7 +255,7 @@ def test_a_list_in_a_pipe_needs_a_dash(run_cli: Cli, here: Path, monkeypatch: py
 
 
 def test_the_formats_are_those_that_can_be_written() -> None:
-    assert set(typing.get_args(choices.FormatName)) == set(SINKS)
+    assert set(typing.get_args(choices.FormatName)) == {*SINKS, "html"}
 
 
 def test_formats_may_be_written_in_capitals(run_cli: Cli, here: Path) -> None:

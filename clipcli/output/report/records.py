@@ -1,0 +1,88 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clipcli.inputs.predictions import PredictedImage, RankedLabel
+from clipcli.records import ImageFailure, Outcome
+from clipcli.scoring.classifier import Classifier, best_classes
+from clipcli.scoring.evaluation import Evaluation
+from clipcli.scoring.targets import Targets
+
+RANKED = 9
+"""Labels that an image of an evaluation has in the report: as many as there are keys to choose one with."""
+
+
+MOST_RANKED = 20
+"""Labels that any image has at most in the report: of a matrix with all classes, more would fill it."""
+
+
+class ReportImage(NamedTuple):
+    """An image in the report.
+
+    Args:
+        predicted: its labels, best first, and what is known of it.
+        truth: its true labels, in an evaluation.
+        path: where it lies, if not at `predicted.image`.
+    """
+
+    predicted: PredictedImage
+    truth: tuple[str, ...] = ()
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says of the run as a whole.
+
+    Args:
+        title: heads the page, such as the names of the inputs.
+        model: which model was used, if that is known.
+        labels: all labels there were to choose from; those of the images are added.
+        evaluation: the figures, if the true labels are known.
+    """
+
+    title: str
+    model: str = ""
+    labels: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+
+
+def predicted(outcome: Outcome) -> ReportImage:
+    """An image as it was classified."""
+    columns = dict(outcome.columns)
+    if isinstance(outcome, ImageFailure):
+        return ReportImage(PredictedImage(outcome.image, (), "error", None, outcome.reason, columns))
+    labels = tuple(RankedLabel(one.label, one.score, one.cosine) for one in outcome.predictions)
+    return ReportImage(PredictedImage(outcome.image, labels, outcome.status, outcome.margin, None, columns))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Turns an outcome of an evaluation, whose scores are cosines, into an image with its true labels.
+
+    Args:
+        classifier: turns cosines into scores.
+        targets: the classes that true labels mean.
+    """
+
+    classifier: Classifier
+    targets: Targets
+
+    def __call__(self, outcome: Outcome) -> ReportImage:
+        """The image, with its best labels."""
+        truth = tuple(
+            self.targets.classnames[index] for index in self.targets.indices.get(outcome.truth or "", ())
+        )
+        if isinstance(outcome, ImageFailure):
+            return predicted(outcome)._replace(truth=truth)
+        cosines = outcome.scores[None, :]  # (1, C)
+        (order,) = best_classes(cosines, RANKED).tolist()
+        scores = self.classifier.scores(cosines)[0, order].tolist()
+        ranked = zip(order, scores, outcome.scores[order].tolist(), strict=True)
+        labels = tuple(RankedLabel(self.classifier.classnames[index], *both) for index, *both in ranked)
+        margin = scores[0] - scores[1] if len(scores) > 1 else None
+        columns = dict(outcome.columns)
+        return ReportImage(PredictedImage(outcome.image, labels, "ok", margin, None, columns), truth)

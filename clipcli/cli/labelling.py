@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,16 @@ from clipcli.cli import console
 
 if TYPE_CHECKING:
     from clipcli.cli.comparisons import Labelled
+    from clipcli.cli.interrupts import StopOnSignal
     from clipcli.cli.passes import Passes
+    from clipcli.cli.progress import Summary
+    from clipcli.cli.session import Session
     from clipcli.models.request import ModelRequest
     from clipcli.prompts.templates import PromptSet
+    from clipcli.records import Encoder, ImageFailure, Item, Outcome
+    from clipcli.scoring.classifier import Classifier
     from clipcli.scoring.fitting import FitOptions
+    from clipcli.scoring.targets import Targets
 
 
 def measure(
@@ -40,7 +48,6 @@ def measure(
         UsageError: no true label is one of the labels.
         OutputError: a file cannot be written.
     """
-    from clipcli import api
     from clipcli.cli import figures, fitting, progress, reports, truths
     from clipcli.output.evaluators import evaluator
     from clipcli.output.metrics_file import write_metrics
@@ -59,23 +66,9 @@ def measure(
         classifier = run.classifier(encoder, prompts)
         measured = evaluator(classifier, targets)
         writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
-        run.run(
-            lambda stop: api.classify(
-                truths.with_a_class(labelled.images, targets),
-                encoder,
-                classifier,
-                top_k=1,
-                score="cosine",
-                batch_size=passes.batch_size,
-                workers=passes.workers,
-                decoding=passes.decoding,
-                cache=run.cache,
-                stop=stop,
-            ),
-            [measured, *writers, *([to_fit.collected] if to_fit else [])],
-            summary,
-            lambda: counts.total() - left_out,
-        )
+        outcomes = partial(_outcomes, labelled.images, targets, encoder, classifier, passes, run)
+        consumers = [measured, *writers, *([to_fit.collected] if to_fit else [])]
+        run.run(outcomes, consumers, summary, lambda: counts.total() - left_out)
     evaluation = measured.result()
     figures.show(evaluation)
     figures.warn_of_doubtful(evaluation)
@@ -85,6 +78,37 @@ def measure(
         write_metrics(path, evaluation, {**about, "left_out": left_out}, fitted)
     shown = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, shown, passes.decoding.max_pixels, passes.workers)
-    summary.print(", ".join(map(str, filter(None, [*passes.outputs, fit[0]]))))
-    if summary.failed and not passes.allow_failures:
+    _end(summary, [*passes.outputs, fit[0]], passes.allow_failures)
+
+
+def _outcomes(
+    images: Iterable[Item | ImageFailure],
+    targets: Targets,
+    encoder: Encoder,
+    classifier: Classifier,
+    passes: Passes,
+    run: Session,
+    stop: StopOnSignal,
+) -> Iterator[Outcome]:
+    """The cosines of all images that have a class."""
+    from clipcli import api
+    from clipcli.cli import truths
+
+    return api.classify(
+        truths.with_a_class(images, targets),
+        encoder,
+        classifier,
+        top_k=1,
+        score="cosine",
+        batch_size=passes.batch_size,
+        workers=passes.workers,
+        decoding=passes.decoding,
+        cache=run.cache,
+        stop=stop,
+    )
+
+
+def _end(summary: Summary, files: Sequence[Path | None], allow_failures: bool) -> None:
+    summary.print(", ".join(map(str, filter(None, files))))
+    if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.output.report.records import About
+    from clipcli.output.report.thumbnails import Thumbnail
     from clipcli.output.report.writer import ReportWriter
 
 _NAMED = 3  # inputs in a title
@@ -41,6 +42,12 @@ def title(inputs: Sequence[str] | None, table: str | None) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def _shown(made: Iterable[Thumbnail], count: int) -> Iterator[Thumbnail]:
+    """Pass thumbnails on, with a progress bar."""
+    with progress.tracked(made, lambda: count) as tracked:
+        yield from tracked
+
+
 def write_all(
     writers: Sequence[ReportWriter], about: About, max_pixels: int, workers: int | None = None
 ) -> None:
@@ -50,7 +57,7 @@ def write_all(
         OutputError: a report cannot be written.
     """
     for writer in writers:
-        lost = writer.write(about, max_pixels, workers, progress.counted)
+        lost = writer.write(about, max_pixels, workers, _shown)
         if lost:
             count = len(writer.images)
             console.warn(f"{writer.path}: {lost} of {count} images cannot be read now: no thumbnail")

@@ -86,7 +86,11 @@ class ByPath(Generic[Known]):
         return self._known.setdefault(os.path.abspath(path), value)
 
     def get(self, path: str) -> Known | None:
-        """What is known of the path of an image, or None."""
+        """What is known of the path of an image, whose odd bytes some of our tables write as escapes, or None."""
+        found = self._get(path)
+        return found if found is not None or path.isascii() else self._get(_text(path))
+
+    def _get(self, path: str) -> Known | None:
         below = (path[len(start) :] for start in self._starts if path.startswith(start))
         found = (self._known.get(os.path.abspath(one)) for one in (path, *below))
         return next((value for value in found if value is not None), None)
@@ -118,10 +122,7 @@ class TableTruth:
 
     def __call__(self, item: Item) -> str | None:
         """The label of an image, or None."""
-        found = self._labels.get(item.name)
-        return (
-            found if found is not None else self._labels.get(_text(item.name))
-        )  # as some of our tables say it
+        return self._labels.get(item.name)
 
 
 @dataclass(frozen=True)

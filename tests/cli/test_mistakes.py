@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, eval, report, prompts, sort, tag,
+There are: classify, eval, report, prompts, sort, tag, train,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from clipcli.cli.comparisons import Labelled
     from clipcli.cli.interrupts import StopOnSignal
     from clipcli.cli.passes import Passes
-    from clipcli.cli.progress import Summary
     from clipcli.cli.session import Session
     from clipcli.models.request import ModelRequest
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import Encoder, ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
-    from clipcli.scoring.fitting import FitOptions
+    from clipcli.scoring.evaluation import Evaluation
+    from clipcli.scoring.fitting import FitOptions, FitReport
     from clipcli.scoring.targets import Targets
 
 
@@ -48,9 +48,8 @@ def measure(
         UsageError: no true label is one of the labels.
         OutputError: a file cannot be written.
     """
-    from clipcli.cli import figures, fitting, progress, reports, truths
+    from clipcli.cli import fitting, progress, reports, truths
     from clipcli.output.evaluators import evaluator
-    from clipcli.output.metrics_file import write_metrics
     from clipcli.output.report.records import About, Judged
     from clipcli.output.report.writer import ReportWriter
     from clipcli.scoring.targets import match_truths
@@ -70,15 +69,15 @@ def measure(
         consumers = [measured, *writers, *([to_fit.collected] if to_fit else [])]
         run.run(outcomes, consumers, summary, lambda: counts.total() - left_out)
     evaluation = measured.result()
-    figures.show(evaluation)
-    figures.warn_of_doubtful(evaluation)
+    _show(evaluation)
     fitted = to_fit.finish(classifier) if to_fit else None
-    about = {"model": encoder.name, "fingerprint": encoder.fingerprint, "failed": summary.failed}
-    for path in tables:
-        write_metrics(path, evaluation, {**about, "left_out": left_out}, fitted)
+    about = {"model": encoder.name, "fingerprint": encoder.fingerprint}
+    _write(tables, evaluation, {**about, "failed": summary.failed, "left_out": left_out}, fitted)
     shown = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, shown, passes.decoding.max_pixels, passes.workers)
-    _end(summary, [*passes.outputs, fit[0]], passes.allow_failures)
+    summary.print(", ".join(map(str, filter(None, [*passes.outputs, fit[0]]))))
+    if summary.failed and not passes.allow_failures:
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)
 
 
 def _outcomes(
@@ -108,7 +107,17 @@ def _outcomes(
     )
 
 
-def _end(summary: Summary, files: Sequence[Path | None], allow_failures: bool) -> None:
-    summary.print(", ".join(map(str, filter(None, files))))
-    if summary.failed and not allow_failures:
-        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+def _show(evaluation: Evaluation) -> None:
+    from clipcli.cli import figures
+
+    figures.show(evaluation)
+    figures.warn_of_doubtful(evaluation)
+
+
+def _write(
+    paths: Sequence[Path], evaluation: Evaluation, about: dict[str, Any], fitted: FitReport | None
+) -> None:
+    from clipcli.output.metrics_file import write_metrics
+
+    for path in paths:
+        write_metrics(path, evaluation, about, fitted)

@@ -16,8 +16,8 @@ Activation: TypeAlias = Literal["softmax", "sigmoid"]
 Score: TypeAlias = Literal["auto", "softmax", "sigmoid", "cosine"]
 """What the score of a label is; `auto` is the activation that the model was trained with."""
 
-LayoutName: TypeAlias = Literal["long", "wide", "matrix"]
-"""Which rows an image has in a table."""
+LayoutName: TypeAlias = Literal["long", "wide", "matrix", "nested"]
+"""Which rows an image has in a table; `nested` is one JSON object."""
 
 FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]
 """The formats that are written: tables, and the report."""

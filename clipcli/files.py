@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,15 @@ def _try_to_create(partial: Path) -> None:
     partial.open("ab").close()
     if not left:
         partial.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_file(path: Path) -> None:

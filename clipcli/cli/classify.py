@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,6 @@ from clipcli.cli.values import fraction
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.output.consumers import RowWriter
-    from clipcli.output.rows import Layout
     from clipcli.prompts.templates import PromptSet
     from clipcli.scoring.classifier import Classifier
 
@@ -116,21 +113,40 @@ def classify(
         ),
     ] = None,
     layout: Annotated[
-        choices.LayoutName,
+        choices.LayoutName | None,
         typer.Option(
             "--layout",
             metavar="LAYOUT",
             help="long: one row for each label of an image. wide: one row for each image. matrix: one row"
-            " for each image, with the score of every class in a column of its own.",
+            " for each image, with the score of every class in a column of its own. nested: one JSON object"
+            " for each image, with its labels as a list; for .jsonl only. [default: wide for .xlsx, otherwise"
+            " long]",
             rich_help_panel=options.OUTPUT,
         ),
-    ] = "long",
+    ] = None,
     excel: Annotated[
         bool,
         typer.Option(
             "--excel",
             help="Write CSV and TSV for Excel: with a byte-order mark, and with cells that Excel would run"
             " as formulas made harmless.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Show small copies of the images in .xlsx files, of the first 2,000 at most.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance",
+            help="Write FILE.meta.json beside each output FILE: the command, the model, the prompts,"
+            " versions, and how many images have which label.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
@@ -172,14 +188,14 @@ def classify(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import mistakes, progress, reports, session, startup, tables
+    from clipcli.cli import mistakes, outputs, progress, reports, session, startup, tables
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.report.records import About
-    from clipcli.output.report.writer import ReportWriter
     from clipcli.output.rows import Layout
+    from clipcli.output.run_record import RunRecord
     from clipcli.pipeline import EngineOptions
     from clipcli.scoring.classifier import Classifier, Ranking
 
@@ -196,25 +212,28 @@ def classify(
         )
     named = _named_classes(classifier_file, labels, label, classes, templates, concept)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
-    outputs = output or ([Path("-")] if format_name or not shows_table else [])
-    pages, files = reports.parted(outputs, format_name)
-    writers: list[RowWriter] = []
-    if files:
-        has_sets = isinstance(named, Classifier) and named.conformal_quantile is not None
-        rows = Layout(layout, top_k, named.classnames, found.columns, has_sets)
-        writers = _writers(rows, files, format_name, excel)
-    report_writers = [ReportWriter(path) for path in pages]
+    named_outputs = output or ([Path("-")] if format_name or not shows_table else [])
+    summary = progress.Summary()
+    record = RunRecord(["clipcli", *sys.argv[1:]], summary, ranking)
+    has_sets = isinstance(named, Classifier) and named.conformal_quantile is not None
+    layout_of = partial(
+        Layout, top_k=top_k, classnames=named.classnames, carried=found.columns, has_sets=has_sets
+    )
+    choice = outputs.Choice(tuple(named_outputs), format_name, layout, excel, thumbnails, provenance)
+    written = outputs.opened(choice, layout_of, record)
     images = session.at_least_one(found)
 
     if isinstance(named, Classifier):
         named.check_score(score)
         model = model or named.provenance.get("model")
+    else:
+        record.templates = session.templates_of(templates)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
-    summary = progress.Summary()
     with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
         classifier = named if isinstance(named, Classifier) else run.classifier(encoder, named)
+        record.encoder, record.classifier = encoder, classifier
         run.run(
             lambda stop: api.classify(
                 images,
@@ -227,15 +246,15 @@ def classify(
                 cache=run.cache,
                 stop=stop,
             ),
-            [*writers, *report_writers, *shown],
+            [*written.consumers, *shown],
             summary,
             None if found.is_read_once else lambda: sum(1 for _ in found),
         )
     for one in shown:
         one.print()
     about = About(reports.title(inputs, from_file), encoder.name, classifier.classnames)
-    reports.write_all(report_writers, about, limit, workers)
-    summary.print(", ".join(str(path) for path in outputs if str(path) != "-"))
+    written.complete(about, limit, workers)
+    summary.print(", ".join(map(str, written.files)))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 
@@ -258,13 +277,3 @@ def _named_classes(
     from clipcli import api
 
     return api.load_classifier(classifier_file)
-
-
-def _writers(
-    layout: Layout, outputs: Sequence[Path], format_name: str | None, excel: bool
-) -> list[RowWriter]:
-    from clipcli.output.consumers import RowWriter
-    from clipcli.output.sinks import open_sinks
-
-    paths = [None if str(path) == "-" else path for path in outputs]
-    return [RowWriter(layout, sink) for sink in open_sinks(layout.columns, paths, format_name, excel)]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clipcli.cli import console
 from clipcli.errors import ClipcliError
-from clipcli.output.consumers import Consumer
+from clipcli.output.counts import Counts
 
 if TYPE_CHECKING:
-    from clipcli.records import ImageFailure, ImageFeatures, ImagePredictions, Outcome
+    from clipcli.records import ImageFailure, ImageFeatures, Outcome
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
@@ -177,44 +176,26 @@ def counted(made: Iterable[_T], count: int, what: str = "thumbnails") -> Iterato
                 bar.update(task, completed=done)
 
 
-class Summary(Consumer["Outcome | ImageFeatures"]):
+class Summary(Counts):
     """Counts what a run did, names its first failures as they happen, and tells the whole at the end."""
 
     def __init__(self) -> None:
-        self.images = self.known = self.unknown = 0
-        self.reasons: Counter[str] = Counter()
-        self.labels: Counter[str] = Counter()
+        super().__init__()
         self.start = self.begun = time.perf_counter()
 
     def __enter__(self) -> Summary:
         self.begun = time.perf_counter()
         return self
 
-    @property
-    def failed(self) -> int:
-        """Images that could not be read."""
-        return self.reasons.total()
-
     def add(self, outcome: Outcome | ImageFeatures) -> None:
         """Count one outcome."""
-        from clipcli.records import ImageFailure, ImagePredictions
+        from clipcli.records import ImageFailure
 
-        self.images += 1
+        super().add(outcome)
         if isinstance(outcome, ImageFailure):
-            self._add_failure(outcome)
-        else:
-            self.known += outcome.known
-            if isinstance(outcome, ImagePredictions):
-                self._add_label(outcome)
+            self._tell_failure(outcome)
 
-    def _add_label(self, outcome: ImagePredictions) -> None:
-        if outcome.status == "unknown":
-            self.unknown += 1
-        else:
-            self.labels[outcome.predictions[0].label] += 1
-
-    def _add_failure(self, failure: ImageFailure) -> None:
-        self.reasons[failure.reason.partition(":")[0]] += 1
+    def _tell_failure(self, failure: ImageFailure) -> None:
         if self.failed <= _SHOWN_FAILURES:
             console.warn(f"{failure.image}: {failure.reason}")
         else:

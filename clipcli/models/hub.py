@@ -8,12 +8,12 @@ off, but a new run starts a file from its beginning.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from clipcli import files
 from clipcli.errors import WeightsDamagedError, WeightsUnavailableError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -208,11 +208,7 @@ def _reason(error: Exception) -> str:
 
 def sha256_of(path: Path) -> str:
     """Digest of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return files.sha256_of(path)
     except OSError as error:
         raise WeightsDamagedError(f"cannot read {path}: {error.strerror}") from None
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from clipcli.output.rows import Layout
-    from clipcli.output.sinks import Sink
+    from clipcli.output.sink import Sink
     from clipcli.records import ImageFeatures, Outcome
 
 Taken = TypeVar("Taken", bound="Outcome | ImageFeatures")

@@ -9,30 +9,42 @@ import numpy as np
 
 from clipcli.choices import LayoutName
 from clipcli.errors import UsageError
-from clipcli.output.cells import Row
+from clipcli.output.cells import Cell, ImageName, Nested, Row, Score
 from clipcli.records import ImageFailure, Outcome
 from clipcli.scoring.targets import SEPARATOR
 
 _VERDICT: dict[str, type] = {"error": str, "status": str, "margin": float}
 LONG_COLUMNS: dict[str, type] = {
-    "image": str,
+    "image": ImageName,
     "rank": np.int32,
     "label": str,
-    "score": float,
+    "score": Score,
     "cosine": float,
     **_VERDICT,
 }
 _MATRIX_VERDICT: dict[str, type] = {"error": str, "label": str, "status": str, "margin": float}
 SET_COLUMN: dict[str, type] = {"set": str}
+_NESTED_COLUMNS: dict[str, type] = {
+    "image": ImageName,
+    "status": str,
+    "margin": float,
+    "error": str,
+    "predictions": list,
+}
 _NONE: Mapping[str, type] = MappingProxyType({})
+
+
+def default_layout(format_name: str) -> LayoutName:
+    """The layout of a file where none is named: people look at workbooks, programs read the others."""
+    return "wide" if format_name == "xlsx" else "long"
 
 
 class Layout:
     """Columns with the types of their cells, and the rows of one outcome.
 
     Args:
-        name: `long` (a row per label), `wide` (a row per image) or `matrix` (a row per image, a column per
-            class).
+        name: `long` (a row per label), `wide` (a row per image), `matrix` (a row per image, a column per
+            class) or `nested` (a row per image, all its labels in one cell).
         top_k: labels per image.
         classnames: all classes, in order.
         carried: columns of the user's table, and their types: str, int, float, bool, datetime or date. They
@@ -61,6 +73,8 @@ class Layout:
             own, self._own_rows = LONG_COLUMNS, long_rows
         elif name == "wide":
             own, self._own_rows = self._wide_columns(), self._wide_rows
+        elif name == "nested":
+            own, self._own_rows = _NESTED_COLUMNS, _nested_rows
         else:
             own, self._own_rows = self._matrix_columns(), self._matrix_rows
         own = {**own, **(SET_COLUMN if has_sets else {})}
@@ -74,12 +88,12 @@ class Layout:
             return rows
         sets: Row = [joined_set(outcome)] if self.has_sets else []
         cells = [*sets, *(outcome.columns.get(name) for name in self.carried)]
-        return (row + cells for row in rows)
+        return ([*row, *cells] for row in rows)
 
     def _wide_columns(self) -> dict[str, type]:
-        columns: dict[str, type] = {"image": str}
+        columns: dict[str, type] = {"image": ImageName}
         for suffix in ["", *(f"_{rank}" for rank in range(2, self.top_k + 1))]:
-            columns |= {f"label{suffix}": str, f"score{suffix}": float}
+            columns |= {f"label{suffix}": str, f"score{suffix}": Score}
         return columns | _VERDICT
 
     def _wide_rows(self, outcome: Outcome) -> Iterator[Row]:
@@ -87,7 +101,7 @@ class Layout:
         if not isinstance(outcome, ImageFailure):
             for prediction in outcome.predictions:
                 cells += prediction.label, rounded(prediction.score)
-        blanks: Row = [None] * (2 * self.top_k - len(cells))
+        blanks: list[Cell] = [None] * (2 * self.top_k - len(cells))
         yield [outcome.image, *cells, *blanks, *_verdict(outcome)]
 
     def _matrix_columns(self) -> dict[str, type]:
@@ -98,13 +112,13 @@ class Layout:
                 f"layout matrix: a class cannot be named {min(taken)!r}, as that column is",
                 "Choose the layout wide or long.",
             )
-        return {"image": str, **dict.fromkeys(self.classnames, float), **_MATRIX_VERDICT}
+        return {"image": ImageName, **dict.fromkeys(self.classnames, Score), **_MATRIX_VERDICT}
 
     def _matrix_rows(self, outcome: Outcome) -> Iterator[Row]:
         scores: Row = [None] * len(self.classnames)
         label = None
         if not isinstance(outcome, ImageFailure):
-            scores, label = list(map(rounded, outcome.scores.tolist())), outcome.predictions[0].label
+            scores, label = [*map(rounded, outcome.scores.tolist())], outcome.predictions[0].label
         error, *verdict = _verdict(outcome)
         yield [outcome.image, *scores, error, label, *verdict]
 
@@ -117,6 +131,18 @@ def long_rows(outcome: Outcome) -> Iterator[Row]:
     verdict = _verdict(outcome)
     for image, rank, label, score, cosine in outcome.predictions:
         yield [image, rank, label, rounded(score), rounded(cosine), *verdict]
+
+
+def _nested_rows(outcome: Outcome) -> Iterator[Row]:
+    """One row: the cells of `_NESTED_COLUMNS`."""
+    labels: Nested = []
+    if not isinstance(outcome, ImageFailure):
+        labels = [
+            {"label": one.label, "score": rounded(one.score), "cosine": rounded(one.cosine)}
+            for one in outcome.predictions
+        ]
+    error, status, margin = _verdict(outcome)
+    yield [outcome.image, status, margin, error, labels]
 
 
 def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:

@@ -2,139 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import math
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, ClassVar
 
-from clipcli.errors import OutputError, UsageError
-from clipcli.files import AtomicFile, write_errors
+from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
-from clipcli.output import parquet, xlsx
-from clipcli.output.cells import Row, as_text, neutralised, whole
+from clipcli.output import parquet
+from clipcli.output.cells import Cell, Row, as_text, neutralised
+from clipcli.output.sink import Sink
+from clipcli.output.xlsx.sink import XlsxSink
+from clipcli.output.xlsx.workbook import WorkbookOptions
 from clipcli.records import Value
-
-
-class Sink(ABC):
-    """Writes rows; a context manager that completes the file, or leaves its rows as `NAME.partial`.
-
-    If it is writing itself that fails, CSV, TSV and JSON lines leave what they have, and others nothing.
-
-    A link is followed, so that it stays one. A device or pipe is written to as it is.
-
-    Args:
-        columns: their names and the types of their cells: str, int, float, bool, datetime, date, and
-            `numpy.int32` for integers that Parquet stores in 4 bytes.
-        path: the file, or None for standard output.
-        excel: add a byte-order mark and neutralise cells that a spreadsheet would run as formulas.
-
-    Raises:
-        UsageError: the folder of the file does not exist, or the format cannot go to standard output.
-        OutputError: the file cannot be written.
-    """
-
-    binary: ClassVar[bool] = False
-
-    def __init__(self, columns: Mapping[str, type], path: Path | None, excel: bool = False) -> None:
-        self.columns = {whole(name): kind for name, kind in columns.items()}
-        self.path = path
-        self.excel = excel
-        self.rows = 0
-        self._is_whole = True
-        if path is None and self.binary:
-            raise UsageError("this format cannot go to standard output", "Name a file.")
-        self.file = None if path is None else AtomicFile(path)
-        self._name = path or "standard output"
-
-    @property
-    def kept(self) -> Path | None:
-        """Where the rows are if the run ends early; None if there are none, or they cannot be taken back."""
-        if self.file is None or not self.file.is_replaced or not self.rows:
-            return None
-        return self.file.partial if self.file.partial.exists() else None
-
-    def check_text(self, text: str) -> None:  # noqa: B027 (most formats hold any text)
-        """Refuse a text that the format cannot hold, before the work is done.
-
-        Raises:
-            OutputError: it cannot.
-        """
-
-    def write(self, row: Row) -> None:
-        """Add a row: a cell for each column, None where there is nothing.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        try:
-            self._write(row)
-        except UnicodeEncodeError:  # half a character, before anything of the row is written
-            self._write([whole(cell) if isinstance(cell, str) else cell for cell in row])
-        except OSError:
-            self._is_whole = False
-            with write_errors(self._name):
-                raise
-        self.rows += 1
-
-    def __enter__(self) -> Sink:
-        try:
-            with write_errors(self._name):
-                self._open()
-        except OutputError:
-            self._abandon()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._complete()
-        else:
-            self._abandon()
-
-    def _complete(self) -> None:
-        try:
-            with write_errors(self._name):
-                self._end()
-        except BaseException:
-            self._leave()
-            raise
-        if self.file is not None:
-            self.file.complete()
-
-    def _abandon(self) -> None:
-        """Keep the rows written so far; the error under way is what the user must see."""
-        with contextlib.suppress(Exception):
-            self._end()
-        self._leave()
-
-    def _end(self) -> None:
-        try:
-            self._close()
-        except OutputError:  # a cell that the format cannot hold: what came before it is whole
-            raise
-        except BaseException:
-            self._is_whole = False
-            raise
-
-    def _leave(self) -> None:
-        """Keep the rows where they can be read: of a binary file that could not be written, none can."""
-        if self.file is not None:
-            self.file.abandon(keep=self.rows > 0 and (self._is_whole or not self.binary))
-
-    @abstractmethod
-    def _open(self) -> None: ...
-
-    @abstractmethod
-    def _write(self, row: Row) -> None: ...
-
-    @abstractmethod
-    def _close(self) -> None: ...
 
 
 class _TextSink(Sink):
@@ -191,6 +75,7 @@ class JsonlSink(_TextSink):
     """One JSON object a row; empty cells are null. Bytes that are not UTF-8 are escaped, as \\udcNN."""
 
     errors = "backslashreplace"
+    nests = True
 
     def _open(self) -> None:
         super()._open()
@@ -204,8 +89,14 @@ class JsonlSink(_TextSink):
         self.stream.write(line + "\n")
 
 
-def _finite(cell: Value) -> Value:
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+def _finite(cell: Cell) -> Cell:
+    if isinstance(cell, list):
+        return [{name: _finite_number(value) for name, value in one.items()} for one in cell]
+    return _finite_number(cell)
+
+
+def _finite_number(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class ParquetSink(Sink):
@@ -226,32 +117,6 @@ class ParquetSink(Sink):
             self.table.close()
 
 
-class XlsxSink(Sink):
-    """An Excel workbook, streamed to disk; past 1,048,576 rows it goes on in another sheet."""
-
-    binary = True
-
-    def __init__(self, columns: Mapping[str, type], path: Path | None, excel: bool = False) -> None:
-        super().__init__(columns, path, excel)
-        xlsx.check_columns(list(columns))
-
-    def check_text(self, text: str) -> None:
-        """Refuse a text that is longer than a cell holds."""
-        xlsx.check_text(text)
-
-    def _open(self) -> None:
-        assert self.file is not None
-        self.workbook = xlsx.Workbook(list(self.columns))
-        self.file.partial.touch()  # tell now, not at the end, that the place cannot be written
-
-    def _write(self, row: Row) -> None:
-        self.workbook.append(row)
-
-    def _close(self) -> None:
-        assert self.file is not None
-        self.file.partial.write_bytes(self.workbook.packed())
-
-
 SINKS: dict[str, type[Sink]] = {
     "csv": CsvSink,
     "tsv": TsvSink,
@@ -261,14 +126,11 @@ SINKS: dict[str, type[Sink]] = {
 }
 
 
-def open_sink(
-    columns: Mapping[str, type], path: Path | None, format_name: str | None = None, excel: bool = False
-) -> Sink:
-    """The sink for a format, or for the suffix of the file; CSV for standard output.
+def format_of(path: Path | None, format_name: str | None = None) -> str:
+    """The format that is named, or else that of the file's suffix; CSV for standard output.
 
     Raises:
-        UsageError: no such format, or a place that cannot serve.
-        OutputError: the file cannot be written.
+        UsageError: no such format.
     """
     name = format_name or (path.suffix.lower().lstrip(".") if path else "csv")
     if name not in SINKS:
@@ -279,7 +141,31 @@ def open_sink(
             else f"unknown output format {name!r}",
             f"Use one of {known}, or name the format.",
         )
+    return name
+
+
+def open_sink(
+    columns: Mapping[str, type],
+    path: Path | None,
+    format_name: str | None = None,
+    excel: bool = False,
+    workbook: WorkbookOptions | None = None,
+) -> Sink:
+    """The sink for a format, or for the suffix of the file; CSV for standard output.
+
+    Raises:
+        UsageError: no such format, or a place or columns that cannot serve.
+        OutputError: the file cannot be written.
+    """
+    name = format_of(path, format_name)
+    if list in columns.values() and not SINKS[name].nests:
+        raise UsageError(
+            f"the layout nested is JSON, which {name.upper()} cannot hold",
+            "Write a .jsonl file, or choose the layout long, wide or matrix.",
+        )
     sink = SINKS[name](columns, path, excel)
+    if isinstance(sink, XlsxSink):
+        sink.options = workbook
     if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
         raise UsageError(
             f"{path} is named like an image",

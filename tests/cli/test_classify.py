@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 from commands import clipcli
@@ -151,6 +155,81 @@ def test_every_format_and_layout_holds_the_same_scores(
         "matrix": lambda: frame[["cat", "fish", "sun", "house", "bicycle"]].max(axis=1),
     }[layout]()
     assert found.tolist() == pytest.approx(best, abs=1e-12)
+
+
+def test_a_workbook_is_wide_and_other_files_long_unless_a_layout_is_named(
+    run_cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    outputs = [option for name in ("csv", "xlsx") for option in ("-o", tmp_path / f"out.{name}")]
+    assert run_cli("classify", pictures, *LABELS, *NANO, "-k", 2, *outputs).code == 0
+    wide = pd.read_excel(tmp_path / "out.xlsx")
+    assert list(wide.columns)[:5] == ["image", "label", "score", "label_2", "score_2"]
+    assert len(wide) == 12
+    long = pd.read_csv(tmp_path / "out.csv")
+    assert len(long) == 24
+    assert wide.label.tolist() == long.label[::2].tolist()
+    assert run_cli("classify", pictures, *LABELS, *NANO, "-k", 2, *outputs, "--layout", "long").code == 0
+    assert len(pd.read_excel(tmp_path / "out.xlsx")) == 24
+
+
+def test_nested_json_lines(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    result = run_cli("classify", pictures, *LABELS, *NANO, "-k", 2, "--layout", "nested", "--format", "jsonl")
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [len(record["predictions"]) for record in records] == [2] * 12
+    refused = run_cli("classify", pictures, *LABELS, *NANO, "--layout", "nested", "-o", tmp_path / "out.csv")
+    assert_refused(refused, 2, "the layout nested is JSON, which CSV cannot hold", ".jsonl")
+
+
+def test_a_workbook_tells_of_its_run_and_shows_the_images(
+    run_cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.xlsx"
+    (pictures / "broken.png").write_bytes(b"")
+    arguments = ("classify", pictures, *LABELS, *NANO, "-t", "an icon of a {}.", "-o", path)
+    assert run_cli(*arguments, "--thumbnails", "--provenance").code == 3
+    book = openpyxl.load_workbook(path)
+    sheet, summary = book.worksheets
+    assert len(sheet._images) == 12
+    assert [row[0].hyperlink.target for row in sheet.iter_rows(min_row=2)][:2] == [
+        "pictures/00.jpg",
+        "pictures/01.png",
+    ]
+    facts = dict(row for row in summary.iter_rows(values_only=True) if row[0])
+    assert (facts["ok"], facts["error"], facts["empty file"]) == (12, 1, 1)
+    assert facts["command"] == shlex.join(map(str, ["clipcli", *arguments, "--thumbnails", "--provenance"]))
+    assert facts["templates"] == "an icon of a {}."
+    told = json.loads((tmp_path / "out.xlsx.meta.json").read_text())
+    assert facts["fingerprint"] == told["model"]["fingerprint"]
+    assert told["output"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["model"]["precision"] == "fp32"
+    assert told["failures"] == {"empty file": 1}
+    assert sum(told["labels"].values()) == told["images"]["ok"] == 12
+
+
+def test_a_run_that_is_broken_off_is_told_beside_no_output(
+    run_cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipcli.pipeline.classify", _interrupted(KeyboardInterrupt))
+    outputs = [option for name in ("csv", "html") for option in ("-o", tmp_path / f"out.{name}")]
+    assert run_cli("classify", pictures, *LABELS, *NANO, *outputs, "--provenance").code == 130
+    assert [found.name for found in tmp_path.glob("out*")] == ["out.csv.partial"]
+
+
+def test_reports_are_told_of_too(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    outputs = [option for name in ("csv", "html") for option in ("-o", tmp_path / f"out.{name}")]
+    assert run_cli("classify", pictures, *LABELS, *NANO, *outputs, "--provenance").code == 0
+    for name in ("out.csv", "out.html"):
+        told = json.loads((tmp_path / f"{name}.meta.json").read_text())["output"]
+        assert told["sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+
+def test_options_without_the_output_that_they_are_for(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    arguments = ("classify", pictures, *LABELS, *NANO)
+    refused = run_cli(*arguments, "--thumbnails", "-o", tmp_path / "out.csv")
+    assert_refused(refused, 2, "--thumbnails is for .xlsx files", "-o predictions.xlsx")
+    refused = run_cli(*arguments, "--provenance")
+    assert_refused(refused, 2, "--provenance is written beside an output file", "-o FILE")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_abstaining(run_cli: Cli, pictures: Path) -> None:

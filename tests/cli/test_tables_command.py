@@ -46,7 +46,7 @@ def written(products: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """One run that writes all four formats."""
     folder = tmp_path_factory.mktemp("written")
     outputs = {name: folder / f"out.{name}" for name in ("csv", "jsonl", "parquet", "xlsx")}
-    command = [*clipcli(), "classify", "--from-file", str(products), *COMMON]
+    command = [*clipcli(), "classify", "--from-file", str(products), *COMMON, "--layout", "long"]
     for path in outputs.values():
         command += ["-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -21,10 +21,11 @@ import pytest
 
 from clipcli.choices import LayoutName
 from clipcli.errors import OutputError, UsageError
-from clipcli.output import parquet, xlsx
+from clipcli.output import parquet
 from clipcli.output.consumers import RowWriter, consume
 from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink, open_sinks
+from clipcli.output.xlsx import workbook
 from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction, Value
 
 FORMATS = ["csv", "tsv", "jsonl", "parquet", "xlsx"]
@@ -113,6 +114,46 @@ def test_every_outcome_has_its_rows_in_order(layout: LayoutName, file_format: st
     path = write(tmp_path / f"out.{file_format}", OUTCOMES, Layout(layout, 2, LABELS))
     assert read(path, file_format) == TABLES[layout]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nested_rows_are_one_object_an_image(tmp_path: Path) -> None:
+    outcomes = [OUTCOMES[0]._replace(columns={"sku": "7", "status": "sold"}), *OUTCOMES[1:]]
+    layout = Layout("nested", 2, LABELS, {"sku": str, "status": str})
+    lines = write(tmp_path / "out.jsonl", outcomes, layout).read_text().splitlines()
+    ranked = [
+        [
+            {"label": "dog", "score": 0.75, "cosine": -0.375},
+            {"label": "cat", "score": 0.25, "cosine": -0.125},
+        ],
+        [],
+        [{"label": "cat", "score": 0.5, "cosine": -0.25}, {"label": "tie", "score": 0.25, "cosine": -0.125}],
+    ]
+    carried = {"sku": "7", "input_status": "sold"}, *[{"sku": None, "input_status": None}] * 2
+    own = [
+        {"image": "in/a.jpg", "status": "ok", "margin": 0.5, "error": None},
+        {"image": "in/b.jpg", "status": "error", "margin": None, "error": "damaged image: truncated"},
+        {"image": "c.jpg", "status": "unknown", "margin": 0.25, "error": None},
+    ]
+    expected = [
+        one | {"predictions": two} | three for one, two, three in zip(own, ranked, carried, strict=True)
+    ]
+    assert [json.loads(line) for line in lines] == expected
+    assert [list(json.loads(line)) for line in lines] == [list(one) for one in expected]
+
+
+def test_nested_rows_hold_any_text_and_no_number_that_is_none(tmp_path: Path) -> None:
+    label = os.fsdecode(LATIN) + "\ud800\r\n"
+    outcome = scored("a.jpg", [0.75], (label,), 1)
+    outcome = outcome._replace(predictions=(outcome.predictions[0]._replace(cosine=float("nan")),))
+    (line,) = write(tmp_path / "out.jsonl", [outcome], Layout("nested", 1, (label,))).read_text().splitlines()
+    assert json.loads(line)["predictions"] == [{"label": label, "score": 0.75, "cosine": None}]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv", "parquet", "xlsx"])
+def test_nested_rows_are_refused_where_they_cannot_be(file_format: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"nested is JSON, which {file_format.upper()} cannot hold"):
+        row_writer(Layout("nested", 2, LABELS), tmp_path / f"out.{file_format}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("file_format", ["csv", "tsv", "parquet", "xlsx"])
@@ -318,7 +359,7 @@ def test_xlsx_stores_formulas_as_text_and_numbers_as_numbers(tmp_path: Path) -> 
 
 
 def test_a_full_sheet_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xlsx, "_MAX_ROWS", 3)
+    monkeypatch.setattr(workbook, "MAX_ROWS", 3)
     path = write(tmp_path / "out.xlsx", [*OUTCOMES, OUTCOMES[1]])
     columns, *rows = TABLES["long"]
     sheets = openpyxl.load_workbook(path).worksheets

@@ -32,6 +32,7 @@ KEPT = {
     "like a return": "_x000D_",
     "no escape": "_x41_ _x0041 x0041_",
     "markup": "<b>&amp;]]>\"'",
+    "rich text": "<r><t>a</t></r>",
     "a formula": "=1+1",
     "a number": "007",
     "delete and C1": "a\x7f\x80\x85\x9fb",
@@ -126,7 +127,7 @@ def test_infinity_is_a_text(value: float, tmp_path: Path) -> None:
 
 
 def test_a_full_sheet_keeps_returns_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.output.xlsx._MAX_ROWS", 2)
+    monkeypatch.setattr("clipcli.output.xlsx.workbook.MAX_ROWS", 2)
     path = written(["a\rb", "c\rd", "e"], tmp_path / "a.xlsx")
     sheets = openpyxl.load_workbook(path).worksheets
     assert [sheet["B2"].value for sheet in sheets] == ["a\rb", "c\rd", "e"]

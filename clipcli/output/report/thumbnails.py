@@ -17,10 +17,10 @@ from PIL import Image
 
 from clipcli.errors import ImageError
 from clipcli.files import replacing
-from clipcli.images.decode import MAX_PIXELS, DecodeOptions, decode_whole
+from clipcli.images.decode import MAX_PIXELS
+from clipcli.images.thumbnails import small_copy
 from clipcli.inputs.item import read_file
 from clipcli.prefetch import available_cores, prefetch_map
-from clipcli.records import Preprocess
 
 SIDE = 160
 """Pixels of the longer side; smaller images stay as they are."""
@@ -29,7 +29,6 @@ MOST_INSIDE = 2000
 """Images whose thumbnails are in the page itself: some 10 MB. Those of more images lie beside it."""
 
 _QUALITY = 80
-_RECIPE = Preprocess(size=(SIDE, SIDE), resize_mode="longest")
 _PREFETCH = 8  # thumbnails made ahead, for each thread
 _OURS = re.compile(r"[0-9a-f]{32}\.webp")
 
@@ -45,9 +44,7 @@ def thumbnail(path: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
         max_pixels: images with more pixels have none.
     """
     try:
-        image = decode_whole(read_file(path), _RECIPE, DecodeOptions(max_pixels, truncated="ok"))
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        return _as_webp(image)
+        return _as_webp(small_copy(read_file(path), SIDE, max_pixels))
     except ImageError as error:
         return error
 

@@ -1,0 +1,1 @@
+"""An Excel workbook: cells, links, thumbnails, sheets."""

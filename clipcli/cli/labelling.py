@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clipcli.cli.comparisons import Labelled
     from clipcli.cli.interrupts import StopOnSignal
     from clipcli.cli.passes import Passes
+    from clipcli.cli.progress import Summary
     from clipcli.cli.session import Session
     from clipcli.models.request import ModelRequest
     from clipcli.prompts.templates import PromptSet
@@ -33,20 +34,16 @@ def measure(
     title: str,
     fit: tuple[Path | None, FitOptions | None],
 ) -> None:
-    """Classify images whose true labels are known, and show and write the figures.
+    """Classify images whose true labels are known; show and write the figures.
 
     Args:
-        request: the model.
-        prompts: of the labels to choose from.
-        labelled: the images.
+        request, prompts, labelled: the model, the labels to choose from, and the images.
         passes: how they are encoded, and where the figures go.
         title: of reports.
         fit: where a fitted classifier goes, or None, and how it is fitted.
 
     Raises:
-        typer.Exit: the run was interrupted, or images could not be read.
         UsageError: no true label is one of the labels.
-        OutputError: a file cannot be written.
     """
     from clipcli.cli import fitting, progress, reports, truths
     from clipcli.output.evaluators import evaluator
@@ -55,9 +52,8 @@ def measure(
     from clipcli.scoring.targets import match_truths
 
     pages, tables = reports.parted(passes.outputs)
-    counts = labelled.counts
-    targets = match_truths(counts, prompts.classnames, labelled.separator)
-    left_out = truths.tell_left_out(counts, targets, labelled.separator)
+    targets = match_truths(labelled.counts, prompts.classnames, labelled.separator)
+    left_out = truths.tell_left_out(labelled.counts, targets, labelled.separator)
     to_fit = fitting.begin(*fit, targets)
     summary = progress.Summary()
     with passes.opened(request) as run:
@@ -67,17 +63,13 @@ def measure(
         writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
         outcomes = partial(_outcomes, labelled.images, targets, encoder, classifier, passes, run)
         consumers = [measured, *writers, *([to_fit.collected] if to_fit else [])]
-        run.run(outcomes, consumers, summary, lambda: counts.total() - left_out)
-    evaluation = measured.result()
-    _show(evaluation)
+        run.run(outcomes, consumers, summary, lambda: labelled.counts.total() - left_out)
+    evaluation = _shown(measured.result())
     fitted = to_fit.finish(classifier) if to_fit else None
-    about = {"model": encoder.name, "fingerprint": encoder.fingerprint}
-    _write(tables, evaluation, {**about, "failed": summary.failed, "left_out": left_out}, fitted)
-    shown = About(title, encoder.name, prompts.classnames, evaluation)
-    reports.write_all(writers, shown, passes.decoding.max_pixels, passes.workers)
-    summary.print(", ".join(map(str, filter(None, [*passes.outputs, fit[0]]))))
-    if summary.failed and not passes.allow_failures:
-        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+    _write(tables, evaluation, encoder, {"failed": summary.failed, "left_out": left_out}, fitted)
+    about = About(title, encoder.name, prompts.classnames, evaluation)
+    reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
+    _end(summary, [*passes.outputs, fit[0]], passes.allow_failures)
 
 
 def _outcomes(
@@ -107,17 +99,29 @@ def _outcomes(
     )
 
 
-def _show(evaluation: Evaluation) -> None:
+def _shown(evaluation: Evaluation) -> Evaluation:
     from clipcli.cli import figures
 
     figures.show(evaluation)
     figures.warn_of_doubtful(evaluation)
+    return evaluation
 
 
 def _write(
-    paths: Sequence[Path], evaluation: Evaluation, about: dict[str, Any], fitted: FitReport | None
+    paths: Sequence[Path],
+    evaluation: Evaluation,
+    encoder: Encoder,
+    counted: dict[str, int],
+    fitted: FitReport | None,
 ) -> None:
     from clipcli.output.metrics_file import write_metrics
 
     for path in paths:
+        about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
         write_metrics(path, evaluation, about, fitted)
+
+
+def _end(summary: Summary, files: Sequence[Path | None], allow_failures: bool) -> None:
+    summary.print(", ".join(map(str, filter(None, files))))
+    if summary.failed and not allow_failures:
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -189,7 +189,7 @@ class _Sort(filing.Job["SortPlan"]):
 def _check_room(needed: int, into: Path) -> None:
     if not needed:
         return
-    free = shutil.disk_usage(next(one for one in (into, *into.parents) if one.exists())).free
+    free = shutil.disk_usage(next(one for one in (into, *into.parents) if one.is_dir())).free
     console.tell(f"copies take {needed / 1e6:,.1f} MB; free on the disk: {free / 1e6:,.1f} MB")
     if needed > free:
         raise OutputError(f"the copies do not fit on the disk of {into}", "Make room, or use links.")

@@ -94,11 +94,9 @@ def sort(
     Exit codes: 0 all fine; 1 failed; 2 wrong usage; 3 some images are missing or could not be sorted;
     130 or 143 interrupted.
 
-    Examples:
+    Example: `clipcli sort predictions.csv --into sorted/ --move --apply`
 
-    `clipcli sort predictions.csv --into sorted/ --move --apply`
-
-    `clipcli sort --undo sorted/clipcli-sort-1.jsonl`
+    To take it back: `clipcli sort --undo sorted/clipcli-sort-1.jsonl`
     """
     console.begin(quiet, verbose, log)
     mode = _mode({"link": link, "hardlink": hardlink, "copy": copy, "move": move})

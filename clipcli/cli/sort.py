@@ -94,11 +94,9 @@ def sort(
     Exit codes: 0 all fine; 1 failed; 2 wrong usage; 3 some images are missing or could not be sorted;
     130 or 143 interrupted.
 
-    Examples:
+    Example: `clipcli sort predictions.csv --into sorted/ --move --apply`
 
-    `clipcli sort predictions.csv --into sorted/ --move --apply`
-
-    `clipcli sort --undo sorted/clipcli-sort-1.jsonl`
+    To take it back: `clipcli sort --undo sorted/clipcli-sort-1.jsonl`
     """
     console.begin(quiet, verbose, log)
     mode = _mode({"link": link, "hardlink": hardlink, "copy": copy, "move": move})
@@ -189,7 +187,7 @@ class _Sort(filing.Job["SortPlan"]):
 def _check_room(needed: int, into: Path) -> None:
     if not needed:
         return
-    free = shutil.disk_usage(next(one for one in (into, *into.parents) if one.exists())).free
+    free = shutil.disk_usage(next(one for one in (into, *into.parents) if one.is_dir())).free
     console.tell(f"copies take {needed / 1e6:,.1f} MB; free on the disk: {free / 1e6:,.1f} MB")
     if needed > free:
         raise OutputError(f"the copies do not fit on the disk of {into}", "Make room, or use links.")

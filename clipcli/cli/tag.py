@@ -79,11 +79,9 @@ def tag(
     Exit codes: 0 all fine; 1 failed; 2 wrong usage; 3 some images are missing or could not be tagged;
     130 or 143 interrupted.
 
-    Examples:
+    Example: `clipcli tag predictions.csv -k 3 --min-score 0.3 --apply`
 
-    `clipcli tag predictions.csv -k 3 --min-score 0.3 --apply`
-
-    `clipcli tag --undo clipcli-tag-1.jsonl`
+    To take it back: `clipcli tag --undo clipcli-tag-1.jsonl`
     """
     console.begin(quiet, verbose, log)
     filing.check_options(predictions, undo, apply or embed or rating, min_score)

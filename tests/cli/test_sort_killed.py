@@ -93,9 +93,8 @@ def survives(commands: Commands, job: Job, seed: int, kills: int, lines: int) ->
     assert not list(job.into.parent.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("mode", ["--move", "--copy"])
-def test_a_run_is_killed_at_any_line_and_goes_on(commands: Commands, mode: str, tmp_path: Path) -> None:
-    survives(commands, Job(tmp_path, tmp_path / "out", 12, mode), seed=len(mode), kills=3, lines=1200)
+def test_a_run_is_killed_at_any_line_and_goes_on(commands: Commands, tmp_path: Path) -> None:
+    survives(commands, Job(tmp_path, tmp_path / "out", 12, "--move"), seed=6, kills=3, lines=1200)
 
 
 def test_a_move_between_disks_is_killed_at_any_line_and_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -10,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -264,13 +266,14 @@ def test_keywords_are_embedded_and_the_former_bytes_come_back(
     result = tag("--embed", "--rating", "--apply")
     assert result.code == 0, result.err
     assert set(held(place.photos)) == set(embedded)
+    command = ["exiftool", "-j", "-G1", "-xmp:all", str(place.photos)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert len(found) == len(embedded)
+    for one in found:
+        subjects = one["XMP-dc:Subject"]
+        assert subjects == (["holiday", "cat -all="] if one["SourceFile"].endswith("/a.jpg") else "cat -all=")
+        assert (one["XMP-lr:HierarchicalSubject"], one["XMP-xmp:Rating"]) == ("animal|cat -all=", 5)
     for path in place.photos.iterdir():
-        found = read_by_exiftool(path, "xmp:all") if "\n" not in path.name else {}
-        if found:
-            subjects = found["XMP-dc:Subject"]
-            assert subjects == (["holiday", "cat -all="] if path.name == "a.jpg" else "cat -all=")
-            assert found["XMP-lr:HierarchicalSubject"] == "animal|cat -all="
-            assert found["XMP-xmp:Rating"] == 5
         assert (np.asarray(Image.open(path)) == pixels[path.name]).all()
     after = read_by_exiftool(place.photos / "a.jpg", "xmp:all", "exif:all", "iptc:all")
     assert {name: after[name] for name in tags if name not in ("XMP-dc:Subject", "XMP-x:XMPToolkit")} == {
@@ -318,6 +321,28 @@ def test_without_exiftool_the_error_says_what_to_install(
     assert "apt install libimage-exiftool-perl" in result.err
 
 
+@needs_exiftool
+def test_an_image_and_a_link_to_it_are_one(tag: Cli, place: Place) -> None:
+    place.predict({"a.jpg": "cat", "b.jpg": "dog"})
+    (place.photos / "b.jpg").unlink()
+    (place.photos / "b.jpg").symlink_to("a.jpg")
+    result = tag("--embed", "--apply")
+    assert "1 left where they are: named more than once" in result.err
+    assert (place.photos / "b.jpg").is_symlink()
+    assert read_by_exiftool(place.photos / "a.jpg", "Subject") == {"XMP-dc:Subject": "cat"}
+
+
+def test_names_that_no_file_can_have_are_told(tag: Cli, place: Place, run_cli: Cli) -> None:
+    place.table = place.table.with_suffix(".jsonl")
+    names = ["half \ud83d/a.jpg", "half \ud83d.jpg"]
+    place.table.write_text(
+        "".join(json.dumps({"image": name, "rank": 1, "label": "cat"}) + "\n" for name in names)
+    )
+    for result in (tag(), tag("--embed"), run_cli("sort", place.table, "--into", place.folder / "out")):
+        assert result.code == 3, result.err
+        assert "left where they are" in result.err
+
+
 # --- Kills ---------------------------------------------------------------------------------------
 
 
@@ -325,6 +350,17 @@ def test_without_exiftool_the_error_says_what_to_install(
 def commands() -> Iterator[Commands]:
     with Commands() as commands:
         yield commands
+
+
+def _orphans() -> list[int]:
+    """Processes of exiftool whose parent is gone."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = status.read_text().rpartition(")")
+            if "(exiftool" in name and rest.split()[1] == "1":
+                found.append(int(status.parent.name))
+    return found
 
 
 @pytest.mark.parametrize("options", [(), pytest.param(("--embed",), marks=needs_exiftool)])
@@ -340,6 +376,10 @@ def test_a_run_is_killed_at_any_line_goes_on_and_is_undone(
     while kills < 3 and commands.killed_at(chance.randrange(1, 900), command):
         kills += 1
     commands.run(command)
+    until = time.monotonic() + 20
+    while _orphans() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _orphans(), "an exiftool that nobody will ever tell to end"
     tagged = {name: one[0] for name, one in held(place.photos).items()}
     changed = [name for name, content in tagged.items() if before.get(name, ("",))[0] != content]
     assert sorted(changed) == [f"{number}.jpg{'' if options else '.xmp'}".encode() for number in range(6)]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -53,6 +56,7 @@ class ExifTool:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us, who let it finish the image
+            preexec_fn=_end_with_us(),  # noqa: PLW1509 (one call into libc, which is loaded before)
         )
         return self
 
@@ -105,6 +109,16 @@ class ExifTool:
                 raise ExifToolError("exiftool has ended")
             answer += line
         return answer.rstrip().removesuffix(end)
+
+
+def _end_with_us() -> Callable[[], object] | None:
+    """What lets exiftool end with this process even if that is killed; else it would wait for ever."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
+    return lambda: prctl(set_death_signal, signal.SIGTERM)
 
 
 def _assignments(keywords: Keywords) -> list[str]:

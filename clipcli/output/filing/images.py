@@ -50,7 +50,10 @@ def reason_of(error: Exception) -> str:
 def real_path(path: str) -> str:
     """An absolute path whose folders are no links; the file itself may be one."""
     folder, name = os.path.split(path)
-    return os.path.join(_real_folder(folder), name)
+    try:
+        return os.path.join(_real_folder(folder), name)
+    except ValueError:  # no file can have such a name: with NUL, or half a character
+        return path
 
 
 @lru_cache(maxsize=1024)

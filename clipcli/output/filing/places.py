@@ -87,11 +87,11 @@ class Places:
 
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:
-    """Names in a folder, if there is one, and whether they are folders."""
+    """Names in a folder, if there is one that can be read, and whether they are folders."""
     try:
         with os.scandir(folder) as entries:
             yield from ((entry.name, entry.is_dir()) for entry in entries)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # names that are taken are met when the image is to get one
         return
 
 

@@ -76,7 +76,7 @@ class SortPlan:
 def destination(image: PredictedImage, options: SortOptions) -> tuple[str, str] | None:
     """The group and the label of the folder that an image belongs into; None for a failure that stays.
 
-    Both are empty for an image that is unknown, as with the empty label of corrections: "none of these".
+    The label is UNKNOWN also where corrections have an empty one, which means "none of these".
     """
     if image.status == "error":
         return ("", FAILED) if options.failed else None
@@ -232,8 +232,8 @@ def _relative(path: str, target: str, into: str) -> str:
 @lru_cache(maxsize=1024)
 def _device_of(folder: str) -> int:
     """The file system of a folder, or of what it will be made in."""
-    existing = next(one for one in (Path(folder), *Path(folder).parents) if one.exists())
-    return existing.stat().st_dev
+    existing = next(one for one in (folder, *map(str, Path(folder).parents)) if os.path.exists(one))
+    return os.stat(existing).st_dev
 
 
 def _base(names: Sequence[str], earlier: Sequence[str]) -> str:

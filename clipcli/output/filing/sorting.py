@@ -28,7 +28,7 @@ def make_folder(into: Path) -> int:
     Raises:
         OutputError: it cannot be made.
     """
-    missing = [folder for folder in (into, *into.parents) if not folder.exists()]
+    missing = [folder for folder in (into, *into.parents) if not os.path.exists(folder)]
     with write_errors(into):
         into.mkdir(parents=True, exist_ok=True)
     return len(missing)

@@ -109,7 +109,7 @@ def plan_tags(
         earlier: the journals of earlier runs, the oldest first.
     """
     plan, ours = TagPlan(), _ours(earlier)
-    steps = [step for image in _once(images, plan) if (step := _step(image, options, ours, plan))]
+    steps = [step for image in _once(images, options, plan) if (step := _step(image, options, ours, plan))]
     users = Counter(step.path for step in steps)
     for step in steps:
         if users[step.path] > 1:
@@ -123,11 +123,11 @@ def plan_tags(
     return plan
 
 
-def _once(images: Iterable[PredictedImage], plan: TagPlan) -> Iterator[PredictedImage]:
+def _once(images: Iterable[PredictedImage], options: TagOptions, plan: TagPlan) -> Iterator[PredictedImage]:
     """The images that have been read, each once."""
     seen: set[str] = set()
     for image in images:
-        path = real_path(image.image)
+        path = _written(image.image) if options.embed else real_path(image.image)
         if path in seen:
             plan.left.append(Left(image.image, TWICE, False))
         elif image.status == "error":
@@ -147,9 +147,17 @@ def _step(
     if left is not None:
         plan.left.append(left)
         return None
-    written = os.path.realpath(path if options.embed else sidecar_of(path, options.names))
+    written = _written(path if options.embed else sidecar_of(path, options.names))
     new = of_labels(image, options.top_k, options.min_score, options.rating)
     return TagStep(path, written, new, ours.get(written, Keywords()))
+
+
+def _written(path: str) -> str:
+    """The file that is written in the end, which a link leads to."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # no file can have such a name
+        return path
 
 
 def sidecar_of(image: str, names: SidecarNames) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -57,7 +59,9 @@ class Workbook:
         """
         if self.written == _MAX_ROWS:
             self._new_sheet()
-        self.sheet.append([self._cell(value) for value in row])
+        cells = [self._cell(value) for value in row]
+        with _SystemErrors():
+            self.sheet.append(cells)
         self.written += 1
 
     def _cell(self, value: Value) -> Any:
@@ -77,8 +81,25 @@ class Workbook:
             for sheet in self.workbook.worksheets:
                 _keep_returns(sheet)
         packed = io.BytesIO()
-        self.workbook.save(packed)
+        with _SystemErrors():
+            self.workbook.save(packed)
         return packed.getbuffer()
+
+
+class _SystemErrors:  # one for every row: contextlib's takes three times as long
+    """Raise as `OSError` what lxml, through which openpyxl writes, says of a full disk: `IO_ENOSPC`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None:
+            return
+        from lxml.etree import SerialisationError
+
+        if isinstance(error, SerialisationError):
+            number = getattr(errno, str(error).removeprefix("IO_"), errno.EIO)
+            raise OSError(number, os.strerror(number)) from error
 
 
 def _as_xml_text(text: str) -> str:
@@ -89,7 +110,8 @@ def _as_xml_text(text: str) -> str:
 def _keep_returns(sheet: Any) -> None:
     """Write the carriage returns of a sheet as references: readers of XML take a bare one for a newline."""
     if not sheet.closed:
-        sheet.close()
+        with _SystemErrors():
+            sheet.close()
     written = Path(sheet._writer.out)  # the temporary file that openpyxl will pack
     with written.open("rb") as source, replacing(written) as partial, partial.open("wb") as target:
         while chunk := source.read(_CHUNK):

@@ -18,6 +18,8 @@ its start.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import resource
@@ -197,11 +199,40 @@ def _as_python_has_them(are_open: list[bool]) -> list[Any]:
     return streams
 
 
+class Ending:
+    """Ends the process when Python has waited for threads and run what was registered for the exit.
+
+    What follows takes longer than most commands do: each module is taken apart, which copies the memory that
+    the command shares with the server. If streams cannot be flushed, Python ends as it always does.
+    """
+
+    def __init__(self) -> None:
+        self._code: object = None
+        atexit.register(self._end)  # before others do, so that it comes last
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is None or isinstance(error, SystemExit):
+            self._code = getattr(error, "code", None) or 0
+
+    def _end(self) -> None:
+        if isinstance(self._code, int):
+            with contextlib.suppress(OSError, ValueError):
+                for stream in (sys.stdout, sys.stderr):
+                    if stream is not None:
+                        stream.flush()
+                os._exit(self._code)
+
+
 if __name__ == "__main__":
     what, where, *words = sys.argv[1:]
     if what == "run":
         run(where, words[0], words[1:])
+    ending = Ending()
     serve(int(where), words)
     from clipcli.__main__ import main
 
-    main()
+    with ending:
+        main()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from clipcli.scoring.calibration import expected_calibration_error
 from clipcli.scoring.classifier import softmax
 from clipcli.scoring.evaluation import (
     Classification,
@@ -14,7 +15,7 @@ from clipcli.scoring.evaluation import (
     evaluate_multilabel,
     most_confused,
 )
-from clipcli.scoring.metrics import expected_calibration_error, ranks
+from clipcli.scoring.metrics import ranks
 
 CLASSES = 8
 NAMES = [f"class {index}" for index in range(CLASSES)]

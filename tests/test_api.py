@@ -51,6 +51,40 @@ def test_columns_of_the_users_table_are_in_the_frame() -> None:
     assert frame.input_label.tolist() == [3, 4]
 
 
+def test_sets_of_labels_are_in_the_frame_if_there_are_some() -> None:
+    predictions = (Prediction("a.png", 1, "cat", 0.9, 0.3),)
+    scored = ImagePredictions(
+        "a.png", predictions, np.ones(1, np.float32), {"set": 1}, label_set=("cat", "dog")
+    )
+    frame = clipcli.to_frame([scored, ImageFailure("b.png", "no such file", {"set": 2})])
+    assert list(frame.columns)[-3:] == ["margin", "set", "input_set"]
+    assert frame["set"][0] == "cat|dog"
+    assert pd.isna(frame["set"][1])
+    assert frame["input_set"].tolist() == [1, 2]
+    assert list(clipcli.to_frame([scored._replace(label_set=None)]).columns)[-2:] == ["margin", "set"]
+
+
+def test_features_and_true_labels_make_a_fitted_classifier() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, 3)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    classifier = clipcli.Classifier(
+        ("cat", "light bulb", "sun"), np.eye(3, dtype=np.float32), 4.0, None, "softmax", "f"
+    )
+    best = (3 * features + generator.gumbel(size=(400, 3))).argmax(axis=1)
+    truths = [("Cat", "light_bulb", "sun")[index] for index in best]
+    fitted, report = clipcli.fit_classifier(classifier, features, truths, coverage=0.8, seed=1)
+    assert isinstance(report, clipcli.FitReport)
+    assert (report.fitted_on, report.images) == (200, 200)
+    assert fitted.temperature == report.temperature == pytest.approx(4 / 3, rel=0.3)
+    assert report.measures.coverage.value == pytest.approx(0.8, abs=0.1)
+    with pytest.raises(UsageError, match="'catt' is no label of the classifier") as error:
+        clipcli.fit_classifier(classifier, features, [*truths[1:], "catt"])
+    assert error.value.hint == "The nearest one is 'cat'."
+    with pytest.raises(UsageError, match="399 true labels for the features of 400 images"):
+        clipcli.fit_classifier(classifier, features, truths[1:])
+
+
 def test_the_package_lists_all_its_names() -> None:
     assert set(clipcli.__all__) <= set(dir(clipcli))
     for name in clipcli.__all__:

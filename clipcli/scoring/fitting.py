@@ -134,7 +134,7 @@ def fit_classifier(
     """Fit to one half of the images, and measure on the other.
 
     Args:
-        classifier: what was fitted to it before is left out.
+        classifier: nothing is fitted to it yet.
         cosines: (N, C) of the images.
         target: (N,) indices of the true classes.
         options: what is fitted.
@@ -143,18 +143,19 @@ def fit_classifier(
         the fitted classifier, whose provenance says to which half it was fitted, and the report.
 
     Raises:
-        UsageError: labels to which nothing can be fitted.
+        UsageError: labels to which nothing can be fitted, or a classifier that is fitted already.
         ClipcliError: fewer than two images.
         ValueError: as in `metrics.ranks`.
     """
     check_labels(classifier.classnames)
+    if classifier.is_fitted:
+        raise UsageError("the classifier is fitted already", "Fit the one that it was made from.")
     if len(target) < 2:
         raise ClipcliError("a classifier is fitted to one half of the images: two are needed at least")
     checked_target(cosines, target)
     fit, rest = halves(target, options.seed)
-    plain = replace(classifier, temperature=1.0, thresholds=None, conformal_quantile=None)
-    calibrated = calibrate(plain, cosines[fit], target[fit])
-    base, best = calibrated or plain, cosines[fit].argmax(axis=1)
+    calibrated = calibrate(classifier, cosines[fit], target[fit])
+    base, best = calibrated or classifier, cosines[fit].argmax(axis=1)
     least, quantile = _cuts(base.scores(cosines[fit]), best, target[fit], options)
     fitted = replace(
         base,
@@ -169,7 +170,7 @@ def fit_classifier(
         fitted_acc1=float((best == target[fit]).mean()),
         temperature=calibrated.temperature if calibrated else None,
         quantile=quantile,
-        measures=measure(plain, fitted, cosines[rest], target[rest]),
+        measures=measure(classifier, fitted, cosines[rest], target[rest]),
         per_class=_per_class(fitted, least, best, cosines[rest], target[rest]),
     )
     return fitted, report

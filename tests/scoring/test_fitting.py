@@ -98,6 +98,20 @@ def test_a_sigmoid_model_has_another_bias_too() -> None:
     assert (scores.argsort() == cosines.argsort()).all()
 
 
+def test_sets_of_a_sigmoid_model_cover_as_often_as_asked() -> None:
+    sigmoid = replace(CLASSIFIER, activation="sigmoid", logit_bias=-25.0)
+    classifier, report = fit_classifier(
+        sigmoid, *labelled(8000), FitOptions(min_precision=0.8, coverage=0.85)
+    )
+    assert report.measures.coverage.low < 0.85 < report.measures.coverage.high
+    assert (classifier.temperature, classifier.logit_bias) != (1, -25.0)
+    assert report.temperature == classifier.temperature
+    for one in report.per_class:
+        assert one.precision is not None
+        assert one.precision.low < 0.8 < one.precision.high
+    assert 0.05 < report.measures.unknown.value < 0.9
+
+
 def test_sets_and_thresholds_are_those_of_the_calibrated_scores_of_the_fitted_half() -> None:
     cosines, target = labelled(400)
     fit, rest = halves(target, 0)
@@ -136,13 +150,6 @@ def test_coverage_is_as_asked_for_in_200_splits() -> None:
         found.append(report.measures.coverage.value)
     error = np.std(found, ddof=1) / math.sqrt(200)
     assert abs(np.mean(found) - 55 / 61) < 2 * error
-
-
-def test_what_was_fitted_before_is_left_out() -> None:
-    once, report = fitted()
-    twice, again = fit_classifier(once, *labelled(2000), FitOptions())
-    assert twice.temperature == once.temperature
-    assert again.measures == report.measures
 
 
 def test_the_file_says_to_which_half_it_was_fitted() -> None:
@@ -206,6 +213,10 @@ def test_too_few_images_for_a_coverage_make_sets_of_all_labels() -> None:
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
+    with pytest.raises(UsageError, match="the classifier is fitted already"):
+        fit_classifier(fitted(20)[0], *labelled(20), FitOptions())
+    with pytest.raises(ValueError, match="do not fit"):
+        fit_classifier(CLASSIFIER, labelled(20)[0], labelled(21)[1], FitOptions())
     with pytest.raises(ClipcliError, match="two are needed"):
         fitted(1)
     with pytest.raises(UsageError, match="nothing can be fitted to one label"):

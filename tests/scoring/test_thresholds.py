@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,10 +57,13 @@ def test_equal_scores_are_accepted_together() -> None:
 
 
 def test_neighbouring_numbers_are_told_apart() -> None:
-    high = np.float32(0.75)
-    low = np.nextafter(high, np.float32(0))
-    found = class_threshold(np.array([high, low], np.float32), np.array([True, False]), 1)
-    assert low < np.float32(found) <= high
+    """Their middle is rounded up for one pair, and down for the other."""
+    numbers = [np.float32(0.75)]
+    for _ in range(2):
+        numbers.append(np.nextafter(numbers[-1], np.float32(1)))
+    for low, high in pairwise(numbers):
+        found = class_threshold(np.array([high, low], np.float32), np.array([True, False]), 1)
+        assert low < np.float32(found) <= high
 
 
 def test_each_class_has_its_own_threshold() -> None:

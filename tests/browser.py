@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,13 @@ class Opened:
         """Press keys, one after the other."""
         for key in keys:
             self.page.keyboard.press(key)
+
+    def wait(self, condition: str) -> None:
+        """Wait until a script says true; Playwright's own way is to `eval` it, which the page forbids."""
+        end = time.monotonic() + 30
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, condition
+            self.page.wait_for_timeout(20)
 
     def text(self, selector: str) -> str:
         """The text of an element."""

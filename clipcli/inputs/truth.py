@@ -86,7 +86,7 @@ class ByPath(Generic[Known]):
         return self._known.setdefault(os.path.abspath(path), value)
 
     def get(self, path: str) -> Known | None:
-        """What is known of the path of an image, or None. Some tables have odd bytes as escapes."""
+        """What is known of an image's path, whose odd bytes some of our tables write as escapes, or None."""
         found = self._get(path)
         return found if found is not None or path.isascii() else self._get(_text(path))
 

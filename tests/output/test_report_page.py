@@ -249,7 +249,7 @@ def test_names_are_shown_as_text_and_lead_to_their_files(opened: Opened, folder:
         address = opened.page.evaluate("document.getElementById('open').href")
         path = unquote_to_bytes(urlsplit(address).path)
         assert path == os.fsencode(folder / "images #1 100%" / hostile)
-        opened.page.wait_for_function("document.getElementById('large-image').naturalWidth === 24")
+        opened.wait("byId('large-image').complete && byId('large-image').naturalWidth === 24")
         assert opened.page.evaluate("document.getElementById('large-image').currentSrc") == address
         assert opened.page.locator("#large-note").inner_text() == ""
         opened.press("ArrowRight")
@@ -561,7 +561,7 @@ def test_20_000_images_are_shown_at_once(
         images.append(ReportImage(one, path=str(tmp_path / "images" / f"{number % 200}.png")))
     opened = Opened(browser, written(tmp_path / "report.html", images, About("many", "nano", LABELS)))
     interactive = opened.page.evaluate("Number(document.documentElement.dataset.ready)")
-    opened.page.wait_for_function("texts.length === COUNT")
+    opened.wait("texts.length === COUNT")
     timed = """() => {
       const start = performance.now();
       act();
@@ -578,7 +578,7 @@ def test_20_000_images_are_shown_at_once(
     times = {name: opened.fastest(timed.replace("act();", f"{act};")) for name, act in acts.items()}
     opened.press("End")
     opened.page.wait_for_selector("[aria-posinset='20000'][aria-selected=true] img")
-    opened.page.wait_for_function("document.querySelector('[aria-selected=true] img').naturalWidth === 40")
+    opened.wait("document.querySelector('[aria-selected=true] img').naturalWidth === 40")
     with capsys.disabled():
         told = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in times.items())
         sys.stdout.write(f"\n20,000 images: interactive after {interactive} ms; {told}\n")

@@ -147,12 +147,7 @@ def fit_classifier(
         ClipcliError: fewer than two images.
         ValueError: as in `metrics.ranks`.
     """
-    check_labels(classifier.classnames)
-    if classifier.is_fitted:
-        raise UsageError("the classifier is fitted already", "Fit the one that it was made from.")
-    if len(target) < 2:
-        raise ClipcliError("a classifier is fitted to one half of the images: two are needed at least")
-    checked_target(cosines, target)
+    _check(classifier, cosines, target)
     fit, rest = halves(target, options.seed)
     calibrated = calibrate(classifier, cosines[fit], target[fit])
     base, best = calibrated or classifier, cosines[fit].argmax(axis=1)
@@ -174,6 +169,15 @@ def fit_classifier(
         per_class=_per_class(fitted, least, best, cosines[rest], target[rest]),
     )
     return fitted, report
+
+
+def _check(classifier: Classifier, cosines: Float32Array, target: Indices) -> None:
+    check_labels(classifier.classnames)
+    if classifier.is_fitted:
+        raise UsageError("the classifier is fitted already", "Fit the one that it was made from.")
+    if len(target) < 2:
+        raise ClipcliError("a classifier is fitted to one half of the images: two are needed at least")
+    checked_target(cosines, target)
 
 
 def halves(target: Indices, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from clipcli.api import fit_classifier as fit_classifier
     from clipcli.api import load_classifier as load_classifier
     from clipcli.api import load_model as load_model
-    from clipcli.api import open_gallery as open_gallery
     from clipcli.api import save_classifier as save_classifier
     from clipcli.api import save_features as save_features
-    from clipcli.api import search as search
     from clipcli.api import to_frame as to_frame
     from clipcli.cache import FeatureCache as FeatureCache
     from clipcli.errors import ClipcliError as ClipcliError
@@ -51,11 +49,13 @@ if TYPE_CHECKING:
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
     from clipcli.scoring.fitting import FitReport as FitReport
+    from clipcli.searching import open_gallery as open_gallery
+    from clipcli.searching import search as search
 
 _MODULES = {
     "clipcli.api": (
         *("build_classifier", "classify", "encode", "fit_classifier", "load_classifier", "load_model"),
-        *("open_gallery", "save_classifier", "save_features", "search", "to_frame"),
+        *("save_classifier", "save_features", "to_frame"),
     ),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
@@ -80,6 +80,7 @@ _MODULES = {
     ),
     "clipcli.scoring.classifier": ("Classifier",),
     "clipcli.scoring.fitting": ("FitReport",),
+    "clipcli.searching": ("open_gallery", "search"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -16,24 +16,20 @@ from clipcli import pipeline
 from clipcli.cache import FeatureCache
 from clipcli.choices import FeatureType, Score
 from clipcli.errors import UsageError
-from clipcli.gallery import Gallery, encode_queries
 from clipcli.images.decode import DEFAULT, DecodeOptions
-from clipcli.inputs.memory import ImageSource, ImageSources, items_of
-from clipcli.known_images import KnownImages
+from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
 from clipcli.output.feature_files import open_feature_file
 from clipcli.output.rows import LONG_COLUMNS, SET_COLUMN, carried_names, joined_set, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
-from clipcli.records import Encoder, Float32Array, Hit, ImageFailure, ImageFeatures, Outcome
+from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
 from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
 from clipcli.scoring.fitting import FitOptions, FitReport
 from clipcli.scoring.fitting import fit_classifier as _fit_classifier
-from clipcli.scoring.queries import Query, Term, image_term, minus_term, queries_of, text_term
-from clipcli.scoring.search import Cut
 from clipcli.scoring.targets import match_truths
 
 if TYPE_CHECKING:
@@ -43,20 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DecodeOptions",
-    "Gallery",
-    "KnownImages",
     "build_classifier",
     "classify",
     "encode",
-    "encode_queries",
     "engine_options",
     "fit_classifier",
     "load_classifier",
     "load_model",
-    "open_gallery",
     "save_classifier",
     "save_features",
-    "search",
     "to_frame",
 ]
 
@@ -259,90 +250,6 @@ def save_features(
     with open_feature_file(Path(path), about, dtype=dtype) as writer:
         for outcome in outcomes:
             writer.add(outcome)
-
-
-def open_gallery(
-    images: ImageSources,
-    encoder: Encoder,
-    *,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    decoding: DecodeOptions = DEFAULT,
-    cache: FeatureCache | None = None,
-) -> Gallery:
-    """Encode images to be searched again and again; arguments and errors as in `classify`.
-
-    Returns:
-        A gallery; its `failures` are the images that cannot be read.
-    """
-    gallery = Gallery(encoder, engine_options(encoder, batch_size, workers, decoding), cache)
-    for _ in gallery.fill(items_of(images)):
-        pass
-    return gallery
-
-
-def search(
-    query: str | Sequence[str],
-    images: ImageSources | Gallery,
-    encoder: Encoder,
-    *,
-    plus: str | Sequence[str] = (),
-    like: Sequence[ImageSource] = (),
-    minus: Sequence[ImageSource] = (),
-    templates: str | Sequence[str] = (),
-    top_k: int | None = 10,
-    min_score: float | None = None,
-    within: float | None = None,
-    cache: FeatureCache | None = None,
-) -> list[Hit]:
-    """Find the images that are most like a text or an image.
-
-    Args:
-        query: what to search for, such as `a red car`, or `2:a red car` to count twice; several are searched
-            for one by one. It may be empty if there is something else to search for.
-        images: as in `classify`; or a gallery, which takes no time to be searched again.
-        encoder: from `load_model`.
-        plus: further texts that every query has.
-        like: images that every query has.
-        minus: texts and images that are subtracted; a text that is the path of a file is an image.
-        templates: templates that texts are put into; without them, a text is used as it is.
-        top_k: images per query, best first; None is all.
-        min_score: the lowest cosine.
-        within: how far a cosine may be below the best one.
-        cache: where features computed before are found and new ones are kept.
-
-    Returns:
-        The images that were found, query by query, best first; of equal scores the earlier image.
-
-    Raises:
-        UsageError: a path that does not exist, an image of the query that cannot be read, or a value out of
-            its range.
-    """
-    cut = Cut(top_k, min_score, within)
-    queries = _queries(query, plus, like, minus)
-    named = [templates] if isinstance(templates, str) else templates
-    encoded = encode_queries(queries, encoder, load_templates(named) if named else (), cache=cache)
-    gallery = images if isinstance(images, Gallery) else open_gallery(images, encoder, cache=cache)
-    return gallery.hits(encoded, cut)
-
-
-def _queries(
-    query: str | Sequence[str],
-    plus: str | Sequence[str],
-    like: Sequence[ImageSource],
-    minus: Sequence[ImageSource],
-) -> list[Query]:
-    texts = [query] if isinstance(query, str) else list(query)
-    terms = [text_term(text) for text in ([plus] if isinstance(plus, str) else plus)]
-    terms += [_image_term(image, 1) for image in like]
-    terms += [minus_term(one) if isinstance(one, str) else _image_term(one, -1) for one in minus]
-    return queries_of([text for text in texts if text or not terms], terms)
-
-
-def _image_term(image: ImageSource, sign: int) -> Term:
-    if isinstance(image, str | PathLike):
-        return image_term(fspath(image), sign)
-    return Term("image", float(sign), image=image)
 
 
 def engine_options(

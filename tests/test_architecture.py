@@ -34,6 +34,7 @@ LAYERS = [
     {"gallery"},
     {"known_images"},
     {"api"},
+    {"searching"},
     {"cli"},
     {"__init__", "__main__"},
 ]

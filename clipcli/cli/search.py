@@ -193,6 +193,7 @@ def search(
     console.begin(quiet, verbose, log)
     from clipcli import api
     from clipcli.cli import progress, session, shown, startup
+    from clipcli.gallery import Gallery
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
@@ -230,7 +231,7 @@ def search(
         if found is None:
             gallery = _known_images(encoder, engine, run)
         else:
-            gallery = api.Gallery(encoder, engine, run.cache)
+            gallery = Gallery(encoder, engine, run.cache)
             count = None if found.is_read_once else partial(_count, found)
             run.run(lambda stop: gallery.fill(images, stop), [], summary, count)
         with progress.working("searching"):
@@ -247,13 +248,13 @@ def _encoded(
     queries: list[Query], encoder: Encoder, templates: Sequence[str], engine: EngineOptions, run: Session
 ) -> EncodedQueries | None:
     """The features of the queries, if there are any."""
-    from clipcli import api
     from clipcli.cli import progress
+    from clipcli.gallery import encode_queries
 
     if not queries:
         return None
     with progress.working("encoding the query"):
-        return api.encode_queries(queries, encoder, templates, engine, run.cache)
+        return encode_queries(queries, encoder, templates, engine, run.cache)
 
 
 def _hits(
@@ -291,10 +292,10 @@ def _known_images(encoder: Encoder, engine: EngineOptions, run: Session) -> Gall
     Raises:
         UsageError: nothing.
     """
-    from clipcli import api
+    from clipcli.known_images import KnownImages
 
     assert run.cache is not None
-    gallery = api.KnownImages(encoder, engine, run.cache)
+    gallery = KnownImages(encoder, engine, run.cache)
     if not len(gallery):
         hint = "Name a folder: its images are encoded, and known from then on."
         raise UsageError(f"the cache knows no image that {encoder.name} has encoded", hint)

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/run.py [PART ...] [--images FOLDER] [--model FOLDER] [--repeats 3] ...
 
-The parts, all of them where none is named (but the last two, which take minutes):
+The parts, all of them where none is named (but the last three, which take minutes):
 
     peers      files to best labels: open_clip's loops, transformers, pybioclip, ONNX Runtime, clipcli
     prompts    class embeddings: clipcli and open_clip
@@ -12,6 +12,7 @@ The parts, all of them where none is named (but the last two, which take minutes
     agreement  cosine and best label of the faster ways, against fp32 with exact decoding
     cached     whole processes over many images, cold and cached, with their memory
     resume     a run that is killed, and run again
+    search     a million random vectors: a whole process, and further queries in one
 
 Candidates are processes of their own that run in turn (`child.py`), several times; peers have their own
 environment, .venv-bench. What is printed are rates and their ratios to the first candidate: times say more
@@ -36,6 +37,7 @@ from limits import limits
 from memory import cached
 from PIL import Image
 from resume import resumed
+from search import searched
 from split import split
 from timing import in_turn
 
@@ -51,8 +53,8 @@ from clipcli.scoring.class_embeddings import build_classifier
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", "cached", "resume")
-LONG = ("cached", "resume")
+PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", "cached", "resume", "search")
+LONG = ("cached", "resume", "search")
 PEERS = {
     "plain_loop": "open_clip, plain loop, fp32",
     "data_loader": "open_clip, DataLoader, 2 workers",
@@ -182,6 +184,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=20, metavar="N", help="of `prompts`")
     parser.add_argument("--large", type=int, default=60, metavar="N", help="images of 12 megapixels")
     parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="images of `cached`")
+    parser.add_argument("--vectors", type=int, default=1_000_000, metavar="N", help="of `search`")
     parser.add_argument("--killed", type=int, default=3000, metavar="N", help="images of `resume`")
     parser.add_argument(
         "--python", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="of the peers' environment"
@@ -217,6 +220,7 @@ def main() -> None:
             "agreement": lambda: agreement(files, job),
             "cached": lambda: cached(model, paths, options.cached),
             "resume": lambda: resumed(model, paths, options.killed),
+            "search": lambda: searched(model, options.vectors),
         }
         for part in options.parts:
             run[part]()

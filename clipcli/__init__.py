@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clipcli.api import load_classifier as load_classifier
     from clipcli.api import load_model as load_model
     from clipcli.api import save_classifier as save_classifier
+    from clipcli.api import save_features as save_features
     from clipcli.api import to_frame as to_frame
     from clipcli.cache import FeatureCache as FeatureCache
     from clipcli.errors import ClipcliError as ClipcliError
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
     from clipcli.errors import UsageError as UsageError
     from clipcli.errors import WeightsDamagedError as WeightsDamagedError
     from clipcli.errors import WeightsUnavailableError as WeightsUnavailableError
+    from clipcli.gallery import Gallery as Gallery
     from clipcli.images.decode import DecodeOptions as DecodeOptions
+    from clipcli.known_images import KnownImages as KnownImages
+    from clipcli.records import Duplicate as Duplicate
     from clipcli.records import Encoder as Encoder
+    from clipcli.records import Hit as Hit
     from clipcli.records import ImageFailure as ImageFailure
     from clipcli.records import ImageFeatures as ImageFeatures
     from clipcli.records import ImagePredictions as ImagePredictions
@@ -44,23 +49,38 @@ if TYPE_CHECKING:
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
     from clipcli.scoring.fitting import FitReport as FitReport
+    from clipcli.searching import open_gallery as open_gallery
+    from clipcli.searching import search as search
 
 _MODULES = {
     "clipcli.api": (
         *("build_classifier", "classify", "encode", "fit_classifier", "load_classifier", "load_model"),
-        *("save_classifier", "to_frame"),
+        *("save_classifier", "save_features", "to_frame"),
     ),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
         *("ClipcliError", "ClipcliWarning", "ImageError", "ModelError", "ModelMismatchError", "OutputError"),
         *("PromptError", "UnknownModelError", "UsageError", "WeightsDamagedError", "WeightsUnavailableError"),
     ),
+    "clipcli.gallery": ("Gallery",),
     "clipcli.images.decode": ("DecodeOptions",),
+    "clipcli.known_images": ("KnownImages",),
     "clipcli.records": (
-        *("Encoder", "ImageFailure", "ImageFeatures", "ImagePredictions", "Item", "Outcome", "Prediction"),
+        *(
+            "Duplicate",
+            "Encoder",
+            "Hit",
+            "ImageFailure",
+            "ImageFeatures",
+            "ImagePredictions",
+            "Item",
+            "Outcome",
+        ),
+        "Prediction",
     ),
     "clipcli.scoring.classifier": ("Classifier",),
     "clipcli.scoring.fitting": ("FitReport",),
+    "clipcli.searching": ("open_gallery", "search"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import Score
+from clipcli.choices import FeatureType, Score
 from clipcli.errors import UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
+from clipcli.output.feature_files import open_feature_file
 from clipcli.output.rows import LONG_COLUMNS, SET_COLUMN, carried_names, joined_set, long_rows
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
@@ -39,10 +41,13 @@ __all__ = [
     "DecodeOptions",
     "build_classifier",
     "classify",
+    "encode",
+    "engine_options",
     "fit_classifier",
     "load_classifier",
     "load_model",
     "save_classifier",
+    "save_features",
     "to_frame",
 ]
 
@@ -199,7 +204,7 @@ def classify(
         ModelMismatchError: the classifier was built with another model.
     """
     ranking = Ranking(top_k, score, min_score, min_margin)
-    options = _engine_options(encoder, batch_size, workers, decoding)
+    options = engine_options(encoder, batch_size, workers, decoding)
     return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
 
 
@@ -218,13 +223,39 @@ def encode(
     Returns:
         An iterator of `ImageFeatures`, whose `features` are (D,) float32 of unit norm, and `ImageFailure`.
     """
-    options = _engine_options(encoder, batch_size, workers, decoding)
+    options = engine_options(encoder, batch_size, workers, decoding)
     return pipeline.features(pipeline.encode(items_of(images), encoder, options, cache, stop))
 
 
-def _engine_options(
+def save_features(
+    outcomes: Iterable[ImageFeatures | ImageFailure],
+    path: str | PathLike[str],
+    encoder: Encoder,
+    *,
+    dtype: FeatureType = "float32",
+) -> None:
+    """Write features to a `.npy`, `.npz`, `.parquet` or `.safetensors` file, as `clipcli embed` does.
+
+    Args:
+        outcomes: from `encode`; they are taken one by one.
+        path: the file, which appears when it is complete.
+        encoder: what encoded them; the file tells the model.
+        dtype: the numbers in the file.
+
+    Raises:
+        UsageError: a suffix that is not supported, or a folder that does not exist.
+        OutputError: the file cannot be written.
+    """
+    about = {"fingerprint": encoder.fingerprint, **encoder.provenance()}
+    with open_feature_file(Path(path), about, dtype=dtype) as writer:
+        for outcome in outcomes:
+            writer.add(outcome)
+
+
+def engine_options(
     encoder: Encoder, batch_size: int | None, workers: int | None, decoding: DecodeOptions
 ) -> EngineOptions:
+    """How the engine runs; a decoder is made if images are to be decoded on a GPU."""
     decoder = NvjpegDecoder(encoder.devices, encoder.preprocess) if decoding.on_gpu else None
     return EngineOptions(batch_size, workers, decoding, decoder)
 

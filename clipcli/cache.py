@@ -16,19 +16,17 @@ import hashlib
 import json
 import os
 import sqlite3
-import threading
 import time
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clipcli.cache_file import cannot_be_written, connect, remember_lock
-from clipcli.errors import ClipcliWarning
+from clipcli.cache_file import GuardedFile, warn
+from clipcli.cache_matrix import FeatureMatrix, MatrixFiles, empty_matrix, remove_matrices
+from clipcli.cache_vectors import is_gone, packed, unpacked, vector_of
+from clipcli.errors import OutputError
 from clipcli.records import Float32Array, Version
 
 if TYPE_CHECKING:
@@ -38,11 +36,9 @@ NAME = "features.sqlite"
 TOWERS = "int8"
 """The folder beside it where `int8.py` keeps the towers that it made."""
 
-_of_parents: list[sqlite3.Connection] = []  # closing them here would take the parents' locks away
-_CHECKSUM = 4
+_PAGE = 10_000  # vectors read together
 _ORIENTATION = 0x0112  # in EXIF
 _PIXEL_INFO = ("icc_profile", "transparency")  # what a decoded image carries beside its pixels
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -94,33 +90,17 @@ def prompts_digest(prompts: Sequence[str]) -> bytes:
     return hashlib.blake2b(data, digest_size=20, person=b"prompts").digest()
 
 
-class FeatureCache:
+class FeatureCache(GuardedFile):
     """Features on disk. A cache that fails is worth a warning, never the run: it then forgets.
 
     Args:
         folder: where `features.sqlite` lies or will lie.
         verify: trust no file's times: read images and weights again, and know them by their content.
-
-    Attributes:
-        problem: why it cannot be used, or empty.
     """
 
     def __init__(self, folder: str | os.PathLike[str], verify: bool = False) -> None:
-        self.path = Path(folder) / NAME
-        self.problem = ""
         self.verify = verify
-        self._read_only = False
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._open()
-
-    def close(self) -> None:
-        """Release the file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+        super().__init__(Path(folder) / NAME)
 
     # --- Images and texts -------------------------------------------------------------------
 
@@ -138,7 +118,7 @@ class FeatureCache:
         rows = self._guarded(lambda connection: connection.execute(query, values).fetchall(), nothing)
         known = {name: row for name, *row in rows}
         return [
-            _vector_of(version.token, *known[version.name]) if version.name in known else None
+            vector_of(version.token, *known[version.name]) if version.name in known else None
             for version in versions
         ]
 
@@ -146,7 +126,7 @@ class FeatureCache:
         """The vector (D,) of a content, or None; a damaged one counts as none."""
         query = "SELECT vector FROM features WHERE encoder = ? AND digest = ?"
         row = self._guarded(lambda connection: connection.execute(query, (encoder, digest)).fetchone(), None)
-        return _unpacked(row[0], digest) if row else None
+        return unpacked(row[0], digest) if row else None
 
     def add(
         self,
@@ -158,7 +138,7 @@ class FeatureCache:
         """Keep vectors (N, D) by content, and which version has which content, in one transaction."""
         now = int(time.time())
         vectors = [
-            (encoder, digest, _packed(vector, digest), now)
+            (encoder, digest, packed(vector, digest), now)
             for digest, vector in zip(digests, features, strict=True)
         ]
         files = [(*version, digest) for version, digest in versions]
@@ -169,6 +149,81 @@ class FeatureCache:
 
         if (vectors or files) and not self._read_only:
             self._guarded(write, None)
+
+    # --- All vectors of an encoder ----------------------------------------------------------
+
+    def matrix(self, encoder: str) -> FeatureMatrix:
+        """All vectors (N, D) of an encoder, memory-mapped; kept beside the cache, and brought up to date.
+
+        It has no rows where the cache is not to be trusted or cannot be written.
+        """
+
+        def read(connection: sqlite3.Connection) -> tuple[str, int]:
+            (token,) = connection.execute("SELECT token FROM generation").fetchone()
+            return token, _last_addition(connection)
+
+        generation, newest = self._guarded(read, ("", 0))
+        if self.verify or not generation:
+            return empty_matrix()
+        files = MatrixFiles(self.path.parent, encoder, generation)
+        try:
+            if not self._read_only:
+                files.update(newest, partial(self._added, encoder, newest))
+            return files.open()
+        except (OSError, OutputError) as error:
+            warn(f"the matrix of features in {files.folder} cannot be used ({error}); going on without it")
+            return empty_matrix()
+
+    def forget_matrices(self) -> None:
+        """Remove the matrices, of all encoders; they are made again when they are asked for."""
+        remove_matrices(self.path.parent)
+
+    def _added(self, encoder: str, newest: int, after: int) -> Iterator[tuple[bytes, Float32Array]]:
+        """Digests and vectors that were added after a number; all of them, in another order, after -1."""
+        place: int | bytes = b"" if after < 0 else after
+        while rows := self._page(encoder, newest, place):
+            place = rows[-1][0]
+            for _, digest, blob in rows:
+                if (vector := unpacked(blob, digest)) is not None:
+                    yield digest, vector
+        if self.problem:
+            raise OSError(self.problem)
+
+    def _page(self, encoder: str, newest: int, place: int | bytes) -> list[tuple[Any, bytes, bytes]]:
+        if isinstance(place, bytes):
+            query = "SELECT digest, digest, vector FROM features WHERE encoder = ? AND digest > ?"
+            values: tuple[Any, ...] = (encoder, place)
+        else:
+            query = (
+                "SELECT number, digest, vector FROM additions CROSS JOIN features USING (encoder, digest)"
+                " WHERE encoder = ? AND number > ? AND number <= ?"
+            )
+            values = (encoder, place, newest)
+        nothing: list[Any] = []
+        query += f" ORDER BY 1 LIMIT {_PAGE}"
+        return self._guarded(lambda connection: connection.execute(query, values).fetchall(), nothing)
+
+    def digests_of_versions(self, versions: Sequence[Version]) -> list[bytes]:
+        """The digest of each version's content; empty where it is not known."""
+        if self.verify:
+            return [b""] * len(versions)
+        query = f"SELECT name, version, digest FROM files WHERE name IN ({','.join('?' * len(versions))})"
+        names = [version.name for version in versions]
+        nothing: list[Any] = []
+        rows = self._guarded(lambda connection: connection.execute(query, names).fetchall(), nothing)
+        known = {Version(name, token): digest for name, token, digest in rows}
+        return [known.get(version, b"") for version in versions]
+
+    def versions_of_digests(self, digests: Sequence[bytes]) -> dict[bytes, list[Version]]:
+        """The versions whose content these digests are, by name; a content may have several names."""
+        found: dict[bytes, list[Version]] = {digest: [] for digest in digests}
+        query = "SELECT name, version, digest FROM files WHERE digest IN"
+        query += f" ({','.join('?' * len(digests))}) ORDER BY name"
+        nothing: list[Any] = []
+        values = tuple(digests)
+        for name, token, digest in self._guarded(lambda one: one.execute(query, values).fetchall(), nothing):
+            found[digest].append(Version(name, token))
+        return found
 
     # --- Models -----------------------------------------------------------------------------
 
@@ -193,11 +248,6 @@ class FeatureCache:
 
     # --- Care -------------------------------------------------------------------------------
 
-    @property
-    def keeps_new(self) -> bool:
-        """Whether what is added now can be found by a later run."""
-        return self._connection is not None and not self._read_only
-
     def info(self) -> CacheInfo:
         """What the cache holds."""
 
@@ -218,9 +268,11 @@ class FeatureCache:
 
         def remove(connection: sqlite3.Connection) -> int:
             names = connection.execute("SELECT name FROM files")
-            gone = [row for row in names if _is_gone(row[0])]
+            gone = [row for row in names if is_gone(row[0])]
             connection.executemany("DELETE FROM files WHERE name = ?", gone)
-            return connection.execute("DELETE FROM features WHERE made < ?", [limit]).rowcount
+            removed = connection.execute("DELETE FROM features WHERE made < ?", [limit]).rowcount
+            _begin_generation(connection)
+            return removed
 
         return self._shrunk(remove)
 
@@ -230,116 +282,31 @@ class FeatureCache:
         def remove(connection: sqlite3.Connection) -> int:
             for table in ("files", "models", "encoders"):
                 connection.execute(f"DELETE FROM {table}")
-            return connection.execute("DELETE FROM features").rowcount
+            removed = connection.execute("DELETE FROM features").rowcount
+            _begin_generation(connection)
+            return removed
 
         return self._shrunk(remove)
 
     def _shrunk(self, remove: Callable[[sqlite3.Connection], int]) -> int:
         removed = self._guarded(remove, 0)
+        if self.keeps_new:
+            self.forget_matrices()
         self._guarded(lambda connection: connection.execute("VACUUM"), None)
         self._guarded(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"), None)
         return removed
-
-    # --- SQLite -----------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._read_only = cannot_be_written(self.path)
-            self._connection = connect(self.path, self._read_only)
-        except sqlite3.OperationalError as error:
-            self._stop(error)
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
-        except OSError as error:
-            self._stop(error)
-        if self._read_only and self._connection is not None:
-            _warn(f"the cache {self.path} is read-only: its features are used, and no new ones are stored")
-
-    def _reconnect_in_child(self) -> None:
-        """In a forked process: a connection of its own, as SQLite demands; the parent's is left alone."""
-        if self._process == os.getpid():
-            return
-        self._process, self._lock = os.getpid(), threading.Lock()
-        if self._connection is not None:
-            _of_parents.append(self._connection)
-            self._connection = None
-            self._open()
-
-    def _guarded(self, action: Callable[[sqlite3.Connection], Result], otherwise: Result) -> Result:
-        """Run one transaction; a fault of the cache is a warning, once, and gives `otherwise`."""
-        self._reconnect_in_child()
-        with self._lock:
-            if self._connection is None:
-                return otherwise
-            try:
-                with self._connection:
-                    return action(self._connection)
-            except sqlite3.OperationalError as error:
-                self._stop(error)
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-        return otherwise
-
-    def _stop(self, error: Exception) -> None:
-        """Locked, full, not writable or of a newer clipcli: go on without."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self.problem = None, str(error)
-        if "locked" in self.problem:
-            remember_lock(self.path)
-        _warn(f"the cache {self.path} cannot be used ({error}); going on without it")
-
-    def _begin_anew(self, error: Exception) -> None:
-        """Damaged: put it aside and begin a new one."""
-        if self._connection is not None:
-            self._connection.close()
-        aside = self.path.with_name(f"{NAME}.damaged-{time.time_ns()}")
-        try:
-            self.path.replace(aside)
-            for left in (f"{NAME}-wal", f"{NAME}-shm"):
-                self.path.with_name(left).unlink(missing_ok=True)
-            self._connection = connect(self.path, self._read_only)
-        except (OSError, sqlite3.Error) as second:
-            self._stop(second)
-            return
-        _warn(f"the cache {self.path} was damaged ({error}); it is now {aside.name}, and a new one was begun")
 
 
 # --- Details -------------------------------------------------------------------------------------
 
 
-def _is_gone(name: bytes) -> bool:
-    """Whether an image, or the archive that holds it, was a file of this machine and is no longer there."""
-    return os.path.isabs(name) and not os.path.lexists(name) and not os.path.lexists(name.partition(b"!/")[0])
+def _last_addition(connection: sqlite3.Connection) -> int:
+    """The number of the latest vector that was added, though it may be removed again; 0 before the first."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'additions'").fetchone()
+    return int(row[0]) if row else 0
 
 
-def _vector_of(token: str, known: str, made: int, blob: bytes, digest: bytes) -> Float32Array | None:
-    """The vector, if the version that is known is the one that is asked for."""
-    return _unpacked(blob, digest) if token == known or _is_older_form(known, token, made) else None
-
-
-def _is_older_form(known: str, token: str, made: int) -> bool:
-    """Whether 0.1.0 kept this version: by size and modification time alone.
-
-    It holds if the file was not changed since its vector was made.
-    """
-    size_and_mtime, *others = token.rsplit("-", 2)
-    return known == size_and_mtime and others[:1] != [] and int(others[0]) < made * 10**9
-
-
-def _packed(vector: Float32Array, digest: bytes) -> bytes:
-    """The vector's bytes and a checksum over them and their key: SQLite itself has none."""
-    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-    return data + zlib.crc32(data, zlib.crc32(digest)).to_bytes(_CHECKSUM, "little")
-
-
-def _unpacked(blob: bytes, digest: bytes) -> Float32Array | None:
-    data, checksum = blob[:-_CHECKSUM], blob[-_CHECKSUM:]
-    if zlib.crc32(data, zlib.crc32(digest)).to_bytes(_CHECKSUM, "little") != checksum:
-        return None
-    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ClipcliWarning, stacklevel=4)
+def _begin_generation(connection: sqlite3.Connection) -> None:
+    """After vectors were removed: matrices are made again from those that are left."""
+    connection.execute("DELETE FROM additions")
+    connection.execute("UPDATE generation SET token = lower(hex(randomblob(6)))")

@@ -61,8 +61,24 @@ def _key_by_libraries(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM models")
 
 
+def _number_additions(connection: sqlite3.Connection) -> None:
+    """Version 4: what is added is numbered, so that a matrix of the vectors is brought up to date quickly.
+
+    The generation changes when vectors are removed; it identifies the matrices that were made before.
+    """
+    connection.execute(
+        "CREATE TABLE additions (number INTEGER PRIMARY KEY AUTOINCREMENT, encoder TEXT, digest BLOB)"
+    )
+    connection.execute(
+        "CREATE TRIGGER number_additions AFTER INSERT ON features BEGIN"
+        " INSERT INTO additions (encoder, digest) VALUES (new.encoder, new.digest); END"
+    )
+    connection.execute("CREATE TABLE generation (token TEXT)")
+    connection.execute("INSERT INTO generation VALUES (lower(hex(randomblob(6))))")
+
+
 _DECODED_WRONGLY = (b".bmp", b".dib", b".ico", b".tga", b".tif", b".tiff")
-_MIGRATIONS = (_begin, _key_by_version, _key_by_libraries)
+_MIGRATIONS = (_begin, _key_by_version, _key_by_libraries, _number_additions)
 """The step to each version of the schema from the one before; a new cache takes them all."""
 
 

@@ -22,6 +22,9 @@ LayoutName: TypeAlias = Literal["long", "wide", "matrix", "nested"]
 FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]
 """The formats that are written: tables, and the report."""
 
+FeatureType: TypeAlias = Literal["float32", "float16"]
+"""How features are stored in files for other tools."""
+
 Truncated: TypeAlias = Literal["error", "ok"]
 """Whether a truncated image is refused, or what can be read of it is used."""
 

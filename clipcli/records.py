@@ -139,6 +139,32 @@ class ImageFeatures(NamedTuple):
     known: bool = False
 
 
+class Hit(NamedTuple):
+    """An image that a search found. `rank` starts at 1.
+
+    `score` is the cosine of image and query; `relative` how far it is above that of a neutral text.
+    """
+
+    query: str
+    rank: int
+    image: str
+    score: float
+    relative: float
+    columns: Columns = NO_COLUMNS
+
+
+class Duplicate(NamedTuple):
+    """An image of a group of near-equal ones; `group` starts at 1.
+
+    `score` is its cosine to the first image of the group.
+    """
+
+    group: int
+    image: str
+    score: float
+    columns: Columns = NO_COLUMNS
+
+
 Outcome: TypeAlias = ImagePredictions | ImageFailure
 """Every input has exactly one."""
 

@@ -14,10 +14,12 @@ from clipcli.cli import (
     classify,
     commands,
     console,
+    embed,
     eval,
     models,
     prompts,
     report,
+    search,
     sort,
     tag,
     templates,
@@ -39,6 +41,8 @@ app = typer.Typer(
 app.command("classify", cls=commands.Command)(classify.classify)
 app.command("eval", cls=commands.Command)(eval.evaluate)
 app.command("report", cls=commands.Command)(report.report)
+app.command("search", cls=commands.Command)(search.search)
+app.command("embed", cls=commands.Command)(embed.embed)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("sort", cls=commands.Command)(sort.sort)
 app.command("tag", cls=commands.Command)(tag.tag)

@@ -203,8 +203,7 @@ def classify(
     ranking = Ranking(top_k, score, min_score, min_margin)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
-    kept = [name.strip() for name in session.as_text(keep or "").split(",")]
-    columns = None if keep is None else tuple(filter(None, kept))
+    columns = session.columns_to_keep(keep)
     image_column = image_column and session.as_text(image_column)
     with mistakes.told_from_labels(inputs or (), labels):
         found = Inputs(

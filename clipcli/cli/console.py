@@ -58,6 +58,7 @@ _FIELDS = (
         "workers",
         *_FLAGS,
     ),
+    *("near_duplicates", "within"),
 )
 
 INTERRUPTED = 130

@@ -250,6 +250,11 @@ def templates_of(templates: list[str] | None) -> tuple[str, ...]:
     return load_templates([one if Path(one).exists() else as_text(one) for one in templates or ()])
 
 
+def columns_to_keep(keep: str | None) -> tuple[str, ...] | None:
+    """The columns of the user's table that the option names; None is all of them."""
+    return None if keep is None else tuple(filter(None, map(str.strip, as_text(keep).split(","))))
+
+
 def as_text(word: str) -> str:
     """A word of the command line that is no path: UTF-8, though the locale may have left it as bytes."""
     try:

@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from clipcli.errors import OutputError
-from clipcli.output.cells import Row, readable
+from clipcli.output.cells import Cell, Row, readable
 from clipcli.records import Value
 
 _ROWS_A_GROUP = 10_000
@@ -53,7 +53,7 @@ class ParquetTable:
         cells = dict(zip(self.columns, zip(*self.pending, strict=True), strict=True))
         writer = self._opened(cells)
         kinds = zip(cells, writer.schema.types, strict=True)
-        arrays = [_array(name, cells[name], kind) for name, kind in kinds]
+        arrays = [arrow_array(name, cells[name], kind) for name, kind in kinds]
         writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
         self.pending.clear()
 
@@ -63,13 +63,14 @@ class ParquetTable:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            types = {name: _arrow_type(kind, cells.get(name, ())) for name, kind in self.columns.items()}
+            types = {name: arrow_type(kind, cells.get(name, ())) for name, kind in self.columns.items()}
             schema = pa.schema([(readable(name), kind) for name, kind in types.items()])
             self._writer = pq.ParquetWriter(self.stream, schema)
         return self._writer
 
 
-def _arrow_type(kind: type, cells: Sequence[Value]) -> Any:
+def arrow_type(kind: type, cells: Sequence[Value]) -> Any:
+    """The type of a column; its first cells tell whether times have a zone."""
     import pyarrow as pa
 
     if kind is datetime:
@@ -86,7 +87,12 @@ def _arrow_type(kind: type, cells: Sequence[Value]) -> Any:
     return types[kind]
 
 
-def _array(name: str, cells: Sequence[Value], kind: Any) -> Any:
+def arrow_array(name: str, cells: Sequence[Cell], kind: Any) -> Any:
+    """The cells of a column as an array of a type.
+
+    Raises:
+        OutputError: a cell is not of the type.
+    """
     import pyarrow as pa
 
     try:

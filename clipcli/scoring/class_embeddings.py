@@ -66,8 +66,27 @@ def encode_captions(
     Returns:
         (M, D), unit norm.
     """
-    prompts = [tuple(dict.fromkeys(fill(one, text) for one in templates)) for text in captions]
+    prompts = _filled(templates, captions)
     return _mean_features(encoder, prompts, [prompts_digest(one) for one in prompts], cache)[0]
+
+
+def text_features(
+    encoder: Encoder,
+    texts: Sequence[str],
+    templates: Sequence[str] = (),
+    cache: FeatureCache | None = None,
+) -> Float32Array:
+    """`encode_captions` for texts that are searched for: one of which the model knows no part is told."""
+    prompts = _filled(templates or ("{}",), texts)
+    digests = [prompts_digest(one) for one in prompts]
+    features, new = _mean_features(encoder, prompts, digests, cache)
+    named = PromptSet(tuple(texts), tuple(prompts), tuple((text,) for text in texts))
+    warn_of_unknown(_unknown_labels(encoder, named, digests, new, cache), encoder.name)
+    return features
+
+
+def _filled(templates: Sequence[str], texts: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(dict.fromkeys(fill(one, text) for one in templates)) for text in texts]
 
 
 def _mean_features(

@@ -157,7 +157,7 @@ class Classifier:
 
     def cosines(self, image_features: Float32Array) -> Float32Array:
         """(N, D) unit-norm features -> (N, C) cosine similarities."""
-        with _few_threads(image_features.size * len(self.class_embeddings)):
+        with few_threads(image_features.size * len(self.class_embeddings)):
             return (image_features.astype(np.float64) @ self._exact_embeddings.T).astype(np.float32)
 
     @cached_property
@@ -254,7 +254,7 @@ class Classifier:
         )
 
 
-def _few_threads(multiplications: int) -> AbstractContextManager[Any]:
+def few_threads(multiplications: int) -> AbstractContextManager[Any]:
     """One thread for small products: several wait for each other in circles while decoding has the cores."""
     if multiplications > _LARGE_PRODUCT:
         return nullcontext()

@@ -21,6 +21,8 @@ COMMANDS = [
     ["classify"],
     ["eval"],
     ["report"],
+    ["search"],
+    ["embed"],
     ["prompts"],
     ["train"],
     ["sort"],

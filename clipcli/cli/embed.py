@@ -1,0 +1,189 @@
+"""`clipcli embed`: images or texts in, their features out, in files for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipcli import choices
+from clipcli.cli import console, options
+from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.cache import FeatureCache
+    from clipcli.output.feature_writer import FeatureWriter
+    from clipcli.records import Encoder, ImageFeatures
+
+
+def embed(
+    inputs: options.Inputs = None,
+    texts: Annotated[
+        str | None,
+        typer.Option(
+            "--texts",
+            metavar="FILE",
+            help="Encode the lines of this file instead of images.",
+            rich_help_panel=options.IMAGES,
+        ),
+    ] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--templates",
+            "-t",
+            metavar="NAME|FILE|TEXT",
+            help="Put every text of --texts into these templates, such as 'a photo of a {}.', and average"
+            " the features. Can be given several times. [default: texts are used as they are]",
+            rich_help_panel=options.IMAGES,
+        ),
+    ] = None,
+    from_file: options.FromFile = None,
+    image_column: options.ImageColumn = None,
+    keep: options.Keep = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the features to a .npy (with a .csv of names beside it), .npz, .parquet or"
+            " .safetensors file. Can be given several times.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    dtype: Annotated[
+        choices.FeatureType,
+        typer.Option(
+            "--dtype",
+            metavar="TYPE",
+            help="The numbers in the file: float32, or float16, which take half the room.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = "float32",
+    max_pixels: options.MaxPixels = None,
+    exact_decode: options.ExactDecode = False,
+    gpu_decode: options.GpuDecode = False,
+    truncated: options.Truncated = "error",
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    verify: options.Verify = False,
+    allow_failures: options.AllowFailures = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log: options.Log = None,
+) -> None:
+    """Write the features of images, or of texts, for other tools.
+
+    Features have length 1, so that the product of two of them is their cosine. An image that cannot be read
+    is listed with the reason, and has no features.
+
+    Exit codes: 0 all images were encoded; 1 the run failed; 2 the command was used wrongly;
+    3 some images could not be read; 130 or 143 the run was interrupted.
+
+    Example: `clipcli embed photos/ -o features.parquet`
+    """
+    console.begin(quiet, verbose, log)
+    from clipcli import api
+    from clipcli.cli import progress, session, startup
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
+    from clipcli.inputs.inputs import Inputs
+    from clipcli.models.registry import DEFAULT_MODEL
+    from clipcli.models.request import ModelRequest
+    from clipcli.output.consumers import consume
+    from clipcli.output.feature_files import check_feature_files
+
+    if not output:
+        raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
+    startup.lift_pillow_limit()
+    check_feature_files(output)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    summary = progress.Summary()
+    if texts is not None:
+        lines = _lines(texts, inputs, from_file)
+        chosen = session.templates_of(templates) if templates else ()
+        with session.opened(request, cache, no_cache, verify) as run:
+            encoder = run.encoder()
+            writers = _writers(output, encoder, {}, dtype, "text")
+            with progress.working("encoding texts"):
+                consume(_encoded(lines, encoder, chosen, run.cache), writers)
+        console.tell(f"{len(lines)} texts by {encoder.name}")
+        console.tell(f"wrote {', '.join(map(str, output))}")
+        return
+
+    if templates:
+        raise UsageError("`templates` are for texts, and there are none", "Name them with --texts.")
+    columns = session.columns_to_keep(keep)
+    image_column = image_column and session.as_text(image_column)
+    found = Inputs(
+        tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
+    )
+    images = session.at_least_one(found)
+    with session.opened(request, cache, no_cache, verify) as run:
+        encoder = run.encoder()
+        writers = _writers(output, encoder, found.columns, dtype, "image")
+        run.run(
+            lambda stop: api.encode(
+                images,
+                encoder,
+                batch_size=batch_size,
+                workers=workers,
+                decoding=decoding,
+                cache=run.cache,
+                stop=stop,
+            ),
+            writers,
+            summary,
+            None if found.is_read_once else lambda: sum(1 for _ in found),
+        )
+    summary.print(", ".join(map(str, output)))
+    if summary.failed and not allow_failures:
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+
+
+def _lines(path: str, inputs: list[str] | None, from_file: str | None) -> list[str]:
+    from clipcli.scoring.queries import read_texts
+
+    if inputs or from_file:
+        raise UsageError("images and texts cannot be encoded into one file", "Run it once for each.")
+    return read_texts(path)
+
+
+def _writers(
+    paths: Sequence[Path], encoder: Encoder, carried: dict[str, type], dtype: choices.FeatureType, what: str
+) -> list[FeatureWriter]:
+    """A writer for each file, after telling which of them have no room for the columns of a table."""
+    from clipcli.output.feature_files import open_feature_file
+
+    about: dict[str, Any] = {"fingerprint": encoder.fingerprint, **encoder.provenance()}
+    writers = [open_feature_file(path, about, carried, dtype, what) for path in paths]
+    if carried and (without := [str(one.path) for one in writers if not one.keeps_columns]):
+        console.warn(f"the columns of the table are not in {', '.join(without)}; .parquet and .npy keep them")
+    return writers
+
+
+def _encoded(
+    texts: Sequence[str], encoder: Encoder, templates: Sequence[str], cache: FeatureCache | None
+) -> Iterator[ImageFeatures]:
+    """Texts with their features, some thousand at a time."""
+    from clipcli.records import ImageFeatures
+    from clipcli.scoring.class_embeddings import TEXTS_PER_CALL
+    from clipcli.scoring.queries import features_of_texts
+
+    for start in range(0, len(texts), TEXTS_PER_CALL):
+        some = texts[start : start + TEXTS_PER_CALL]
+        features = features_of_texts(some, encoder, templates, cache)
+        yield from (ImageFeatures(text, features[text]) for text in some)

@@ -1,0 +1,126 @@
+"""What `clipcli search` found: rows in files, paths for other programs, a table on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli.cli import console
+from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.output.hits import FoundTable
+    from clipcli.output.sink import Sink
+    from clipcli.records import Duplicate, Hit, ImageFailure
+
+_MOST_ROWS = 60  # of the table on a terminal
+
+
+class Shown:
+    """The ways in which a user wants to see what is found.
+
+    Args:
+        table: columns and rows.
+        output: files; `-` is standard output.
+        format_name: of the output, if the suffix does not tell.
+        excel: make CSV and TSV fit for Excel.
+        on_terminal: whether to show a table; None does so on a terminal if nothing else is asked for.
+        paths_only: print paths instead of rows.
+        null: print paths, each followed by NUL.
+
+    Raises:
+        UsageError: a place that cannot serve, or rows and paths are both to go to standard output.
+        OutputError: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        table: FoundTable,
+        output: list[Path] | None,
+        format_name: str | None,
+        excel: bool,
+        on_terminal: bool | None,
+        paths_only: bool,
+        null: bool,
+    ) -> None:
+        paths_only = paths_only or null
+        if on_terminal is None:
+            on_terminal = not (output or format_name or paths_only) and sys.stdout.isatty()
+        places = output or ([] if (on_terminal or paths_only) and not format_name else [Path("-")])
+        self._table = table
+        self._sinks = _open_sinks(table, places, format_name, excel)
+        self._on_terminal = on_terminal
+        self._end = (b"\0" if null else b"\n") if paths_only else b""
+        if paths_only and any(sink.path is None for sink in self._sinks):
+            raise UsageError("paths and rows cannot both go to standard output", "Name a file for the rows.")
+
+    @property
+    def files(self) -> str:
+        """The files that are written."""
+        return ", ".join(str(sink.path) for sink in self._sinks if sink.path)
+
+    def write(self, hits: Sequence[Hit | Duplicate], failures: Sequence[ImageFailure]) -> None:
+        """Write and show all.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            for sink in self._sinks:
+                stack.enter_context(sink)
+            for row in self._table.rows(hits, failures) if self._sinks else ():
+                for sink in self._sinks:
+                    sink.write(row)
+        if self._end:
+            _print_paths(hits, self._end)
+        if self._on_terminal:
+            _print_table(hits)
+
+
+def _open_sinks(
+    table: FoundTable, places: Sequence[Path], format_name: str | None, excel: bool
+) -> list[Sink]:
+    from clipcli.output.sinks import open_sinks
+
+    paths = [None if str(path) == "-" else path for path in places]
+    return open_sinks(table.columns, paths, format_name, excel)
+
+
+def _print_paths(hits: Sequence[Hit | Duplicate], end: bytes) -> None:
+    """The images that were found, each once, as bytes: a name may be no text."""
+    names = dict.fromkeys(hit.image for hit in hits)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(os.fsencode(name) + end for name in names))
+
+
+def _print_table(hits: Sequence[Hit | Duplicate]) -> None:
+    from clipcli.cli import tables
+    from clipcli.records import Hit
+
+    found = [hit for hit in hits[:_MOST_ROWS] if isinstance(hit, Hit)]
+    groups = [hit for hit in hits[:_MOST_ROWS] if not isinstance(hit, Hit)]
+    if groups:
+        rows = [[str(one.group), f"{one.score:.3f}", one.image] for one in groups]
+        tables.print_table(["group", "score", "image"], rows)
+    elif found:
+        several = len({hit.query for hit in found}) > 1
+        numbers = [[str(hit.rank), f"{hit.score:.3f}", f"{hit.relative:+.3f}", hit.image] for hit in found]
+        rows = [[hit.query, *row] if several else row for hit, row in zip(found, numbers, strict=True)]
+        tables.print_table([*["query"][:several], "rank", "score", "relative", "image"], rows)
+    if len(hits) > _MOST_ROWS:
+        console.note(f"shown: the first {_MOST_ROWS} of {len(hits)} rows; -o found.csv keeps them all")
+
+
+def counted(hits: Sequence[Hit | Duplicate]) -> str:
+    """How many images were found, in words."""
+    from clipcli.records import Duplicate
+
+    groups = len({hit.group for hit in hits if isinstance(hit, Duplicate)})
+    images = len({hit.image for hit in hits})
+    return f"found: {images} image{'s' * (images != 1)}" + (
+        f" in {groups} group{'s' * (groups != 1)}" if groups else ""
+    )

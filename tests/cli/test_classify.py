@@ -387,7 +387,7 @@ def test_a_bug_is_named_as_one(run_cli: Cli, pictures: Path, monkeypatch: pytest
 def test_one_run_writes_several_files(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "out.csv", tmp_path / "out.xlsx"]
     options = [option for output in outputs for option in ("-o", output)]
-    result = run_cli("classify", pictures, *LABELS, *NANO, *options, "-o", "-")
+    result = run_cli("classify", pictures, *LABELS, *NANO, *options, "-o", "-", "--layout", "long")
     assert result.code == 0, result.err
     assert result.out == outputs[0].read_text()
     assert len(rows_of(result.out)) == 5 * 12

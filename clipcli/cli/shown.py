@@ -85,9 +85,10 @@ def _open_sinks(
     table: FoundTable, places: Sequence[Path], format_name: str | None, excel: bool
 ) -> list[Sink]:
     from clipcli.output.sinks import open_sinks
+    from clipcli.output.xlsx.workbook import WorkbookOptions
 
     paths = [None if str(path) == "-" else path for path in places]
-    return open_sinks(table.columns, paths, format_name, excel)
+    return open_sinks(table.columns, paths, format_name, excel, WorkbookOptions(title="results"))
 
 
 def _print_paths(hits: Sequence[Hit | Duplicate], end: bytes) -> None:

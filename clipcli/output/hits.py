@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from clipcli.output.cells import Row
+from clipcli.output.cells import ImageName, Row, Score
 from clipcli.output.rows import carried_names, rounded
 from clipcli.records import Columns, Duplicate, Hit, ImageFailure
 
 HIT_COLUMNS: dict[str, type] = {
     "query": str,
     "rank": np.int32,
-    "image": str,
-    "score": float,
+    "image": ImageName,
+    "score": Score,
     "relative": float,
     "error": str,
 }
-DUPLICATE_COLUMNS: dict[str, type] = {"group": np.int32, "image": str, "score": float, "error": str}
+DUPLICATE_COLUMNS: dict[str, type] = {"group": np.int32, "image": ImageName, "score": Score, "error": str}
 
 
 class FoundTable:

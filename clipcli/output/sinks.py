@@ -179,10 +179,11 @@ def open_sinks(
     paths: Sequence[Path | None],
     format_name: str | None = None,
     excel: bool = False,
+    workbook: WorkbookOptions | None = None,
 ) -> list[Sink]:
     """A sink for each place, None being standard output; errors as in `open_sink` and `check_places`."""
     check_places(paths, format_name)
-    return [open_sink(columns, path, format_name, excel) for path in paths]
+    return [open_sink(columns, path, format_name, excel, workbook) for path in paths]
 
 
 def check_places(paths: Sequence[Path | None], format_name: str | None = None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 from conftest import EXAMPLES, Result
@@ -240,7 +241,7 @@ def test_columns_of_a_table_travel_along_and_failures_have_rows(run_cli: Cli, tm
     (tmp_path / "broken.png").write_bytes(b"")
     table = tmp_path / "products.csv"
     table.write_text(f"file,sku,rank\n{tmp_path}/broken.png,A1,x\n{CAT},A2,y\n{FISH},A3,z\n")
-    output = [tmp_path / f"found.{suffix}" for suffix in ("csv", "jsonl", "parquet")]
+    output = [tmp_path / f"found.{suffix}" for suffix in ("csv", "jsonl", "parquet", "xlsx")]
     outputs = [part for path in output for part in ("-o", path)]
     result = run_cli("search", "a cat", "--from-file", table, *NANO, *outputs)
     assert result.code == 3
@@ -253,6 +254,11 @@ def test_columns_of_a_table_travel_along_and_failures_have_rows(run_cli: Cli, tm
     lines = [json.loads(line) for line in output[1].read_text().splitlines()]
     assert [line["image"] for line in lines] == frame.image.tolist()
     assert pd.read_parquet(output[2]).image.tolist() == frame.image.tolist()
+    (sheet,) = openpyxl.load_workbook(output[3]).worksheets
+    assert sheet.title == "results"
+    found = [row[2] for row in sheet.iter_rows(min_row=2)]
+    assert [cell.value for cell in found] == frame.image.tolist()
+    assert all(cell.hyperlink for cell in found)
     assert "1 failed" in result.err
     assert run_cli("search", "a cat", "--from-file", table, *NANO, "--allow-failures").code == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_vectors_that_are_removed_from_the_cache_are_removed_from_it(own_cache: 
     cache.add("a", *contents(10, 20))
     assert len(cache.matrix("a").keys) == 10
     check(cache.matrix("a"), 10, 20)
+
+
+def test_files_that_could_not_be_removed_are_not_used_again(own_cache: Path, tmp_path: Path) -> None:
+    """On Windows another process that has them mapped keeps them."""
+    cache = FeatureCache(own_cache)
+    cache.add("a", *contents(0, 30))
+    cache.matrix("a")
+    shutil.copytree(own_cache / FOLDER, tmp_path / "kept")
+    cache.clear()
+    shutil.copytree(tmp_path / "kept", own_cache / FOLDER)
+    assert len(cache.matrix("a").keys) == 0
+    cache.add("a", *contents(30, 40))
+    assert len(cache.matrix("a").keys) == 10
+    check(cache.matrix("a"), 30, 40)
 
 
 def test_a_matrix_of_another_cache_at_the_same_place_is_not_used(own_cache: Path) -> None:

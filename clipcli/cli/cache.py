@@ -26,11 +26,15 @@ def info(cache: options.Cache = None) -> None:
 
     Example: `clipcli cache info`
     """
+    from clipcli.cache_matrix import size_of_matrices
+
     with _usable(cache) as store:
         facts = store.info()
     typer.echo(f"{facts.path}, {facts.size / 1e6:.1f} MB, {facts.files} images known")
     for encoder, count in facts.features.items():
         typer.echo(_described(encoder, facts.models.get(encoder), count))
+    if matrices := size_of_matrices(facts.path.parent):
+        typer.echo(f"the same features as matrices for searching, {matrices / 1e6:.1f} MB")
     towers = [path.stat().st_size for path in _towers(facts.path).glob("*.onnx")]
     if towers:
         typer.echo(f"{len(towers)} int8 model{'s' * (len(towers) > 1)}, {sum(towers) / 1e6:.1f} MB")

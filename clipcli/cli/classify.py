@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, options
+from clipcli.cli import console, options, output_options
 from clipcli.cli.values import fraction
 from clipcli.errors import UsageError
 
@@ -124,15 +124,7 @@ def classify(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    excel: Annotated[
-        bool,
-        typer.Option(
-            "--excel",
-            help="Write CSV and TSV for Excel: with a byte-order mark, and with cells that Excel would run"
-            " as formulas made harmless.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
+    excel: output_options.Excel = False,
     thumbnails: Annotated[
         bool,
         typer.Option(
@@ -150,14 +142,7 @@ def classify(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
-    table: Annotated[
-        bool | None,
-        typer.Option(
-            "--table/--no-table",
-            help="Show the first results as a table. [default: on a terminal, if there is no -o]",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
+    table: output_options.Table = None,
     max_pixels: options.MaxPixels = None,
     exact_decode: options.ExactDecode = False,
     gpu_decode: options.GpuDecode = False,

@@ -360,6 +360,7 @@ def test_a_damaged_matrix_is_told_removed_and_made_again(run_cli: Cli, shared_ca
     assert "was damaged, and has been removed" in damaged.err
     assert "Run it again" in damaged.err
     assert run_cli(*command).out == before
+    assert "the same features as matrices for searching, 0." in run_cli("cache", "info").out
 
 
 def test_torch_is_not_imported_when_all_is_known(run_cli: Cli, shared_cache: Path, tmp_path: Path) -> None:

@@ -116,15 +116,21 @@ def test_groups_are_the_connected_components_of_all_pairs(rows: int) -> None:
 
 
 def test_pairs_in_doubt_are_decided_in_float64() -> None:
-    """The threshold is the exact cosine of one pair, and then the next number above it."""
-    features = unit_rows(40, 512)
-    features[1] = features[0] + 0.01 * features[1]
-    features[1] /= np.linalg.norm(features[1])
-    (cosine,) = exact_cosines(features[1:2], features[0])
-    above = np.nextafter(cosine, np.float32(2))
-    for threshold, groups in ((cosine, [[0, 1]]), (above, [])):
-        found = near_duplicates(lambda start, stop: features[start:stop], 40, float(threshold), 16)
-        assert [group.tolist() for group in found] == groups
+    """The threshold is the exact cosine of a pair, and then the next number above it."""
+    rough_was_lower = rough_was_higher = 0
+    for seed in range(40):
+        features = unit_rows(20, 512, seed)
+        features[1] = features[0] + 0.01 * features[1]
+        features[1] /= np.linalg.norm(features[1])
+        (cosine,) = exact_cosines(features[1:2], features[0])
+        rough = (features @ features.T)[0, 1]
+        rough_was_lower += rough < cosine
+        rough_was_higher += rough > cosine
+        above = np.nextafter(cosine, np.float32(2))
+        for threshold, groups in ((cosine, [[0, 1]]), (above, [])):
+            found = near_duplicates(lambda a, b, f=features: f[a:b], 20, float(threshold), 16)  # type: ignore[misc]
+            assert [group.tolist() for group in found] == groups
+    assert rough_was_lower and rough_was_higher
 
 
 def test_nothing_is_near_in_an_empty_gallery() -> None:

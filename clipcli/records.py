@@ -86,13 +86,19 @@ class Item(Protocol):
 
 
 class Prediction(NamedTuple):
-    """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax."""
+    """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax.
+
+    `group` is the group of the label, if it has one, below those that it lies in: `living thing|animal`; and
+    `group_score` the score of that group.
+    """
 
     image: str
     rank: int
     label: str
     score: float
     cosine: float
+    group: str | None = None
+    group_score: float | None = None
 
 
 class ImagePredictions(NamedTuple):
@@ -101,7 +107,8 @@ class ImagePredictions(NamedTuple):
     `known` tells whether its features were in the cache. `status` is `unknown` if the best label does not
     reach a threshold of the run; the labels are the ranked ones all the same. `margin` is the distance from
     the best to the second score, None where there is one class only. `label_set` holds the labels that are
-    probable enough, best first, if the classifier makes such sets.
+    probable enough, best first, if the classifier makes such sets. In a run that rolls up, the first
+    prediction may be a group.
     """
 
     image: str

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
-from clipcli.records import ImageFailure, Outcome
+from clipcli.output.rows import rounded
+from clipcli.records import ImageFailure, Outcome, Prediction, Value
 from clipcli.scoring.classifier import Classifier, best_classes
 from clipcli.scoring.evaluation import Evaluation
 from clipcli.scoring.targets import Targets
@@ -56,7 +57,15 @@ def predicted(outcome: Outcome) -> ReportImage:
     if isinstance(outcome, ImageFailure):
         return ReportImage(PredictedImage(outcome.image, (), "error", None, outcome.reason, columns))
     labels = tuple(RankedLabel(one.label, one.score, one.cosine) for one in outcome.predictions)
+    columns = _groups(outcome.predictions[0]) | columns
     return ReportImage(PredictedImage(outcome.image, labels, outcome.status, outcome.margin, None, columns))
+
+
+def _groups(best: Prediction) -> dict[str, Value]:
+    """The columns of the group of the best label, which the report shows as those of the user's table."""
+    if best.group is None or best.group_score is None:
+        return {}
+    return {"group": best.group, "group_score": rounded(best.group_score)}
 
 
 @dataclass(frozen=True)

@@ -86,19 +86,20 @@ class Item(Protocol):
 
 
 class Prediction(NamedTuple):
-    """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax.
-
-    `group` is the group of the label, if it has one, below those that it lies in: `living thing|animal`; and
-    `group_score` the score of that group.
-    """
+    """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax."""
 
     image: str
     rank: int
     label: str
     score: float
     cosine: float
-    group: str | None = None
-    group_score: float | None = None
+
+
+class LabelGroup(NamedTuple):
+    """The group of a label, below those that it lies in (`living thing|animal`), and the group's score."""
+
+    name: str
+    score: float
 
 
 class ImagePredictions(NamedTuple):
@@ -107,8 +108,9 @@ class ImagePredictions(NamedTuple):
     `known` tells whether its features were in the cache. `status` is `unknown` if the best label does not
     reach a threshold of the run; the labels are the ranked ones all the same. `margin` is the distance from
     the best to the second score, None where there is one class only. `label_set` holds the labels that are
-    probable enough, best first, if the classifier makes such sets. In a run that rolls up, the first
-    prediction may be a group.
+    probable enough, best first, if the classifier makes such sets. `groups` are those of the predictions, in
+    the same order, None for a label without one; empty if the classifier has no groups. In a run that rolls
+    up, the first prediction may be a group itself.
     """
 
     image: str
@@ -120,6 +122,7 @@ class ImagePredictions(NamedTuple):
     status: Status = "ok"
     margin: float | None = None
     label_set: tuple[str, ...] | None = None
+    groups: tuple[LabelGroup | None, ...] = ()
 
 
 class ImageFailure(NamedTuple):

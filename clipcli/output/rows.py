@@ -11,7 +11,7 @@ import numpy as np
 from clipcli.choices import LayoutName
 from clipcli.errors import UsageError
 from clipcli.output.cells import Cell, ImageName, Nested, Row, Score
-from clipcli.records import ImageFailure, Outcome, Prediction, Value
+from clipcli.records import ImageFailure, LabelGroup, Outcome, Prediction, Value
 from clipcli.scoring.targets import SEPARATOR
 
 _VERDICT: dict[str, type] = {"error": str, "status": str, "margin": float}
@@ -140,7 +140,7 @@ def long_rows(outcome: Outcome) -> Iterator[Row]:
         yield [outcome.image, None, None, None, None, *_verdict(outcome)]
         return
     verdict = _verdict(outcome)
-    for image, rank, label, score, cosine, *_ in outcome.predictions:
+    for image, rank, label, score, cosine in outcome.predictions:
         yield [image, rank, label, rounded(score), rounded(cosine), *verdict]
 
 
@@ -148,16 +148,15 @@ def _nested_rows(outcome: Outcome) -> Iterator[Row]:
     """One row: the cells of `_NESTED_COLUMNS`."""
     labels: Nested = []
     if not isinstance(outcome, ImageFailure):
-        labels = [_nested_label(one) for one in outcome.predictions]
+        groups = outcome.groups or repeat(None, len(outcome.predictions))
+        labels = [_nested_label(*pair) for pair in zip(outcome.predictions, groups, strict=True)]
     error, status, margin = _verdict(outcome)
     yield [outcome.image, status, margin, error, labels]
 
 
-def _nested_label(one: Prediction) -> dict[str, Value]:
+def _nested_label(one: Prediction, group: LabelGroup | None) -> dict[str, Value]:
     cells: dict[str, Value] = {"label": one.label, "score": rounded(one.score), "cosine": rounded(one.cosine)}
-    if one.group is None or one.group_score is None:
-        return cells
-    return cells | {"group": one.group, "group_score": rounded(one.group_score)}
+    return cells | {"group": group.name, "group_score": rounded(group.score)} if group else cells
 
 
 def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
@@ -186,8 +185,8 @@ def group_cells(outcome: Outcome) -> Iterator[Row]:
     if isinstance(outcome, ImageFailure):
         yield [None, None]
         return
-    for one in outcome.predictions:
-        yield [one.group, None if one.group_score is None else rounded(one.group_score)]
+    for group in outcome.groups or repeat(None, len(outcome.predictions)):
+        yield [None, None] if group is None else [group.name, rounded(group.score)]
 
 
 def _verdict(outcome: Outcome) -> Row:

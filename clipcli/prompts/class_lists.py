@@ -286,7 +286,7 @@ def _probability(text: str, where: str) -> float | None:
     if 0 <= number <= 1:
         return number
     hint = f"{text} percent is {number / 100:g}." if 1 < number <= 100 else ""
-    raise PromptError(f"{where}: `min_score` must be a number from 0 to 1, not {SHORT.repr(text)}", hint)
+    raise PromptError(f"{where}: min_score must be a number from 0 to 1, not {SHORT.repr(text)}", hint)
 
 
 def _text(value: Any, where: str) -> str:

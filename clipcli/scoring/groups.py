@@ -23,7 +23,7 @@ from clipcli.choices import Activation
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.prompts.groups import Parents
 from clipcli.prompts.nested import LEVELS
-from clipcli.records import Float32Array, ImagePredictions, Prediction
+from clipcli.records import Float32Array, ImagePredictions, LabelGroup, Prediction
 from clipcli.scoring.ranking import Ranking
 
 
@@ -55,10 +55,6 @@ class Groups:
                     members[group].append(index)
         arrays = tuple(np.array(indices, dtype=np.intp) for indices in members)
         return cls(tuple(paths), arrays, tuple(number.get(path, -1) for path in parents))
-
-    def name(self, group: int) -> str | None:
-        """A group as the output shows it, `living thing|animal`; None for -1."""
-        return LEVELS.join(self.paths[group]) if group >= 0 else None
 
     def outer(self, group: int) -> int:
         """The group that a group lies in; -1 for none."""
@@ -148,7 +144,10 @@ def in_groups(
     adds_up = ranking.kind(activation) == "softmax"
     scores = group_scores(np.stack([one.scores for one in found]), groups, adds_up)
     above = dict(zip(classnames, groups.above, strict=True))
-    told = [_told(one, groups, above, row) for one, row in zip(found, scores, strict=True)]
+    told = [
+        one._replace(groups=tuple(_group(groups, above[label.label], row) for label in one.predictions))
+        for one, row in zip(found, scores, strict=True)
+    ]
     if ranking.roll_up is None:
         return told
     answers = deepest_sure(scores, groups, ranking.least).tolist()
@@ -156,16 +155,9 @@ def in_groups(
     return [_rolled_up(one, groups, ranking.least, *row) for one, *row in rows]
 
 
-def _told(
-    one: ImagePredictions, groups: Groups, above: dict[str, int], scores: npt.NDArray[Any]
-) -> ImagePredictions:
-    ranked = (_above(label, groups, above[label.label], scores) for label in one.predictions)
-    return one._replace(predictions=tuple(ranked))
-
-
-def _above(label: Prediction, groups: Groups, group: int, scores: npt.NDArray[Any]) -> Prediction:
-    score = float(scores[group]) if group >= 0 else None
-    return label._replace(group=groups.name(group), group_score=score)
+def _group(groups: Groups, group: int, scores: npt.NDArray[Any]) -> LabelGroup | None:
+    """A group with its score; None for -1."""
+    return None if group < 0 else LabelGroup(LEVELS.join(groups.paths[group]), float(scores[group]))
 
 
 def _rolled_up(
@@ -187,7 +179,10 @@ def _rolled_up(
     name, count = groups.paths[answer][-1], len(one.predictions)
     cosine = float(cosines[groups.members[answer]].max())
     first = Prediction(one.image, 1, name, float(scores[answer]), cosine)
-    others = [label for label in one.predictions if label.label != name][: count - 1]
-    ranked = (label._replace(rank=rank) for rank, label in enumerate(others, 2))
-    first = _above(first, groups, groups.outer(answer), scores)
-    return one._replace(predictions=(first, *ranked), status="ok")
+    pairs = zip(one.predictions, one.groups, strict=True)
+    others = [(label, group) for label, group in pairs if label.label != name][: count - 1]
+    return one._replace(
+        predictions=(first, *(label._replace(rank=rank) for rank, (label, _) in enumerate(others, 2))),
+        groups=(_group(groups, groups.outer(answer), scores), *(group for _, group in others)),
+        status="ok",
+    )

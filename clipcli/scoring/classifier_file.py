@@ -25,7 +25,7 @@ from clipcli.version import __version__
 FORMAT = 2
 """The newest format that is read."""
 _KINDS = {1: "clipcli class embeddings", 2: "clipcli classifier"}
-_PLAIN, _EXTENDED = _KINDS
+_UNFITTED, _FITTED = _KINDS
 _THRESHOLDS = "thresholds"
 _METADATA = "metadata"
 """The tensor with the metadata, as UTF-8 JSON, where they are too long for the header of .safetensors."""
@@ -102,7 +102,7 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
 
 
 def _check_format(path: Path, metadata: dict[str, Any]) -> None:
-    number = int(metadata.get("format", _PLAIN))
+    number = int(metadata.get("format", _UNFITTED))
     if number > FORMAT:
         made_by = metadata.get("clipcli_version", "a newer version")
         raise UsageError(
@@ -192,7 +192,7 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
 
 
 def _header(classifier: Classifier) -> dict[str, Any]:
-    number = _EXTENDED if classifier.is_fitted or classifier.parents else _PLAIN
+    number = _FITTED if classifier.is_fitted or classifier.parents else _UNFITTED
     return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
 
 

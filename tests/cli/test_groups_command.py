@@ -210,6 +210,15 @@ def test_fitting_replaces_the_thresholds_of_the_class_list(run_cli: Cli, photos:
     assert fitted.thresholds is not None and 0.9 not in fitted.thresholds.tolist()
 
 
+def test_a_dry_run_shows_the_groups(run_cli: Cli, photos: Path) -> None:
+    shown = run_cli("prompts", "-c", "classes.yaml", "-t", "bare", "--dry-run").out.splitlines()
+    assert shown[:3] == ["label,prompt,group", "key,key,thing|tool", "umbrella,umbrella,thing|tool"]
+    assert shown[-1] == "sun,sun,"
+    assert (
+        run_cli("prompts", "-l", "cat,dog", "-t", "bare", "--dry-run").out.splitlines()[0] == "label,prompt"
+    )
+
+
 def test_python_has_the_same(nano: Any, photos: Path) -> None:
     classifier = clipcli.build_classifier(nano, "classes.yaml", "icons")
     outcomes = list(clipcli.classify(photos, nano, classifier, top_k=2, roll_up=0.97))

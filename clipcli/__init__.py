@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from clipcli.records import ImageFeatures as ImageFeatures
     from clipcli.records import ImagePredictions as ImagePredictions
     from clipcli.records import Item as Item
+    from clipcli.records import LabelGroup as LabelGroup
     from clipcli.records import Outcome as Outcome
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
@@ -74,6 +75,7 @@ _MODULES = {
             "ImageFeatures",
             "ImagePredictions",
             "Item",
+            "LabelGroup",
             "Outcome",
         ),
         "Prediction",

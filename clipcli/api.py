@@ -20,16 +20,25 @@ from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
 from clipcli.output.feature_files import open_feature_file
-from clipcli.output.rows import LONG_COLUMNS, SET_COLUMN, carried_names, joined_set, long_rows
+from clipcli.output.rows import (
+    GROUP_COLUMNS,
+    LONG_COLUMNS,
+    SET_COLUMN,
+    carried_names,
+    group_cells,
+    joined_set,
+    long_rows,
+)
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
 from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
-from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
 from clipcli.scoring.fitting import FitOptions, FitReport
 from clipcli.scoring.fitting import fit_classifier as _fit_classifier
+from clipcli.scoring.ranking import Ranking
 from clipcli.scoring.targets import match_truths
 
 if TYPE_CHECKING:
@@ -64,7 +73,7 @@ def load_model(
     """Load a model, downloading it on first use.
 
     Args:
-        model: a preset (`nano`, `fast`, `balanced`, `accurate`, `best`), `ARCHITECTURE:TAG`,
+        model: a preset (`nano`, `fast`, `balanced`, `multilingual`, `accurate`, `best`), `ARCHITECTURE:TAG`,
             `hf-hub:org/repo` or `local-dir:/path`.
         pretrained: a tag or weights file, for a bare architecture.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or several such as `cuda:0,cuda:2`;
@@ -102,7 +111,8 @@ def build_classifier(
     Args:
         encoder: from `load_model`.
         classes: labels; or a class list, by its file or by the name of one that comes with clipcli; or
-            prompts that are made already, which take no templates.
+            prompts that are made already, which take no templates. Groups and thresholds of labels come from
+            a file or from such prompts.
         templates: a template set, a file, a template with `{}`, or several of these.
         concept: what all classes have in common, such as "a type of pet"; it is added to every template.
         cache: where embeddings computed before are found and new ones are kept.
@@ -170,6 +180,7 @@ def classify(
     score: Score = "auto",
     min_score: float | None = None,
     min_margin: float | None = None,
+    roll_up: float | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     decoding: DecodeOptions = DEFAULT,
@@ -189,6 +200,8 @@ def classify(
         min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
         min_margin: the same for the distance between the best and the second score. Thresholds of a fitted
             classifier hold besides these.
+        roll_up: an image whose best label scores less gets the deepest group of labels that does not, before
+            its ranked labels; it is `unknown` if there is none.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
@@ -199,11 +212,11 @@ def classify(
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
 
     Raises:
-        UsageError: a path that does not exist, something that is no image, a value out of its range, or a
-            score for which the classifier is not calibrated.
+        UsageError: a path that does not exist, something that is no image, a value out of its range, a score
+            for which the classifier is not calibrated, or labels without groups to roll up to.
         ModelMismatchError: the classifier was built with another model.
     """
-    ranking = Ranking(top_k, score, min_score, min_margin)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
     options = engine_options(encoder, batch_size, workers, decoding)
     return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
 
@@ -263,19 +276,24 @@ def engine_options(
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Collect outcomes in a DataFrame, as in the CSV.
 
-    Its columns are image, rank, label, score, cosine, error, status and margin; and set, where the classifier
-    makes sets of labels. The columns of the user's table follow, where the images come from one.
+    Its columns are image, rank, label, score, cosine, error, status and margin; set, where the classifier
+    makes sets of labels; group and group_score, where labels have groups. The columns of the user's table
+    follow, where the images come from one.
     """
     import pandas as pd
 
     rows = [
-        ([*row, joined_set(outcome)], outcome.columns) for outcome in outcomes for row in long_rows(outcome)
+        ([*row, joined_set(outcome), *group], outcome.columns)
+        for outcome in outcomes
+        for row, group in zip(long_rows(outcome), group_cells(outcome), strict=True)
     ]
     carried = list(dict.fromkeys(name for _, columns in rows for name in columns))
-    has_sets = any(row[-1] is not None for row, _ in rows)
-    own = [*LONG_COLUMNS, *(SET_COLUMN if has_sets else ())]
+    added = [*LONG_COLUMNS, *SET_COLUMN, *GROUP_COLUMNS]
+    first = len(LONG_COLUMNS)
+    kept = [n for n in range(len(added)) if n < first or any(row[n] is not None for row, _ in rows)]
+    own = [added[n] for n in kept]
     frame = pd.DataFrame(
-        [[*row[: len(own)], *map(columns.get, carried)] for row, columns in rows],
+        [[*(row[n] for n in kept), *map(columns.get, carried)] for row, columns in rows],
         columns=[*own, *carried_names(carried, own)],
     )
     return frame.astype({"rank": "Int64"})

@@ -25,7 +25,8 @@ from clipcli.records import (
     Uint8Array,
     Version,
 )
-from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.ranking import Ranking
 from clipcli.stages import (
     Decoded,
     EncodedBatch,
@@ -90,12 +91,11 @@ def classify(
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
-        UsageError: the classifier is calibrated for another score.
+        UsageError: the classifier is calibrated for another score, or has no groups to roll up to.
     """
     ranking = ranking or Ranking()
     classifier.check_encoder(encoder)
-    classifier.check_score(ranking.score)
-    classifier.warn_of_no_choice(ranking.score)
+    classifier.check_ranking(ranking)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
     return _scored(batches, classifier, ranking)
 

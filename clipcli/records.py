@@ -95,13 +95,22 @@ class Prediction(NamedTuple):
     cosine: float
 
 
+class LabelGroup(NamedTuple):
+    """The group of a label, below those that it lies in (`living thing|animal`), and the group's score."""
+
+    name: str
+    score: float
+
+
 class ImagePredictions(NamedTuple):
     """The ranked predictions of one image, best first, and its scores (C,) in class order.
 
     `known` tells whether its features were in the cache. `status` is `unknown` if the best label does not
     reach a threshold of the run; the labels are the ranked ones all the same. `margin` is the distance from
     the best to the second score, None where there is one class only. `label_set` holds the labels that are
-    probable enough, best first, if the classifier makes such sets.
+    probable enough, best first, if the classifier makes such sets. `groups` are those of the predictions, in
+    the same order, None for a label without one; empty if the classifier has no groups. In a run that rolls
+    up, the first prediction may be a group itself.
     """
 
     image: str
@@ -113,6 +122,7 @@ class ImagePredictions(NamedTuple):
     status: Status = "ok"
     margin: float | None = None
     label_set: tuple[str, ...] | None = None
+    groups: tuple[LabelGroup | None, ...] = ()
 
 
 class ImageFailure(NamedTuple):

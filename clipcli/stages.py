@@ -26,7 +26,8 @@ from clipcli.records import (
     Uint8Array,
     Version,
 )
-from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.ranking import Ranking
 
 
 class Unread(NamedTuple):

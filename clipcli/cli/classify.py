@@ -90,6 +90,18 @@ def classify(
             rich_help_panel=options.SCORES,
         ),
     ] = None,
+    roll_up: Annotated[
+        float | None,
+        typer.Option(
+            "--roll-up",
+            metavar="0..1",
+            parser=partial(fraction, "roll_up"),
+            help="If the best label of an image scores less than this, put the deepest group of labels that"
+            " does not before it; without such a group, the status is `unknown`. Class lists have groups in a"
+            " column `parent`, or in nested YAML.",
+            rich_help_panel=options.SCORES,
+        ),
+    ] = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -182,26 +194,37 @@ def classify(
     from clipcli.output.rows import Layout
     from clipcli.output.run_record import RunRecord
     from clipcli.pipeline import EngineOptions
-    from clipcli.scoring.classifier import Classifier, Ranking
+    from clipcli.scoring.classifier import Classifier
+    from clipcli.scoring.groups import check_roll_up
+    from clipcli.scoring.ranking import Ranking
 
     startup.lift_pillow_limit()
-    ranking = Ranking(top_k, score, min_score, min_margin)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
     columns = session.columns_to_keep(keep)
-    image_column = image_column and session.as_text(image_column)
     with mistakes.told_from_labels(inputs or (), labels):
         found = Inputs(
-            tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
+            tuple(inputs or ()),
+            from_file,
+            tuple(include or ()),
+            tuple(exclude or ()),
+            image_column and session.as_text(image_column),
+            columns,
         )
     named = _named_classes(classifier_file, labels, label, classes, templates, concept)
+    check_roll_up(ranking, named.parents)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     named_outputs = output or ([Path("-")] if format_name or not shows_table else [])
     summary = progress.Summary()
     record = RunRecord(["clipcli", *sys.argv[1:]], summary, ranking)
-    has_sets = isinstance(named, Classifier) and named.conformal_quantile is not None
     layout_of = partial(
-        Layout, top_k=top_k, classnames=named.classnames, carried=found.columns, has_sets=has_sets
+        Layout,
+        top_k=top_k,
+        classnames=named.classnames,
+        carried=found.columns,
+        has_sets=isinstance(named, Classifier) and named.conformal_quantile is not None,
+        has_groups=bool(named.parents),
     )
     choice = outputs.Choice(tuple(named_outputs), format_name, layout, excel, thumbnails, provenance)
     written = outputs.opened(choice, layout_of, record)

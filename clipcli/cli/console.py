@@ -47,6 +47,7 @@ _FIELDS = (
     ),
     *("labels", "max_pixels", "min_margin", "min_precision", "min_score", "model", "precision", "pretrained"),
     *(
+        "roll_up",
         "score",
         "seed",
         "templates",

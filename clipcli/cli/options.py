@@ -158,9 +158,9 @@ Model = Annotated[
         metavar="MODEL",
         autocompletion=completion.models,
         envvar="CLIPCLI_MODEL",
-        help="A preset: nano (bundled; for pictograms, not photographs), fast, balanced, accurate or best."
-        " Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see `clipcli models list`)."
-        " [default: balanced]",
+        help="A preset: nano (bundled; for pictograms, not photographs), fast, balanced, multilingual,"
+        " accurate or best. Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see"
+        " `clipcli models list`). [default: balanced]",
         rich_help_panel=MODEL,
     ),
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipcli.cli import console, options
 from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.prompts.templates import PromptSet
 
 
 def prompts(
@@ -56,7 +59,7 @@ def prompts(
 
     prompt_set = session.prompt_set(labels, label, classes, templates, concept)
     if dry_run:
-        _print_prompts(prompt_set.classnames, prompt_set.prompts)
+        _print_prompts(prompt_set)
         return
     if output is None:
         raise UsageError(
@@ -77,8 +80,11 @@ def prompts(
     console.tell(f"wrote {output}")
 
 
-def _print_prompts(classnames: tuple[str, ...], prompts_of: tuple[tuple[str, ...], ...]) -> None:
+def _print_prompts(prompt_set: PromptSet) -> None:
+    """A row for each prompt; with the group of the label, if there are groups."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["label", "prompt"])
-    for classname, texts in zip(classnames, prompts_of, strict=True):
-        writer.writerows([classname, text] for text in texts)
+    parents = prompt_set.parents
+    writer.writerow(["label", "prompt", *(["group"] if parents else [])])
+    for index, (classname, texts) in enumerate(zip(prompt_set.classnames, prompt_set.prompts, strict=True)):
+        group = ["|".join(parents[index])] if parents else []
+        writer.writerows([classname, text, *group] for text in texts)

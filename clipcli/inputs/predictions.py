@@ -26,11 +26,15 @@ _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+(?:[eE]-?[0-9]+)?")
 
 
 class RankedLabel(NamedTuple):
-    """A label of an image; what the table does not hold is None."""
+    """A label of an image; what the table does not hold is None.
+
+    `group` is the group that it lies in, below those that hold it: `living thing|animal`; empty without one.
+    """
 
     label: str
     score: float | None = None
     cosine: float | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class PredictedImage:
 
 _Cells: TypeAlias = Mapping[str, Any]
 _Labels: TypeAlias = Callable[[list[Row]], list[RankedLabel]]
+_GROUP, _GROUP_SCORE = "group", "group_score"
 
 
 def read_predictions(path: str) -> Iterator[PredictedImage]:
@@ -189,6 +194,7 @@ class _Layout:
         status = self._status(cells, labels)
         if status == "error" or (not self.has_status and status == "unknown"):
             labels = []
+        labels = _in_groups(labels, cells)
         carried = {key: _value(cell) for key, cell in cells.items() if key not in self.own | {self.image}}
         margin = _margin(labels) if margin is None else margin
         return PredictedImage(name, tuple(labels), status, margin, _text(cells.get("error")), carried)
@@ -215,7 +221,7 @@ def located(image: str, table: str) -> str:
 def _long_labels(rows: list[Row]) -> list[RankedLabel]:
     cells = [row.cells for row in rows]
     return [
-        RankedLabel(label, _number(one.get("score")), _number(one.get("cosine")))
+        RankedLabel(label, _number(one.get("score")), _number(one.get("cosine")), _own_group(one))
         for one in cells
         if (label := _text(one.get("label"))) is not None
     ]
@@ -231,10 +237,15 @@ def _wide_labels(rows: list[Row], columns: Sequence[str]) -> list[RankedLabel]:
 
 
 def _matrix_labels(rows: list[Row], classes: Sequence[str]) -> list[RankedLabel]:
-    """Best first; of equal scores the earlier class."""
+    """The one in `label`, which may be a group; then best first, of equal scores the earlier class."""
     cells = rows[0].cells
     scores = [(name, score) for name in classes if (score := _number(cells.get(name))) is not None]
-    return [RankedLabel(name, score) for name, score in sorted(scores, key=lambda pair: -pair[1])]
+    ranked = [RankedLabel(name, score) for name, score in sorted(scores, key=lambda pair: -pair[1])]
+    best = _text(cells.get("label")) if ranked else None
+    if best is None:
+        return ranked
+    first = [one for one in ranked if one.label == best] or [RankedLabel(best)]
+    return first + [one for one in ranked if one.label != best]
 
 
 def _nested_labels(rows: list[Row]) -> list[RankedLabel]:
@@ -242,10 +253,29 @@ def _nested_labels(rows: list[Row]) -> list[RankedLabel]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise ValueError("`predictions` is no list of labels with scores")
     return [
-        RankedLabel(label, _number(one.get("score")), _number(one.get("cosine")))
+        RankedLabel(label, _number(one.get("score")), _number(one.get("cosine")), _own_group(one))
         for one in found
         if (label := _text(one.get("label"))) is not None
     ]
+
+
+def _own_group(cells: _Cells) -> str:
+    """The group of one label, where `classify` tells that of each."""
+    return _text(cells.get(_GROUP)) or "" if _GROUP_SCORE in cells else ""
+
+
+def _in_groups(labels: list[RankedLabel], cells: _Cells) -> list[RankedLabel]:
+    """The labels of an image with their groups.
+
+    In a table of `classify` the column tells that of the best label; where there are rows or objects for the
+    others, these tell theirs. In any other table it is the group of the image, in which a `|` is no level.
+    """
+    group = (_text(cells.get(_GROUP)) or "").strip()
+    if not group or not labels:
+        return labels
+    if _GROUP_SCORE in cells:
+        return [labels[0]._replace(group=group), *labels[1:]]
+    return [one._replace(group=group.replace("|", "/")) for one in labels]
 
 
 def _matrix_classes(columns: Sequence[str]) -> list[str]:

@@ -67,6 +67,9 @@ PRESETS = {
     "nano": Preset(f"{_LOCAL}{ASSETS / 'nano'}", "", "bundled: pictograms, clip art and trying things out"),
     "fast": Preset("ViT-B-32", "datacomp_xl_s13b_b90k", "photographs, the smallest of the good ones"),
     "balanced": Preset("ViT-B-32-256", "datacomp_s34b_b86k", "photographs, the default"),
+    "multilingual": Preset(
+        "ViT-B-32-SigLIP2-256", "webli", "photographs, many languages, less computation than accurate"
+    ),
     "accurate": Preset("ViT-B-16-SigLIP2-256", "webli", "photographs, many languages, independent scores"),
     "best": Preset("PE-Core-L-14-336", "meta", "photographs, the most accurate; best with a GPU"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from clipcli.choices import LayoutName
 from clipcli.errors import UsageError
 from clipcli.output.cells import Cell, ImageName, Nested, Row, Score
-from clipcli.records import ImageFailure, Outcome
+from clipcli.records import ImageFailure, LabelGroup, Outcome, Prediction, Value
 from clipcli.scoring.targets import SEPARATOR
 
 _VERDICT: dict[str, type] = {"error": str, "status": str, "margin": float}
@@ -24,6 +25,7 @@ LONG_COLUMNS: dict[str, type] = {
 }
 _MATRIX_VERDICT: dict[str, type] = {"error": str, "label": str, "status": str, "margin": float}
 SET_COLUMN: dict[str, type] = {"set": str}
+GROUP_COLUMNS: dict[str, type] = {"group": str, "group_score": Score}
 _NESTED_COLUMNS: dict[str, type] = {
     "image": ImageName,
     "status": str,
@@ -50,6 +52,7 @@ class Layout:
         carried: columns of the user's table, and their types: str, int, float, bool, datetime or date. They
             follow our own; one that is named like another of the columns gets `input_` in front.
         has_sets: whether the classifier makes sets of labels, which a column `set` holds, after `margin`.
+        has_groups: whether labels have groups, which columns `group` and `group_score` hold, after these.
 
     Raises:
         UsageError: a class is named like one of the fixed columns of `matrix`.
@@ -62,11 +65,13 @@ class Layout:
         classnames: Sequence[str],
         carried: Mapping[str, type] = _NONE,
         has_sets: bool = False,
+        has_groups: bool = False,
     ) -> None:
         self.classnames = tuple(classnames)
         self.top_k = min(top_k, len(classnames))
         self.carried = tuple(carried)
         self.has_sets = has_sets
+        self.has_groups = has_groups
         own: dict[str, type]
         self._own_rows: Callable[[Outcome], Iterator[Row]]
         if name == "long":
@@ -77,18 +82,24 @@ class Layout:
             own, self._own_rows = _NESTED_COLUMNS, _nested_rows
         else:
             own, self._own_rows = self._matrix_columns(), self._matrix_rows
-        own = {**own, **(SET_COLUMN if has_sets else {})}
+        own = {**own, **self._added}
         names = carried_names(self.carried, own)
         self.columns = own | dict(zip(names, carried.values(), strict=True))
 
     def rows(self, outcome: Outcome) -> Iterator[Row]:
         """The rows of one image, each with the image's cells of the user's table."""
         rows = self._own_rows(outcome)
-        if not (self.carried or self.has_sets):
+        if not (self.carried or self._added):
             return rows
         sets: Row = [joined_set(outcome)] if self.has_sets else []
-        cells = [*sets, *(outcome.columns.get(name) for name in self.carried)]
-        return ([*row, *cells] for row in rows)
+        cells: Row = [outcome.columns.get(name) for name in self.carried]
+        groups = group_cells(outcome) if self.has_groups else repeat([])
+        return ([*row, *sets, *group, *cells] for row, group in zip(rows, groups, strict=False))
+
+    @property
+    def _added(self) -> dict[str, type]:
+        """The columns that the classifier asks for, after those that there always are."""
+        return {**(SET_COLUMN if self.has_sets else {}), **(GROUP_COLUMNS if self.has_groups else {})}
 
     def _wide_columns(self) -> dict[str, type]:
         columns: dict[str, type] = {"image": ImageName}
@@ -105,7 +116,7 @@ class Layout:
         yield [outcome.image, *cells, *blanks, *_verdict(outcome)]
 
     def _matrix_columns(self) -> dict[str, type]:
-        fixed = {"image", *_MATRIX_VERDICT, *(SET_COLUMN if self.has_sets else ())}
+        fixed = {"image", *_MATRIX_VERDICT, *self._added}
         taken = fixed & set(self.classnames)
         if taken:
             raise UsageError(
@@ -137,12 +148,15 @@ def _nested_rows(outcome: Outcome) -> Iterator[Row]:
     """One row: the cells of `_NESTED_COLUMNS`."""
     labels: Nested = []
     if not isinstance(outcome, ImageFailure):
-        labels = [
-            {"label": one.label, "score": rounded(one.score), "cosine": rounded(one.cosine)}
-            for one in outcome.predictions
-        ]
+        groups = outcome.groups or repeat(None, len(outcome.predictions))
+        labels = [_nested_label(*pair) for pair in zip(outcome.predictions, groups, strict=True)]
     error, status, margin = _verdict(outcome)
     yield [outcome.image, status, margin, error, labels]
+
+
+def _nested_label(one: Prediction, group: LabelGroup | None) -> dict[str, Value]:
+    cells: dict[str, Value] = {"label": one.label, "score": rounded(one.score), "cosine": rounded(one.cosine)}
+    return cells | {"group": group.name, "group_score": rounded(group.score)} if group else cells
 
 
 def carried_names(carried: Sequence[str], own: Collection[str]) -> list[str]:
@@ -164,6 +178,15 @@ def joined_set(outcome: Outcome) -> str | None:
     if isinstance(outcome, ImageFailure) or outcome.label_set is None:
         return None
     return SEPARATOR.join(outcome.label_set)
+
+
+def group_cells(outcome: Outcome) -> Iterator[Row]:
+    """The cells of `group` and `group_score` for each label of an image, best first; empty for a failure."""
+    if isinstance(outcome, ImageFailure):
+        yield [None, None]
+        return
+    for group in outcome.groups or repeat(None, len(outcome.predictions)):
+        yield [None, None] if group is None else [group.name, rounded(group.score)]
 
 
 def _verdict(outcome: Outcome) -> Row:

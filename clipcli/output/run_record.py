@@ -18,7 +18,8 @@ from clipcli.files import check_place, replacing, sha256_of, write_errors
 from clipcli.libraries import version_of
 from clipcli.output.counts import Counts
 from clipcli.records import Encoder, Value
-from clipcli.scoring.classifier import Classifier, Ranking
+from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.ranking import Ranking
 from clipcli.version import __version__
 
 SUFFIX = ".meta.json"

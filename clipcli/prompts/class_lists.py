@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from clipcli.prompts.label_checks import (
     warn_of_table,
     warn_of_twins,
 )
+from clipcli.prompts.nested import CLASS_KEYS, LEVELS, entries
 from clipcli.prompts.text_files import (
     LIBRARY,
     MAX_TEXT,
@@ -41,7 +43,6 @@ from clipcli.prompts.text_files import (
 from clipcli.prompts.yaml_file import load_yaml
 
 _SENTENCE_WORDS = 6
-_CLASS_KEYS = {"name", "aliases", "context", "prompt", "prompts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class ClassSpec:
         context: a word that settles which meaning of the name is meant, such as bird for crane.
         prompts: sentences to use in place of the templates; placeholders in them are filled in.
         where: file and line of the class, for error messages.
+        parents: the groups that the class lies in, the outermost first.
+        min_score: below this probability, an image of which the class is the best one is `unknown`.
     """
 
     label: str
@@ -63,6 +66,8 @@ class ClassSpec:
     context: str = ""
     prompts: tuple[str, ...] = ()
     where: str = ""
+    parents: tuple[str, ...] = ()
+    min_score: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,7 +146,7 @@ def check_classes(specs: Sequence[ClassSpec]) -> None:
     if not specs:
         raise PromptError("no labels given", 'Use `labels` "cat,dog", `label` or `classes` FILE.')
     for spec in specs:
-        for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts):
+        for text in (spec.label, spec.name, spec.context, *spec.aliases, *spec.prompts, *spec.parents):
             check_text(text, spec.where or "labels")
     refuse_repeated((spec.label, spec.where) for spec in specs)
     warn_of_twins(spec.label for spec in specs)
@@ -162,7 +167,7 @@ def _read_lines(text: str, where: str) -> list[ClassSpec]:
 
 
 def _read_csv(text: str, where: str, delimiter: str = ",") -> list[ClassSpec]:
-    """CSV: a column label, and perhaps name, aliases, context and prompt; `|` or `;` separates values."""
+    """CSV: a column label, and perhaps those of `CLASS_KEYS`; `|` or `;` separates values."""
     rows = csv.reader(io.StringIO(text.rstrip("\n")), strict=True, delimiter=delimiter)
     try:
         columns = [column.strip().lower() for column in next(rows, ())]
@@ -184,7 +189,7 @@ def _check_columns(columns: list[str], where: str) -> None:
         found = ", ".join(filter(None, columns))[:MAX_TEXT] or "nothing"
         hint = f"Found: {found}. The first line must name the columns, separated by commas (in .tsv by tabs)."
         raise PromptError(f"{where}: no column named 'label'", hint)
-    for key in sorted({"label", *_CLASS_KEYS}):
+    for key in sorted({"label", *CLASS_KEYS}):
         if columns.count(key) > 1:
             raise PromptError(f"{where}: there are two columns named {key!r}")
 
@@ -192,7 +197,7 @@ def _check_columns(columns: list[str], where: str) -> None:
 def _csv_spec(columns: list[str], cells: list[str], where: str) -> ClassSpec | None:
     if any(cell.strip() for cell in cells[len(columns) :]):
         raise PromptError(f"{where}: more cells than columns", "Quote a cell that contains a comma.")
-    known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *_CLASS_KEYS}}
+    known = {key: cell for key, cell in zip(columns, cells, strict=False) if key in {"label", *CLASS_KEYS}}
     if not any(cell.strip() for cell in known.values()):
         return None
     return _spec(known.get("label"), known, where)
@@ -219,26 +224,28 @@ def _read_yaml(text: str, where: str) -> list[ClassSpec]:
 
 
 def _from_content(content: Any, where: str) -> list[ClassSpec]:
-    """JSON and YAML: a list of labels, or a mapping from label to name, aliases, sentences or an object."""
+    """JSON and YAML: a list of labels, or a mapping from label to name, aliases, sentences or an object, or
+    from group to such a mapping.
+    """
     if isinstance(content, list):
         return [_spec(label, {}, where) for label in content]
     if isinstance(content, dict):
-        return [_spec(label, _fields(value, label, where), where) for label, value in content.items()]
+        return [
+            _spec(label, _fields(value, label, parents, where), where)
+            for label, value, parents in entries(content, where)
+        ]
     raise PromptError(f"{where}: expected a list of labels or a mapping from label to names")
 
 
-def _fields(value: Any, label: Any, where: str) -> dict[str, Any]:
+def _fields(value: Any, label: Any, parents: tuple[str, ...], where: str) -> dict[str, Any]:
     if isinstance(value, list):
-        return {"prompts" if _are_sentences(value) else "aliases": value}
-    if not isinstance(value, dict):
-        return {"name": value}
-    unknown = sorted(map(str, set(value) - _CLASS_KEYS))
-    if unknown:
-        raise PromptError(
-            f"{where}: class {SHORT.repr(label)}: unknown key {SHORT.repr(unknown[0])}",
-            "Known: name, aliases, context, prompts.",
-        )
-    return value
+        fields: dict[str, Any] = {"prompts" if _are_sentences(value) else "aliases": value}
+    else:
+        fields = value if isinstance(value, dict) else {"name": value}
+    if parents and fields.get("parent"):
+        message = f"class {SHORT.repr(label)} has a parent, and lies in the group {SHORT.repr(parents[-1])}"
+        raise PromptError(f"{where}: {message}", "Leave the key `parent` out.")
+    return fields | {"parent": list(parents)} if parents else fields
 
 
 def _are_sentences(items: list[Any]) -> bool:
@@ -263,7 +270,23 @@ def _spec(label: Any, fields: dict[str, Any], where: str) -> ClassSpec:
         context=_text(fields.get("context"), where),
         prompts=_texts(fields.get("prompts") or fields.get("prompt"), where, separators="|"),
         where=where,
+        parents=_texts(fields.get("parent"), where, separators=LEVELS),
+        min_score=_probability(_text(fields.get("min_score"), where), where),
     )
+
+
+def _probability(text: str, where: str) -> float | None:
+    """The number of a cell `min_score`; None for an empty one."""
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 <= number <= 1:
+        return number
+    hint = f"{text} percent is {number / 100:g}." if 1 < number <= 100 else ""
+    raise PromptError(f"{where}: min_score must be a number from 0 to 1, not {SHORT.repr(text)}", hint)
 
 
 def _text(value: Any, where: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clipcli.errors import PromptError
 from clipcli.prompts.class_lists import ClassSpec, check_classes
+from clipcli.prompts.groups import Parents, parents_of
 from clipcli.prompts.label_checks import warn_of_shared_prompts
 from clipcli.prompts.text_files import (
     LIBRARY,
@@ -40,12 +41,16 @@ _FROM_OPEN_CLIP = {
 class PromptSet:
     """The prompts of each class, in class order: `prompts[c]` are the texts for `classnames[c]`.
 
-    `names[c]`, where they are known, are what the prompts call the class.
+    `names[c]`, where they are known, are what the prompts call the class. `parents[c]` are the groups that it
+    lies in, the outermost first, if there are groups; `min_scores[c]` the probability below which its images
+    are `unknown`, if any class has one.
     """
 
     classnames: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
     names: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
+    parents: Parents | None = None
+    min_scores: tuple[float | None, ...] | None = None
 
 
 def fill(template: str, name: str) -> str:
@@ -58,7 +63,7 @@ def add_concept(template: str, concept: str) -> str:
 
     Source: Radford et al. 2021, section 3.1.4: "A photo of a {label}, a type of pet."
     """
-    body, stop = (template[:-1], ".") if template.endswith(".") else (template, "")
+    body, stop = (template[:-1], template[-1]) if template.endswith((".", "。", "।")) else (template, "")
     return f"{body}, {concept.strip().rstrip('.')}{stop}"
 
 
@@ -130,7 +135,7 @@ def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept:
         concept: a hint added to every template, such as "a type of pet".
 
     Raises:
-        PromptError: there is no class, or a label is given twice.
+        PromptError: there is no class, a label is given twice, or a group lies in two others or in itself.
     """
     check_classes(specs)
     hinted = [add_concept(template, concept) for template in templates] if concept.strip() else templates
@@ -143,7 +148,10 @@ def build_prompts(specs: Sequence[ClassSpec], templates: Sequence[str], concept:
         [spec.label for spec in specs if spec.where],
         [made for spec, made in zip(specs, prompts, strict=True) if spec.where],
     )
-    return PromptSet(labels, tuple(prompts), tuple(_names_in_prompts(spec) for spec in specs))
+    names = tuple(_names_in_prompts(spec) for spec in specs)
+    least = tuple(spec.min_score for spec in specs)
+    has_least = any(one is not None for one in least)
+    return PromptSet(labels, tuple(prompts), names, parents_of(specs), least if has_least else None)
 
 
 def _names_in_prompts(spec: ClassSpec) -> tuple[str, ...]:

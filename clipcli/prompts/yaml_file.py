@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -41,7 +42,8 @@ def load_yaml(text: str, where: str) -> Any:
         _check_yaml(text, where)
         loader = _TextLoader(text)
         node = loader.get_single_node()
-        refuse_repeated((key.value, f"{where}:{key.start_mark.line + 1}") for key in _label_nodes(node))
+        for labels in _label_nodes(node):
+            refuse_repeated((label.value, f"{where}:{label.start_mark.line + 1}") for label in labels)
         return None if node is None else loader.construct_document(node)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, text.find(chr(error.character))) + 1
@@ -77,9 +79,16 @@ def _check_yaml(text: str, where: str) -> None:
             raise PromptError(f"{where}:{event.start_mark.line + 1}: {reason}")
 
 
-def _label_nodes(node: yaml.Node | None) -> list[yaml.ScalarNode]:
-    if isinstance(node, yaml.MappingNode):
-        labels = [key for key, _ in node.value]
-    else:
-        labels = node.value if isinstance(node, yaml.SequenceNode) else []
-    return [label for label in labels if isinstance(label, yaml.ScalarNode)]
+def _label_nodes(node: yaml.Node | None) -> Iterator[list[yaml.ScalarNode]]:
+    """The labels of a list or mapping, and those of each mapping in it."""
+    found, seen = [node], set[int]()
+    while found:
+        node = found.pop()
+        if id(node) in seen:  # named again by an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            yield [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            found += [value for _, value in node.value if isinstance(value, yaml.MappingNode)]
+        elif isinstance(node, yaml.SequenceNode):  # the whole file: others are no mappings
+            yield [label for label in node.value if isinstance(label, yaml.ScalarNode)]

@@ -46,7 +46,16 @@ def build_classifier(
         fingerprint=encoder.fingerprint,
         provenance=encoder.provenance(),
         prompts=prompt_set.prompts,
+        thresholds=_thresholds(prompt_set),
+        parents=prompt_set.parents,
     )
+
+
+def _thresholds(prompt_set: PromptSet) -> Float32Array | None:
+    """(C,) those that the class list has, NaN for a class without one; None if no class has one."""
+    if prompt_set.min_scores is None:
+        return None
+    return np.array(prompt_set.min_scores, dtype=np.float32)  # None becomes NaN
 
 
 def encode_captions(

@@ -14,15 +14,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from clipcli.choices import Activation, Score, Status
 from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
+from clipcli.prompts.groups import Parents
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
 from clipcli.scoring.conformal import in_sets
+from clipcli.scoring.groups import Groups, check_roll_up, in_groups, warn_of_no_sums
+from clipcli.scoring.ranking import Ranking
 from clipcli.scoring.targets import SEPARATOR
 
 if TYPE_CHECKING:
@@ -31,42 +34,6 @@ if TYPE_CHECKING:
 _LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How scores become predictions.
-
-    Args:
-        top_k: labels per image, best first.
-        score: what `score` means; `auto` is the activation that the model was trained with.
-        min_score: below it, the status of the image is `unknown`; from 0 to 1, a cosine from -1.
-        min_margin: the same for the distance between the best and the second score; from 0 to 1, of cosines
-            to 2.
-
-    Raises:
-        UsageError: a value outside its range.
-    """
-
-    top_k: int = 5
-    score: Score = "auto"
-    min_score: float | None = None
-    min_margin: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
-        if self.score not in get_args(Score):
-            raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
-        is_cosine = self.score == "cosine"
-        _check_range("min_score", self.min_score, -1 if is_cosine else 0, 1)
-        _check_range("min_margin", self.min_margin, 0, 2 if is_cosine else 1)
-
-
-def _check_range(name: str, value: float | None, low: int, high: int) -> None:
-    if value is not None and not low <= value <= high:  # nor NaN
-        hint = f"{value:g} percent is {value / 100:g}." if 1 < value <= 100 else ""
-        raise UsageError(f"`{name}` must be a number from {low} to {high}, not {value:g}", hint)
 
 
 @dataclass(frozen=True)
@@ -87,6 +54,7 @@ class Classifier:
             the threshold of that class; NaN is no threshold.
         conformal_quantile: the set of an image is the classes with 1 - probability at most this, from 0 to 1;
             None makes no sets.
+        parents: the groups of each of the C classes, the outermost first; None if there are no groups.
 
     Raises:
         ValueError: a value that cannot be, or a label that holds `|` although there are sets.
@@ -103,6 +71,7 @@ class Classifier:
     temperature: float = 1.0
     thresholds: Float32Array | None = None
     conformal_quantile: float | None = None
+    parents: Parents | None = None
 
     def __post_init__(self) -> None:
         classes, quantile = len(self.classnames), self.conformal_quantile
@@ -110,6 +79,8 @@ class Classifier:
             raise ValueError(f"a temperature of {self.temperature}")
         if self.thresholds is not None and self.thresholds.shape != (classes,):
             raise ValueError(f"thresholds of shape {self.thresholds.shape} for {classes} classes")
+        if self.parents is not None and len(self.parents) != classes:
+            raise ValueError(f"groups of {len(self.parents)} classes for {classes}")
         if quantile is not None and not 0 <= quantile <= 1:
             raise ValueError(f"a conformal quantile of {quantile}")
         if quantile is not None and any(SEPARATOR in label for label in self.classnames):
@@ -119,6 +90,11 @@ class Classifier:
     def is_fitted(self) -> bool:
         """Whether something was fitted to images: a temperature, thresholds or sets."""
         return self.temperature != 1 or self.thresholds is not None or self.conformal_quantile is not None
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        """The groups of the classes, if there are some."""
+        return Groups.of(self.classnames, self.parents) if self.parents and any(self.parents) else None
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Refuse features of another model.
@@ -135,7 +111,7 @@ class Classifier:
             )
 
     def check_score(self, score: Score) -> None:
-        """Refuse probabilities of another kind than those that were calibrated.
+        """Refuse probabilities of another kind than those that were calibrated, or that thresholds are for.
 
         Raises:
             UsageError: `score` is not the classifier's own activation, nor cosine.
@@ -143,6 +119,17 @@ class Classifier:
         if self.is_fitted and score not in ("auto", "cosine", self.activation):
             message = f"the classifier is calibrated for {self.activation}, and so `score` cannot be {score}"
             raise UsageError(message, "Leave `score` out.")
+
+    def check_ranking(self, ranking: Ranking) -> None:
+        """Refuse a ranking that the classifier cannot give, and warn of one that says little.
+
+        Raises:
+            UsageError: as in `check_score`, or there are no groups to roll up to.
+        """
+        self.check_score(ranking.score)
+        check_roll_up(ranking, self.parents)
+        self.warn_of_no_choice(ranking.score)
+        warn_of_no_sums(ranking, self.activation)
 
     def warn_of_no_choice(self, score: Score = "auto") -> None:
         """Tell that a softmax over one class is 1 whatever the image shows."""
@@ -213,7 +200,7 @@ class Classifier:
         probs = scores if is_probs or not self.is_fitted else self.scores(cosines)
         unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0]).tolist()
         verdicts = zip(unsure, self._label_sets(probs, cosines), strict=True)
-        return [
+        found = [
             ImagePredictions(
                 image,
                 predictions,
@@ -226,6 +213,9 @@ class Classifier:
                 images, ranked, scores, top_scores, verdicts, strict=True
             )
         ]
+        if self.groups is None:
+            return found
+        return in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
 
     def _label_sets(self, probs: Float32Array, cosines: Float32Array) -> list[tuple[str, ...] | None]:
         """The sets of N images by their (N, C) probabilities, best first; ties go to the earlier class."""

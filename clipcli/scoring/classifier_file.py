@@ -1,7 +1,7 @@
 """Classifiers on disk: .safetensors, which `classify` reads back, and three formats for other tools.
 
-Class embeddings alone are format 1. What was fitted to images besides makes it format 2, of another kind, so
-that no version of clipcli that does not know of it takes the scores as they are.
+Class embeddings alone are format 1. What was fitted to images besides, and groups, make it format 2, of
+another kind, so that no version of clipcli that does not know of them takes the scores as they are.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
     `.safetensors` holds a tensor `class_embeddings` (C, D), another one `thresholds` (C,) if there are some,
-    and, as JSON in its metadata, class names, prompts, temperature, conformal quantile and provenance; if
-    these have more than 10 MB, they are another tensor `metadata` (bytes of UTF-8). `.npz` holds the same as
-    arrays; `.csv` and `.parquet` only one row a class: label, then D columns.
+    and, as JSON in its metadata, classnames, prompts, groups, temperature, conformal quantile and provenance;
+    if these have more than 10 MB, they are another tensor `metadata` (bytes of UTF-8). `.npz` holds the same
+    as arrays; `.csv` and `.parquet` only one row a class: label, then D columns.
 
     Raises:
         UsageError: a suffix that is not supported.
@@ -147,6 +147,7 @@ def _from_metadata(
     if metadata["activation"] not in get_args(Activation):
         raise ValueError(f"activation {metadata['activation']!r}")
     bias, quantile = metadata["logit_bias"], metadata.get("conformal_quantile")
+    parents = metadata.get("parents")
     return Classifier(
         classnames=_texts(metadata["classnames"]),
         class_embeddings=embeddings,
@@ -159,6 +160,7 @@ def _from_metadata(
         temperature=_finite(metadata.get("temperature", 1.0)),
         thresholds=thresholds,
         conformal_quantile=None if quantile is None else _finite(quantile),
+        parents=None if parents is None else tuple(_texts(path) for path in parents),
     )
 
 
@@ -185,11 +187,12 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
         "fingerprint": classifier.fingerprint,
         "provenance": classifier.provenance,
         **_fitted(classifier),
+        **({"parents": classifier.parents} if classifier.parents else {}),
     }
 
 
 def _header(classifier: Classifier) -> dict[str, Any]:
-    number = _FITTED if classifier.is_fitted else _UNFITTED
+    number = _FITTED if classifier.is_fitted or classifier.parents else _UNFITTED
     return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
 
 

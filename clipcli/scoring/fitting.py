@@ -5,6 +5,7 @@ One half of the images is fitted to, the other is measured, so that the figures 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.errors import ClipcliError, UsageError
+from clipcli.errors import ClipcliError, ClipcliWarning, UsageError
 from clipcli.records import Float32Array
 from clipcli.scoring.bootstrap import bootstrap_interval, bootstrap_interval_of
 from clipcli.scoring.calibration import TEMPERATURES, expected_calibration_error, fit_platt, fit_temperature
@@ -134,7 +135,7 @@ def fit_classifier(
     """Fit to one half of the images, and measure on the other.
 
     Args:
-        classifier: nothing is fitted to it yet.
+        classifier: nothing is fitted to it yet. Thresholds of its class list are replaced, with a warning.
         cosines: (N, C) of the images.
         target: (N,) indices of the true classes.
         options: what is fitted.
@@ -173,8 +174,11 @@ def fit_classifier(
 
 def _check(classifier: Classifier, cosines: Float32Array, target: Indices) -> None:
     check_labels(classifier.classnames)
-    if classifier.is_fitted:
+    if classifier.temperature != 1 or classifier.conformal_quantile is not None:
         raise UsageError("the classifier is fitted already", "Fit the one that it was made from.")
+    if classifier.thresholds is not None:
+        message = "thresholds are fitted: those in min_score of the class list are not used"
+        warnings.warn(message, ClipcliWarning, stacklevel=3)
     if len(target) < 2:
         raise ClipcliError("a classifier is fitted to one half of the images: two are needed at least")
     checked_target(cosines, target)

@@ -27,10 +27,12 @@ def table(result: Result) -> list[dict[str, str]]:
 
 def test_models_list(run_cli: Cli) -> None:
     rows = table(run_cli("models", "list"))
-    assert [row["model"] for row in rows[:5]] == ["nano", "fast", "balanced", "accurate", "best"]
+    assert [row["model"] for row in rows[:6]] == [
+        *("nano", "fast", "balanced", "multilingual", "accurate", "best")
+    ]
     assert rows[0]["cached"] == "yes"
     filtered = table(run_cli("models", "list", "siglip2"))
-    assert filtered[0]["model"] == "accurate"
+    assert filtered[0]["model"] == "multilingual"
     assert all("SigLIP2" in row["model"] + row["note"] for row in filtered)
     assert "no model matches" in run_cli("models", "list", "nothing-like-it").err
 

@@ -11,7 +11,7 @@ import pytest
 from clipcli.choices import LayoutName
 from clipcli.errors import UsageError
 from clipcli.output.rows import Layout, carried_names
-from clipcli.records import ImageFailure, ImagePredictions, Prediction
+from clipcli.records import ImageFailure, ImagePredictions, LabelGroup, Prediction
 
 PREDICTIONS = (Prediction("a.jpg", 1, "dog", 0.75, 0.5), Prediction("a.jpg", 2, "cat", 0.25, 0.125))
 COLUMNS = {"sku": "A-1", "made": date(2024, 5, 1), "not kept": 1}
@@ -61,6 +61,30 @@ def test_sets_of_labels_follow_the_margin_on_every_row(name: LayoutName) -> None
         plain = list(Layout(name, 2, ("cat", "dog")).rows(outcome))
         cells = CELLS[outcome.image]
         assert list(layout.rows(outcome)) == [[*row, cell, *cells, None] for row in plain]
+
+
+GROUPED = {
+    "long": [["x|y", 0.875], [None, None]],
+    "wide": [["x|y", 0.875]],
+    "matrix": [["x|y", 0.875]],
+    "nested": [["x|y", 0.875]],
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_follow_sets_and_each_label_has_its_own(name: LayoutName) -> None:
+    layout = Layout(name, 2, ("cat", "dog"), {**CARRIED, "group": str}, has_sets=True, has_groups=True)
+    assert list(layout.columns)[-6:] == ["set", "group", "group_score", "sku", "made", "input_group"]
+    grouped = SCORED._replace(groups=(LabelGroup("x|y", 0.875), None), label_set=("dog",))
+    cells = [row[-6:] for row in layout.rows(grouped)]
+    assert cells == [["dog", *group, "A-1", date(2024, 5, 1), None] for group in GROUPED[name]]
+    assert [row[-6:] for row in layout.rows(FAILED)] == [[None, None, None, "A-2", None, None]]
+    assert [row[-5:-3] for row in layout.rows(SCORED)] == [[None, None]] * len(GROUPED[name])
+
+
+def test_a_class_cannot_be_named_as_the_column_of_groups() -> None:
+    with pytest.raises(UsageError, match="a class cannot be named 'group'"):
+        Layout("matrix", 2, ("group", "dog"), has_groups=True)
 
 
 def test_a_class_cannot_be_named_as_the_column_of_sets() -> None:

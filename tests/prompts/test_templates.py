@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -90,7 +92,27 @@ def test_shipped_template_sets_are_sound(name: str) -> None:
 
 def test_the_template_library_is_complete() -> None:
     assert {"imagenet7", "imagenet80", "photo", "pets", "satellite"} <= set(list_template_sets())
-    assert len(list_template_sets()) == 22
+    assert len(list_template_sets()) == 32
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es", "pt", "it", "zh", "ja", "hi", "ar"])
+def test_other_languages_have_sets_of_their_own(language: str) -> None:
+    templates = load_templates([f"photo-{language}"])
+    assert 5 <= len(templates) <= 7
+    own = {"zh": "\u4e00", "ja": "\u3040", "hi": "\u0900", "ar": "\u0600"}.get(language)
+    for template in templates:
+        assert unicodedata.is_normalized("NFC", template)
+        assert not re.search(r"\b(photo of|the|a photo)\b", template), "no English"
+        assert own is None or any(ord(own) <= ord(one) < ord(own) + 0x5200 for one in template)
+    assert load_templates(["bare"]) == ("{}",)
+
+
+@pytest.mark.parametrize(
+    ("template", "hinted"),
+    [("{}の写真。", "{}の写真, ペット。"), ("इस तस्वीर में: {}।", "इस तस्वीर में: {}, ペット।")],
+)
+def test_a_concept_stands_before_the_full_stop_of_other_scripts(template: str, hinted: str) -> None:
+    assert add_concept(template, "ペット") == hinted
 
 
 def test_templates_come_from_sets_files_and_texts_once_each(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from clipcli.inputs.predictions import PredictedImage
 from clipcli.output.filing.journal import Record
-from clipcli.output.filing.sort_plan import GROUP
 
 UNRATED = ("", "0")
 _NO_XML = re.compile("[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -54,9 +53,11 @@ def of_labels(image: PredictedImage, top_k: int, min_score: float | None, rates:
         if min_score is None or one.score is None or one.score >= min_score
     ]
     labels = [label for one in best if (label := clean(one.label))]
-    group = image.columns.get(GROUP)
-    above = "" if group is None else clean(str(group)).replace("|", "/")
-    paths = [f"{above}|{label.replace('|', '/')}" for label in labels] if above else []
+    paths = [
+        f"{group}|{label.replace('|', '/')}"
+        for one in best
+        if (label := clean(one.label)) and (group := clean(one.group))
+    ]
     score = best[0].score if labels and rates else None
     return Keywords(_once(labels), _once(paths), "" if score is None else stars(score))
 

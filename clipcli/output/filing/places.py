@@ -11,10 +11,13 @@ from clipcli.output.filing.actions import Step
 from clipcli.output.filing.journal import Journal
 from clipcli.output.filing.names import FAILED, UNKNOWN, FolderNames, key, numbered
 from clipcli.output.filing.placing import Status, status
+from clipcli.prompts.nested import LEVELS
 
 
 class Named(NamedTuple):
-    """The folder that a label has got, in the folder of its group, if there is one."""
+    """The folder that a label has got, in the folder of its group, if there is one: `living thing|animal` is
+    the folder of `animal` in that of `living thing`.
+    """
 
     group: str
     label: str
@@ -72,7 +75,10 @@ class Places:
         return self._groups[group]
 
     def _group_folder(self, group: str) -> str:
-        return self._labels_of("")(group) if group else ""
+        if not group:
+            return ""
+        outer, _, name = group.rpartition(LEVELS)
+        return os.path.join(self._group_folder(outer), self._labels_of(outer)(name))
 
     def _taken_in(self, folder: str) -> set[str]:
         if folder not in self._taken:

@@ -19,9 +19,6 @@ from clipcli.output.filing.names import FAILED, UNKNOWN
 from clipcli.output.filing.places import EarlierRuns, Named, Places
 from clipcli.output.filing.placing import Status, status
 
-GROUP = "group"
-"""The column with the group of an image, which becomes a folder above that of the label."""
-
 
 @dataclass(frozen=True)
 class SortOptions:
@@ -85,8 +82,7 @@ def destination(image: PredictedImage, options: SortOptions) -> tuple[str, str] 
         return "", UNKNOWN
     if options.min_score is not None and best.score is not None and not best.score >= options.min_score:
         return "", UNKNOWN
-    group = image.columns.get(GROUP)
-    return "" if group is None else str(group).strip(), best.label
+    return best.group, best.label
 
 
 class _Image(NamedTuple):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
-from clipcli.records import ImageFailure, Outcome
+from clipcli.output.rows import carried_names, rounded
+from clipcli.records import ImageFailure, LabelGroup, Outcome, Value
 from clipcli.scoring.classifier import Classifier, best_classes
 from clipcli.scoring.evaluation import Evaluation
 from clipcli.scoring.targets import Targets
@@ -56,7 +58,15 @@ def predicted(outcome: Outcome) -> ReportImage:
     if isinstance(outcome, ImageFailure):
         return ReportImage(PredictedImage(outcome.image, (), "error", None, outcome.reason, columns))
     labels = tuple(RankedLabel(one.label, one.score, one.cosine) for one in outcome.predictions)
+    groups = _groups(outcome.groups)
+    columns = groups | dict(zip(carried_names(list(columns), groups), columns.values(), strict=True))
     return ReportImage(PredictedImage(outcome.image, labels, outcome.status, outcome.margin, None, columns))
+
+
+def _groups(groups: Sequence[LabelGroup | None]) -> dict[str, Value]:
+    """The group of the best label, which the report shows like a column of the user's table."""
+    best = groups[0] if groups else None
+    return {} if best is None else {"group": best.name, "group_score": rounded(best.score)}
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ def run(program: Sequence[str], script: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     "script",
     [
-        "models list",
+        "templates list",
         "classify --no-such-option",
         "classify no-such-image.jpg -l cat,dog",
         "classes show >&-",
-        "models list >&-",
-        "models list >/dev/full",
+        "templates list >&-",
+        "templates list >/dev/full",
         "classify - -l cat <&-",
-        "models list 2>&- <&-",
+        "templates list 2>&- <&-",
     ],
 )
 def test_it_says_and_returns_what_a_process_does(script: str) -> None:

@@ -31,7 +31,8 @@ from typing import IO, Any, NoReturn
 
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_READ_BY_ALL = ("PYTHON", "LC_", "LANG", "OMP_", "KMP_", "GOMP_", "MKL_", "TORCH", "CUDA_")
+# Not KMP_ and TORCHINDUCTOR_: libraries set such variables when they are imported, in pytest's process too.
+_READ_BY_ALL = ("PYTHON", "LC_", "LANG", "OMP_", "GOMP_", "MKL_", "TORCH_", "PYTORCH_", "CUDA_")
 _SET_LATER = "PYTHONDONTWRITEBYTECODE"
 _READ_BY_OPEN_CLIP = ("HF_", "HUGGING", "TRANSFORMERS_", "XDG_", "HOME")  # and what it imports
 

@@ -64,6 +64,12 @@ def test_what_was_read_at_the_start_cannot_be_another() -> None:
         assert done.stderr == f"a command that is forked cannot have its own {name}\n"
 
 
+def test_what_libraries_set_while_they_are_imported_may_be_another() -> None:
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": "7", "KMP_INIT_AT_FORK": "7"}
+    done = subprocess.run([*clipcli(), "--version"], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_signals_reach_the_command() -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with Command(*WAITING, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -16,6 +16,7 @@ from typing import Any
 FORK_SERVER = Path(__file__).parent / "fork_server.py"
 PROCESS = (sys.executable, "-m", "clipcli")
 CAN_FORK = sys.platform == "linux"  # elsewhere libraries may not be forked; commands start as usual
+_ENVIRONMENT = dict(os.environ)  # as conftest.py has made it; a test may have changed it since
 OPEN_CLIP = ("torch", "open_clip")  # pandas and scikit-learn bring pyarrow, which starts a thread
 TORCH = ("torch",)
 """For an environment of its own in what the hub's client reads when it is imported."""
@@ -29,7 +30,9 @@ def _server(modules: tuple[str, ...]) -> str:
         listener.bind(path)
         listener.listen(64)  # clients may come while it imports
         command = [sys.executable, FORK_SERVER, "serve", str(listener.fileno()), *modules]
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+        server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], env=_ENVIRONMENT
+        )
     atexit.register(_stop, server, path)
     return path
 

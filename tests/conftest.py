@@ -31,8 +31,10 @@ os.environ |= {
 }
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
-for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN", "PYTHONDONTWRITEBYTECODE"):
-    os.environ.pop(_name, None)  # the last one so that hundreds of commands are compiled once only
+for _name in ("CLIPCLI_DEBUG", "CLIPCLI_MODEL", "HF_HUB_OFFLINE", "HF_TOKEN"):
+    os.environ.pop(_name, None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that hundreds of commands are compiled once only
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have buffers, which may be full when a reader leaves
 
 import huggingface_hub.constants  # noqa: E402, F401 (reads the environment now, not in a test that changes it)
 

@@ -31,7 +31,9 @@ from typing import IO, Any, NoReturn
 
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_READ_BY_ALL = ("PYTHON", "LC_", "LANG", "OMP_", "KMP_", "GOMP_", "MKL_", "TORCH", "CUDA_")
+# Not KMP_ and TORCHINDUCTOR_: libraries set such variables when they are imported, in pytest's process too.
+_READ_BY_ALL = ("PYTHON", "LC_", "LANG", "OMP_", "GOMP_", "MKL_", "TORCH_", "PYTORCH_", "CUDA_")
+_SET_LATER = "PYTHONDONTWRITEBYTECODE"
 _READ_BY_OPEN_CLIP = ("HF_", "HUGGING", "TRANSFORMERS_", "XDG_", "HOME")  # and what it imports
 
 
@@ -144,8 +146,8 @@ def _monitor(client: socket.socket, fixed: tuple[str, ...]) -> None:
 
 
 def _differing(environment: dict[str, str], fixed: tuple[str, ...]) -> list[str]:
-    names = sorted(name for name in {*environment, *os.environ} if name.startswith(fixed))
-    return [name for name in names if environment.get(name) != os.environ.get(name)]
+    read = {name for name in {*environment, *os.environ} if name.startswith(fixed)} - {_SET_LATER}
+    return sorted(name for name in read if environment.get(name) != os.environ.get(name))
 
 
 def _wait(command: int, client: socket.socket) -> int:
@@ -178,6 +180,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["clipcli", *request["arguments"]]
+    sys.dont_write_bytecode = bool(os.environ.get(_SET_LATER))
     for number in _SIGNALS:
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)

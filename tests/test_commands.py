@@ -28,14 +28,14 @@ def run(program: Sequence[str], script: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     "script",
     [
-        "models list",
+        "templates list",
         "classify --no-such-option",
         "classify no-such-image.jpg -l cat,dog",
         "classes show >&-",
-        "models list >&-",
-        "models list >/dev/full",
+        "templates list >&-",
+        "templates list >/dev/full",
         "classify - -l cat <&-",
-        "models list 2>&- <&-",
+        "templates list 2>&- <&-",
     ],
 )
 def test_it_says_and_returns_what_a_process_does(script: str) -> None:
@@ -62,6 +62,12 @@ def test_what_was_read_at_the_start_cannot_be_another() -> None:
         )
         assert done.returncode == 1
         assert done.stderr == f"a command that is forked cannot have its own {name}\n"
+
+
+def test_what_libraries_set_while_they_are_imported_may_be_another() -> None:
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": "7", "KMP_INIT_AT_FORK": "7"}
+    done = subprocess.run([*clipcli(), "--version"], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_signals_reach_the_command() -> None:

@@ -260,11 +260,12 @@ def _told(message: str, hint: str, code: int) -> int:
 
 
 def _settle_output() -> None:
-    """Write what is left of the output; what cannot be written has been told, or nobody reads it."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ClipcliError, PassedOn):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Write what is left of output and messages; what cannot be written was told, or nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ClipcliError, PassedOn):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _route_warnings() -> None:

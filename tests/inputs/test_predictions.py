@@ -150,6 +150,13 @@ def test_a_name_that_is_no_text_keeps_its_bytes(file_format: str, tmp_path: Path
     assert [one.image for one in read_predictions(str(path))] == [name]
 
 
+def test_sheets_that_continue_the_first_one_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipcli.output.xlsx.workbook.MAX_ROWS", 3)
+    read = written(tmp_path / "predictions.xlsx", "long")
+    assert [one.image for one in read] == [one.image for one in outcomes()]
+    assert [len(one.labels) for one in read] == [3, 0, 3, 3]
+
+
 def test_rows_are_read_as_they_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("image,label\n" + "a.png,cat\n" * 1001 + "a.png,cat,dog\n")

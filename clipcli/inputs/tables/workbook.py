@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,7 @@ _BOMB_BYTES, _BOMB_RATIO = 1 << 26, 100
 class Sheet:
     """Rows of a workbook's first sheet that are not empty; formulas give the values that Excel saved.
 
-    Reading a workbook takes long, so it is read once, into a temporary file.
+    Sheets that continue the first one belong to it, as ours do that have too many rows for one. Reading a workbook takes long, so it is read once, into a temporary file.
 
     Args:
         path: the workbook.
@@ -63,11 +64,12 @@ def _records(path: str, name: str) -> Iterator[tuple[int, list[Any]]]:
         try:
             _refuse_bomb(file, name)
             workbook = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            sheet = _first_sheet(workbook, name)
-            for number, row in enumerate(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True), 1):
-                cells = [_excel_value(cell) for cell in row]
-                if any(cell is not None for cell in cells):
-                    yield number, cells
+            for count, sheet in enumerate(_sheets(workbook, name)):
+                rows = enumerate(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True), 1)
+                for number, row in itertools.islice(rows, min(count, 1), None):  # one header is enough
+                    cells = [_excel_value(cell) for cell in row]
+                    if any(cell is not None for cell in cells):
+                        yield count * _MAX_ROWS + number, cells
         except (UsageError, OSError):
             raise
         except Exception as error:  # what openpyxl raises at damaged files is not confined
@@ -75,12 +77,22 @@ def _records(path: str, name: str) -> Iterator[tuple[int, list[Any]]]:
             raise UsageError(reason, "Save it again as .xlsx, without a password.") from None
 
 
-def _first_sheet(workbook: Any, name: str) -> Any:
+def _sheets(workbook: Any, name: str) -> list[Any]:
+    """The first sheet, such as `predictions`, and `predictions 2` and so on if they have the same header."""
     if not workbook.worksheets:
         raise UsageError(f"{name} has no sheet")
-    sheet = workbook.worksheets[0]
+    first, *others = workbook.worksheets
+    sheets, header = [first], _header(first)
+    for sheet in others:
+        if sheet.title != f"{first.title} {len(sheets) + 1}" or _header(sheet) != header:
+            break
+        sheets.append(sheet)
+    return sheets
+
+
+def _header(sheet: Any) -> tuple[Any, ...] | None:
     sheet.reset_dimensions()  # some programs state a smaller range than there is
-    return sheet
+    return next(sheet.iter_rows(max_row=1, values_only=True), None)
 
 
 def _excel_value(value: Any) -> Any:

@@ -190,18 +190,15 @@ def classify(
     """Classify images lazily, one outcome per image, in order.
 
     Args:
-        images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) uint8 or
-            (H, W); encoded images as bytes or file objects. A mapping gives them names, others that have
-            none are numbered from 0.
+        images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) or (H, W) of
+            uint8; encoded images as bytes or file objects. A mapping gives them names; others are numbered.
         encoder: from `load_model`.
         classifier: from `build_classifier` or `load_classifier`.
         top_k: labels per image, best first.
         score: what the score of a label is; `auto` is what the model was trained with.
         min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
-        min_margin: the same for the distance between the best and the second score. Thresholds of a fitted
-            classifier hold besides these.
-        roll_up: an image whose best label scores less gets the deepest group of labels that does not, before
-            its ranked labels; it is `unknown` if there is none.
+        min_margin: the same for best less second score. Thresholds of the classifier hold besides these.
+        roll_up: the least score of an answer: the best label, or else the deepest group that has it.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.

@@ -29,21 +29,19 @@ class Entry(NamedTuple):
     parents: tuple[str, ...]
 
 
-def entries(
-    content: Mapping[Any, Any], where: str, parents: tuple[str, ...] = (), above: tuple[int, ...] = ()
-) -> Iterator[Entry]:
+def entries(content: Mapping[Any, Any], where: str, parents: tuple[str, ...] = ()) -> Iterator[Entry]:
     """The classes of a mapping from label to what is said of it, or from group to another such mapping.
 
     Args:
         content: as JSON or YAML has it.
         where: the file, for error messages.
         parents: the groups that the mapping lies in.
-        above: the identities of the mappings that it lies in, among which YAML could name it again.
 
     Raises:
-        PromptError: a mapping that is neither a class nor a group, a group without a name, or one in itself.
+        PromptError: a mapping that is neither a class nor a group, a group without a name, or one too deep,
+            as is one that YAML names in itself.
     """
-    if len(parents) > _MAX_DEPTH or id(content) in above:
+    if len(parents) > _MAX_DEPTH:
         raise PromptError(f"{where}: nested too deeply")
     for label, value in content.items():
         if not _is_group(value, label, where):
@@ -51,7 +49,7 @@ def entries(
             continue
         if not isinstance(label, str) or not label.strip():
             raise PromptError(f"{where}: a group without a name")
-        yield from entries(value, where, (*parents, label.strip()), (*above, id(content)))
+        yield from entries(value, where, (*parents, label.strip()))
 
 
 def _is_group(value: Any, label: Any, where: str) -> bool:

@@ -27,6 +27,7 @@ _FIELDS = (
     *(
         "batch_size",
         "captions",
+        "query",
         "classes",
         "compare_classes",
         "compare_models",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -193,6 +191,7 @@ def search(
     console.begin(quiet, verbose, log)
     from clipcli import api
     from clipcli.cli import progress, session, shown, startup
+    from clipcli.cli.asked import asked_for
     from clipcli.gallery import Gallery
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
@@ -204,7 +203,7 @@ def search(
     startup.lift_pillow_limit()
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
-    asked = _asked(words or [], query, like, minus, queries, near_duplicates)
+    asked = asked_for(words or [], query, like, minus, queries, near_duplicates)
     chosen = session.templates_of(templates) if templates else ()
     cut = Cut(_TOP_K if (top_k, min_score, within) == (None, None, None) else top_k, min_score, within)
     columns = session.columns_to_keep(keep)
@@ -301,50 +300,3 @@ def _known_images(encoder: Encoder, engine: EngineOptions, run: Session) -> Gall
         raise UsageError(f"the cache knows no image that {encoder.name} has encoded", hint)
     console.tell(f"{len(gallery)} images known from the cache")
     return gallery
-
-
-class _Asked(NamedTuple):
-    """What to search for, and where."""
-
-    queries: list[Query]
-    inputs: list[str]
-
-
-def _asked(
-    words: list[str],
-    query: list[str] | None,
-    like: list[str] | None,
-    minus: list[str] | None,
-    queries: str | None,
-    near_duplicates: float | None,
-) -> _Asked:
-    """Tell the text from the inputs.
-
-    Raises:
-        UsageError: there is no text, or it does not come first.
-    """
-    from clipcli.cli import session
-    from clipcli.scoring.queries import image_term, minus_term, queries_of, read_texts, text_term
-
-    is_named = bool(query or like or queries)
-    if near_duplicates is not None:
-        if is_named or minus:
-            hint = "Leave the texts and images to search for out."
-            raise UsageError("`near_duplicates` compares all images, and searches for nothing", hint)
-        return _Asked([], words)
-    texts = list(map(session.as_text, query or []))
-    if not is_named:
-        _check_order(words)
-        texts, words = [session.as_text(words[0])], words[1:]
-    terms = [*map(text_term, texts), *map(image_term, like or [])]
-    terms += [minus_term(one if Path(one).exists() else session.as_text(one)) for one in minus or []]
-    return _Asked(queries_of(read_texts(queries) if queries else [], terms), words)
-
-
-def _check_order(words: list[str]) -> None:
-    example = "clipcli search 'a red car' photos/"
-    if not words:
-        raise UsageError("nothing to search for", f"Name a text and images: {example}")
-    text, *inputs = words
-    if os.path.lexists(text) and not any(map(os.path.lexists, inputs)):
-        raise UsageError(f"the text comes first, and {text} is a path", f"Write it as in {example}")

@@ -57,7 +57,7 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
         (["train", "--precision", ""], ["auto", "fp32", "bf16"]),
         (["classify", "--format", ""], ["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]),
         (["classify", "--score", "s"], ["softmax", "sigmoid"]),
-        (["classify", "--layout", ""], ["long", "wide", "matrix"]),
+        (["classify", "--layout", ""], ["long", "wide", "matrix", "nested"]),
         (["classify", "--trunc"], ["--truncated"]),
         (["eval", "--truth", "examples/labels.csv", "--truth-column", "l"], ["label"]),
         (["eval", "--from-file", "examples/labels.csv", "--truth-column", "l"], ["label"]),

@@ -320,6 +320,7 @@ def test_the_table_of_a_terminal(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) 
         ((EXAMPLES, "a cat"), "the text comes first"),
         (("a cat",), "no images given"),
         (("a cat", "no-such-folder"), "no such file or folder"),
+        (("a cat", EXAMPLES, "--like", EXAMPLES / "cat-1.jpg"), "write --query 'a cat'"),
         (("--like", "none.png", EXAMPLES), "no such image: none.png"),
         (("--like", "https://example.org/a.png", EXAMPLES), "not fetched from the web"),
         (("a cat", EXAMPLES, "--within", "3"), "--within must be a number from 0 to 2"),

@@ -26,7 +26,7 @@ from clipcli.errors import ClipcliWarning
 from clipcli.output.consumers import RowWriter, consume
 from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink
-from clipcli.output.xlsx import pictures, workbook
+from clipcli.output.xlsx import thumbnails, workbook
 from clipcli.output.xlsx.links import link_to
 from clipcli.output.xlsx.workbook import WorkbookOptions
 from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
@@ -254,7 +254,7 @@ def test_there_are_no_thumbnails_unless_they_are_asked_for(images: list[str], tm
 def test_thumbnails_past_the_limit_are_left_out_and_told(
     images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST", 2)
+    monkeypatch.setattr(thumbnails, "MOST", 2)
     book, told = written(tmp_path / "a.xlsx", map(predicted, images), thumbnails=True)
     assert len(book.worksheets[0]._images) == 2
     assert told == [f"{tmp_path / 'a.xlsx'}: 2 images without a thumbnail, after the first 2"]
@@ -263,7 +263,7 @@ def test_thumbnails_past_the_limit_are_left_out_and_told(
 def test_a_run_that_is_broken_off_does_not_wait_for_thumbnails(
     images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "_jpeg", lambda path: pytest.fail("a thumbnail is made"))
+    monkeypatch.setattr(thumbnails, "_jpeg", lambda path: pytest.fail("a thumbnail is made"))
     rows = Layout("wide", 2, LABELS)
     sink = open_sink(rows.columns, tmp_path / "a.xlsx", workbook=WorkbookOptions(thumbnails=True))
     with pytest.raises(KeyboardInterrupt), RowWriter(rows, sink) as writer:

@@ -305,7 +305,7 @@ def test_small_products_take_one_thread(multiplications: int, limited: bool) -> 
 
     with threadpool_limits(2, user_api="blas"):
         before = threads()
-        with classifier_module._few_threads(multiplications):
+        with classifier_module.few_threads(multiplications):
             assert threads() == ([1] * len(before) if limited else before)
         assert threads() == before
 

@@ -23,7 +23,7 @@ _BOMB_BYTES, _BOMB_RATIO = 1 << 26, 100
 class Sheet:
     """Rows of a workbook's first sheet that are not empty; formulas give the values that Excel saved.
 
-    Sheets that continue the first one belong to it, as in our tables that have too many rows for one. Reading a
+    Sheets that continue the first one belong to it, as in our tables with too many rows for one. Reading a
     workbook takes long, so it is read once, into a temporary file.
 
     Args:

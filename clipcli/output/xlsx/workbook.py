@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from clipcli.errors import ClipcliWarning
 from clipcli.output.cells import ImageName, Row, Score
-from clipcli.output.xlsx import pictures
+from clipcli.output.xlsx import thumbnails
 from clipcli.output.xlsx.cells import MAX_TEXT, fitting
 from clipcli.output.xlsx.links import link_to
 from clipcli.records import Value
@@ -76,7 +76,7 @@ class Workbook:
         self._book.use_zip64()
         self._book.set_properties({"created": _MADE})
         self._formats = _Formats(self._book)
-        self._places: list[pictures.Place] = []
+        self._places: list[thumbnails.Place] = []
         self._sheets = self._unlinked = self._undrawn = 0
         self._last_image: str | None = None
         self._new_sheet()
@@ -157,11 +157,11 @@ class Workbook:
         self._sheet.write_url(self._row, column, Link(target, text), form)
 
     def _make_room(self, name: str) -> None:
-        if len(self._places) == pictures.MOST:
+        if len(self._places) == thumbnails.MOST:
             self._undrawn += 1
             return
-        self._places.append(pictures.Place(self._sheet, self._row, name))
-        self._sheet.set_row_pixels(self._row, pictures.ROW_HEIGHT)
+        self._places.append(thumbnails.Place(self._sheet, self._row, name))
+        self._sheet.set_row_pixels(self._row, thumbnails.ROW_HEIGHT)
 
     def forget_thumbnails(self) -> None:
         """Leave them out, as the run did not end well."""
@@ -191,7 +191,7 @@ class Workbook:
 
         try:
             self._finish_sheet()
-            pictures.insert_pictures(self._places)
+            thumbnails.insert_thumbnails(self._places)
             if self.options.about is not None:
                 self._add_summary(self.options.about())
             self._book.close()
@@ -226,7 +226,7 @@ class Workbook:
         """Warn of links and thumbnails that were left out."""
         for count, what in (
             (self._unlinked, f"rows without a link, for a sheet has at most {MAX_LINKS:,} of them"),
-            (self._undrawn, f"images without a thumbnail, after the first {pictures.MOST:,}"),
+            (self._undrawn, f"images without a thumbnail, after the first {thumbnails.MOST:,}"),
         ):
             if count:
                 warnings.warn(f"{path}: {count:,} {what}", ClipcliWarning, stacklevel=2)

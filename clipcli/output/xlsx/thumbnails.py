@@ -33,7 +33,7 @@ class Place(NamedTuple):
     image: str
 
 
-def insert_pictures(places: Sequence[Place]) -> None:
+def insert_thumbnails(places: Sequence[Place]) -> None:
     """Make the thumbnails, in threads, and put them into their cells; images that cannot be read have none.
 
     They move, and are hidden, with their rows.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clipcli.api import classify as classify
     from clipcli.api import encode as encode
     from clipcli.api import fit_classifier as fit_classifier
+    from clipcli.api import fit_probe as fit_probe
     from clipcli.api import load_classifier as load_classifier
     from clipcli.api import load_model as load_model
     from clipcli.api import save_classifier as save_classifier
@@ -50,13 +51,14 @@ if TYPE_CHECKING:
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
     from clipcli.scoring.fitting import FitReport as FitReport
+    from clipcli.scoring.probe import ProbeReport as ProbeReport
     from clipcli.searching import open_gallery as open_gallery
     from clipcli.searching import search as search
 
 _MODULES = {
     "clipcli.api": (
-        *("build_classifier", "classify", "encode", "fit_classifier", "load_classifier", "load_model"),
-        *("save_classifier", "save_features", "to_frame"),
+        *("build_classifier", "classify", "encode", "fit_classifier", "fit_probe", "load_classifier"),
+        *("load_model", "save_classifier", "save_features", "to_frame"),
     ),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
@@ -82,6 +84,7 @@ _MODULES = {
     ),
     "clipcli.scoring.classifier": ("Classifier",),
     "clipcli.scoring.fitting": ("FitReport",),
+    "clipcli.scoring.probe": ("ProbeReport",),
     "clipcli.searching": ("open_gallery", "search"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -14,7 +14,7 @@ import numpy as np
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import FeatureType, Score
+from clipcli.choices import FeatureType, ProbeChoice, Score
 from clipcli.errors import UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
@@ -33,11 +33,14 @@ from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
 from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
+from clipcli.scoring import probe
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
 from clipcli.scoring.fitting import FitOptions, FitReport
 from clipcli.scoring.fitting import fit_classifier as _fit_classifier
+from clipcli.scoring.probe import ProbeOptions, ProbeReport
+from clipcli.scoring.probe_classes import probe_task
 from clipcli.scoring.ranking import Ranking
 from clipcli.scoring.targets import match_truths
 
@@ -53,6 +56,7 @@ __all__ = [
     "encode",
     "engine_options",
     "fit_classifier",
+    "fit_probe",
     "load_classifier",
     "load_model",
     "save_classifier",
@@ -169,6 +173,39 @@ def fit_classifier(
         raise UsageError(f"{truth!r} is no label of the classifier", hint)
     target = np.array([targets.indices[truth][0] for truth in truths], dtype=np.intp)
     return _fit_classifier(classifier, classifier.cosines(image_features), target, options)
+
+
+def fit_probe(
+    encoder: Encoder,
+    image_features: Float32Array,
+    truths: Sequence[str],
+    words: Classifier | None = None,
+    *,
+    method: ProbeChoice = "auto",
+    seed: int = 0,
+) -> tuple[Classifier, ProbeReport]:
+    """Learn classes from a few examples of each, and from their words.
+
+    Args:
+        encoder: that made the features.
+        image_features: (N, D) of unit norm, from `encode`.
+        truths: N true labels, one for each image; those that are none of the words' are classes without
+            words.
+        words: from `build_classifier`; its classes need no examples. None learns from the examples alone.
+        method: `gda`, `linear`, `prototype`, or the one that does best on examples held out.
+        seed: of the parts that are held out.
+
+    Returns:
+        the classifier, for `classify` and `save_classifier`; and what it does, beside words alone.
+
+    Raises:
+        UsageError: a value that cannot be, one class only, or a classifier that is fitted already.
+        ModelMismatchError: the words' classifier was made by another model.
+    """
+    options = ProbeOptions(method, seed)
+    classes, task = probe_task(encoder, image_features, truths, words)
+    found = probe.fit(task, options)
+    return probe.probe_of(classes, task, found, options), probe.report_of(classes.classnames, task, found)
 
 
 def classify(

@@ -39,3 +39,9 @@ SortMode: TypeAlias = Literal["link", "hardlink", "copy", "move"]
 
 SidecarNames: TypeAlias = Literal["darktable", "lightroom"]
 """How the sidecar of `a.jpg` is called: `a.jpg.xmp`, as in darktable, or `a.xmp`, as in Lightroom."""
+
+ProbeMethod: TypeAlias = Literal["gda", "linear", "prototype"]
+"""What is fitted to a few examples of each class."""
+
+ProbeChoice: TypeAlias = Literal["auto", "gda", "linear", "prototype"]
+"""The same; `auto` is what does best on examples held out."""

@@ -17,8 +17,10 @@ from clipcli.cli import (
     embed,
     eval,
     models,
+    probe,
     prompts,
     report,
+    review_next,
     search,
     sort,
     tag,
@@ -43,6 +45,8 @@ app.command("eval", cls=commands.Command)(eval.evaluate)
 app.command("report", cls=commands.Command)(report.report)
 app.command("search", cls=commands.Command)(search.search)
 app.command("embed", cls=commands.Command)(embed.embed)
+app.command("probe", cls=commands.Command)(probe.probe)
+app.command("review-next", cls=commands.Command)(review_next.review_next)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("sort", cls=commands.Command)(sort.sort)
 app.command("tag", cls=commands.Command)(tag.tag)

@@ -31,8 +31,8 @@ def classify(
             "--classifier",
             "--class-embeddings",
             metavar="FILE",
-            help="Use the class embeddings that `clipcli prompts` or `clipcli eval --fit` saved in this file,"
-            " instead of labels and templates.",
+            help="Use the classifier that `clipcli prompts`, `clipcli probe` or `clipcli eval --fit` saved in"
+            " this file, instead of labels and templates.",
             rich_help_panel=options.CLASSES,
         ),
     ] = None,

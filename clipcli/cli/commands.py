@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from clipcli.cli.console import PassedOn
 
 _PATHS = (  # in metavars of what may be a path
-    *("DIR", "FILE", "INPUT", "JOURNAL", "LIST", "MODEL", "PAIRS", "PREDICTIONS", "TABLE"),
+    *("DIR", "EXAMPLES", "FILE", "INPUT", "JOURNAL", "LIST", "MODEL", "PAIRS", "PREDICTIONS", "TABLE"),
 )
 
 

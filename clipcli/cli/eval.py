@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipcli.cli import console, eval_options, fit_options, options
-from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.inputs.inputs import Inputs
-    from clipcli.inputs.truth import Truth
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import ImageFailure, Item
 
 
 def evaluate(
@@ -94,7 +89,7 @@ def evaluate(
     Example: `clipcli eval labelled-photos/ --compare-templates photo,imagenet7 -o metrics.json`
     """
     console.begin(quiet, verbose, log)
-    from clipcli.cli import comparisons, fitting, labelling, mistakes, reports, retrieval, startup
+    from clipcli.cli import comparisons, fitting, labelling, mistakes, reports, retrieval, startup, truths
     from clipcli.cli.passes import Passes
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
@@ -130,10 +125,10 @@ def evaluate(
         )
         return
     with mistakes.told_from_labels(inputs or (), labels):
-        source = _source(inputs or [], from_file, truth, truth_column)
+        source = truths.source(inputs or [], from_file, truth, truth_column)
         found = source.inputs(include or [], exclude or [], image_column)
     images = source.labelled(found)
-    counts = _counted(images, found)
+    counts = truths.counted(images, found)
     prompts_of = partial(_prompts, labels, label, concept, counts, source.separator)
     labelled = comparisons.Labelled(images, counts, source.separator)
     if asked is not None:
@@ -141,76 +136,6 @@ def evaluate(
         return
     title = reports.title(inputs, from_file or truth)
     labelling.measure(request, prompts_of(templates, classes), labelled, passes, title, (fit, chosen))
-
-
-class _Source(NamedTuple):
-    """Which images the user named, and where their true labels are."""
-
-    paths: list[str]
-    from_file: str | None
-    truth: Truth
-
-    @property
-    def separator(self) -> str | None:
-        """What parts several labels; the name of a folder is one label."""
-        from clipcli.inputs.truth import FolderTruth
-        from clipcli.scoring.targets import SEPARATOR
-
-        return None if isinstance(self.truth, FolderTruth) else SEPARATOR
-
-    def inputs(self, include: list[str], exclude: list[str], image_column: str | None) -> Inputs:
-        """The images."""
-        from clipcli.cli import session
-        from clipcli.inputs.inputs import Inputs
-        from clipcli.inputs.truth import ColumnTruth
-
-        keep = (self.truth.column,) if isinstance(self.truth, ColumnTruth) else None
-        column = image_column and session.as_text(image_column)
-        return Inputs(tuple(self.paths), self.from_file, tuple(include), tuple(exclude), column, keep)
-
-    def labelled(self, found: Inputs) -> Iterable[Item | ImageFailure]:
-        """The images with their true labels, as often as they are asked for."""
-        from clipcli.inputs.truth import Labelled
-
-        images = Labelled(found, self.truth)
-        return list(images) if found.is_read_once else images
-
-
-def _source(paths: list[str], from_file: str | None, truth: str | None, column: str | None) -> _Source:
-    from clipcli.cli import session
-    from clipcli.inputs.truth import ColumnTruth, FolderTruth, TableTruth, truth_column_of
-
-    column = column and session.as_text(column)
-    if truth is not None and not paths and from_file is None:  # the images are those that it labels
-        return _Source([], truth, ColumnTruth(truth_column_of(truth, column)))
-    if truth is not None:
-        return _Source(paths, from_file, TableTruth(truth, column, paths))
-    if column is None:
-        return _Source(paths, from_file, FolderTruth(paths))
-    if from_file is None:
-        raise UsageError("`truth_column` names a column, but there is no table", "Name it with `truth`.")
-    return _Source(paths, from_file, ColumnTruth(column))
-
-
-def _counted(images: Iterable[Item | ImageFailure], found: Inputs) -> Counter[str]:
-    """How many images have which true label; without one it is an empty text.
-
-    Raises:
-        UsageError: none has one, or nothing is found.
-    """
-    from clipcli.cli import session
-    from clipcli.records import ImageFailure
-
-    counts = Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
-    if not counts:
-        session.at_least_one(found)
-    if not any(counts):
-        raise UsageError(
-            "no image has a true label",
-            "Paths in a table of true labels start at its folder, at the working directory or at an input."
-            " Without one, images lie in a folder for each class.",
-        )
-    return counts
 
 
 def _prompts(
@@ -224,23 +149,8 @@ def _prompts(
 ) -> PromptSet:
     """The prompts of the labels that are named, or else of the true labels."""
     from clipcli.cli import session
+    from clipcli.cli.truths import own_labels
 
     if labels is not None or label or classes:
         return session.prompt_set(labels, label, classes, templates, concept)
-    return _own_labels(truths, separator, templates, concept)
-
-
-def _own_labels(
-    truths: Iterable[str], separator: str | None, templates: list[str] | None, concept: str
-) -> PromptSet:
-    """The prompts of the true labels; in those, a name has spaces for `_`."""
-    from clipcli.cli import session
-    from clipcli.prompts.class_lists import ClassSpec
-    from clipcli.scoring.targets import labels_of
-
-    labels = labels_of(truths, separator)
-    if len(labels) < 2:
-        hint = "Name the folder whose subfolders are the classes, a table with `truth`, or the `labels`."
-        raise UsageError(f"all images have the same true label, {labels[0]!r}", hint)
-    specs = [ClassSpec(label, name=label.replace("_", " ").strip()) for label in labels]
-    return session.prompts_of(specs, templates, concept)
+    return own_labels(truths, separator, templates, concept)

@@ -62,7 +62,7 @@ def show_comparison(found: Comparison) -> None:
     for number, (name, one) in enumerate(zip(found.names, found.figures, strict=True)):
         to_first = found.to_first(number)
         difference = _difference(to_first) if to_first else ["", "", "", ""]
-        rows.append([name, str(one.images), *_estimate(one.acc1), *difference])
+        rows.append([name, str(one.images), *estimate(one.acc1), *difference])
     columns = [found.what, "images", "top-1", "95% interval", "difference to the first", *_DIFFERENCE[1:]]
     _section("", columns, rows)
     others = [one for one in found.pairs if one.first != found.names[0]]
@@ -91,7 +91,7 @@ def show_retrieval(found: Retrieval) -> None:
     ]
     rows = [["images", str(found.images), ""], ["captions", str(found.captions), ""]]
     for way, recalls, chance in ways:
-        rows += [[f"{way}, recall@{k}", *_estimate(recall)] for k, recall in recalls.items()]
+        rows += [[f"{way}, recall@{k}", *estimate(recall)] for k, recall in recalls.items()]
         rows += [[f"{way}, chance@1", _percent(chance), ""]]
         if recalls[1].value <= chance:
             console.warn(f"{way}: recall@1 is {recalls[1].value:.1%}, no better than guessing ({chance:.1%})")
@@ -111,8 +111,8 @@ def some(names: Iterable[str]) -> str:
 def _show_classification(found: Classification) -> None:
     rows = [
         ["images", str(found.images), ""],
-        ["top-1", *_estimate(found.acc1)],
-        *([["top-5", *_estimate(found.acc5)]] if found.acc5 else []),
+        ["top-1", *estimate(found.acc1)],
+        *([["top-5", *estimate(found.acc5)]] if found.acc5 else []),
         ["mean per-class recall", _percent(found.mean_per_class_recall), ""],
         ["macro-F1", _percent(found.macro_f1), ""],
         ["calibration error (equal mass)", _percent(found.ece_equal_mass), ""],
@@ -175,7 +175,7 @@ def _title(text: str, rows: Sequence[object], shown: int) -> str:
     return f"{text} ({shown} of {len(rows)})" if len(rows) > shown else text
 
 
-def _estimate(estimate: Estimate) -> list[str]:
+def estimate(estimate: Estimate) -> list[str]:
     return [_percent(estimate.value), f"{_percent(estimate.low)} to {_percent(estimate.high)}"]
 
 
@@ -192,12 +192,12 @@ def show_fit(report: FitReport) -> None:
     unfitted = "1 (not fitted)"
     rows = [
         ["temperature", unfitted if report.temperature is None else f"{report.temperature:.3f}", ""],
-        ["calibration error before", *_estimate(found.ece_before)],
-        ["calibration error after", *_estimate(found.ece_after)],
-        ["top-1", *_estimate(found.acc1)],
-        ["unknown", *_estimate(found.unknown)],
-        *([["top-1 of the others", *_estimate(found.acc1_kept)]] if found.acc1_kept else []),
-        [f"sets with the true label ({options.coverage:.4g} asked for)", *_estimate(found.coverage)],
+        ["calibration error before", *estimate(found.ece_before)],
+        ["calibration error after", *estimate(found.ece_after)],
+        ["top-1", *estimate(found.acc1)],
+        ["unknown", *estimate(found.unknown)],
+        *([["top-1 of the others", *estimate(found.acc1_kept)]] if found.acc1_kept else []),
+        [f"sets with the true label ({options.coverage:.4g} asked for)", *estimate(found.coverage)],
         ["labels in a set", *(f"{found.set_size.value:.2f}", _range(found.set_size))],
     ]
     title = f"Fitted to {report.fitted_on} images, measured on the other {report.images}"
@@ -214,7 +214,7 @@ def _threshold_row(one: ClassThreshold) -> list[str]:
     least = "none" if one.threshold is None else f"{one.threshold:.3f}"
     if one.threshold == float("inf"):
         least = "all unknown"
-    precision = _estimate(one.precision) if one.precision else ["", ""]
+    precision = estimate(one.precision) if one.precision else ["", ""]
     return [one.label, least, str(one.measured_on), str(one.kept), *precision]
 
 

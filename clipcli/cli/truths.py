@@ -1,17 +1,121 @@
-"""What the true labels of images mean as classes, and which images have none."""
+"""Where the true labels of images are, what they mean as classes, and which images have none."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipcli.cli import console
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.inputs.inputs import Inputs
+    from clipcli.inputs.truth import Truth
+    from clipcli.prompts.templates import PromptSet
     from clipcli.records import ImageFailure, Item
     from clipcli.scoring.targets import Targets
+
+
+class Source(NamedTuple):
+    """Which images the user named, and where their true labels are."""
+
+    paths: list[str]
+    from_file: str | None
+    truth: Truth
+
+    @property
+    def separator(self) -> str | None:
+        """What parts several labels; the name of a folder is one label."""
+        from clipcli.inputs.truth import FolderTruth
+        from clipcli.scoring.targets import SEPARATOR
+
+        return None if isinstance(self.truth, FolderTruth) else SEPARATOR
+
+    def inputs(self, include: list[str], exclude: list[str], image_column: str | None) -> Inputs:
+        """The images."""
+        from clipcli.cli import session
+        from clipcli.inputs.inputs import Inputs
+        from clipcli.inputs.truth import ColumnTruth
+
+        keep = (self.truth.column,) if isinstance(self.truth, ColumnTruth) else None
+        column = image_column and session.as_text(image_column)
+        return Inputs(tuple(self.paths), self.from_file, tuple(include), tuple(exclude), column, keep)
+
+    def labelled(self, found: Inputs) -> Iterable[Item | ImageFailure]:
+        """The images with their true labels, as often as they are asked for."""
+        from clipcli.inputs.truth import Labelled
+
+        images = Labelled(found, self.truth)
+        return list(images) if found.is_read_once else images
+
+
+def source(paths: list[str], from_file: str | None, truth: str | None, column: str | None) -> Source:
+    """The images that the options name, and where their true labels are.
+
+    Args:
+        paths: files, folders and globs.
+        from_file: a list or table of images.
+        truth: a table of true labels.
+        column: that of the labels.
+
+    Raises:
+        UsageError: a column without a table, or a table without labels.
+    """
+    from clipcli.cli import session
+    from clipcli.inputs.truth import ColumnTruth, FolderTruth, TableTruth, truth_column_of
+
+    column = column and session.as_text(column)
+    if truth is not None and not paths and from_file is None:  # the images are those that it labels
+        return Source([], truth, ColumnTruth(truth_column_of(truth, column)))
+    if truth is not None:
+        return Source(paths, from_file, TableTruth(truth, column, paths))
+    if column is None:
+        return Source(paths, from_file, FolderTruth(paths))
+    if from_file is None:
+        raise UsageError("`truth_column` names a column, but there is no table", "Name it with `truth`.")
+    return Source(paths, from_file, ColumnTruth(column))
+
+
+def counted(images: Iterable[Item | ImageFailure], found: Inputs) -> Counter[str]:
+    """How many images have which true label; without one it is an empty text.
+
+    Raises:
+        UsageError: none has one, or nothing is found.
+    """
+    from clipcli.cli import session
+    from clipcli.records import ImageFailure
+
+    counts = Counter(image.truth or "" for image in images if not isinstance(image, ImageFailure))
+    if not counts:
+        session.at_least_one(found)
+    if not any(counts):
+        raise UsageError(
+            "no image has a true label",
+            "Paths in a table of true labels start at its folder, at the working directory or at an input."
+            " Without one, images lie in a folder for each class.",
+        )
+    return counts
+
+
+def own_labels(
+    truths: Iterable[str], separator: str | None, templates: list[str] | None, concept: str
+) -> PromptSet:
+    """The prompts of the true labels; in those, a name has spaces for `_`.
+
+    Raises:
+        UsageError: there is only one true label.
+    """
+    from clipcli.cli import session
+    from clipcli.prompts.class_lists import ClassSpec
+    from clipcli.scoring.targets import labels_of
+
+    labels = labels_of(truths, separator)
+    if len(labels) < 2:
+        hint = "Name the folder whose subfolders are the classes, a table with `truth`, or the `labels`."
+        raise UsageError(f"all images have the same true label, {labels[0]!r}", hint)
+    specs = [ClassSpec(label, name=label.replace("_", " ").strip()) for label in labels]
+    return session.prompts_of(specs, templates, concept)
 
 
 def with_a_class(images: Iterable[Item | ImageFailure], targets: Targets) -> Iterator[Item | ImageFailure]:

@@ -1,4 +1,4 @@
-"""A consumer that collects what a classifier is fitted to."""
+"""Consumers that collect what a classifier is fitted to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.errors import UsageError
+from clipcli.errors import ClipcliError, UsageError
 from clipcli.output.consumers import Consumer
-from clipcli.records import Float32Array, ImageFailure, Outcome
+from clipcli.records import Float32Array, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.targets import Targets
 
 MOST_COSINES = 2**26
@@ -54,3 +54,28 @@ class LabelledCosines(Consumer[Outcome]):
     def target(self) -> npt.NDArray[np.integer[Any]]:
         """(N,) indices of the true classes."""
         return np.array(self._target, dtype=np.intp)
+
+
+class LabelledFeatures(Consumer[ImageFeatures | ImageFailure]):
+    """Keeps the features of images with a true label, 4 bytes for each dimension."""
+
+    def __init__(self) -> None:
+        self.truths: list[str] = []
+        self._features: list[Float32Array] = []
+
+    def add(self, outcome: ImageFeatures | ImageFailure) -> None:
+        """Take one outcome."""
+        if isinstance(outcome, ImageFailure) or not outcome.truth:
+            return
+        self.truths.append(outcome.truth)
+        self._features.append(outcome.features)
+
+    def features(self) -> Float32Array:
+        """(N, D), in the order of `truths`.
+
+        Raises:
+            ClipcliError: there is no image.
+        """
+        if not self._features:
+            raise ClipcliError("no example could be read", "The warnings above say why.")
+        return np.stack(self._features)

@@ -55,6 +55,8 @@ class Classifier:
         conformal_quantile: the set of an image is the classes with 1 - probability at most this, from 0 to 1;
             None makes no sets.
         parents: the groups of each of the C classes, the outermost first; None if there are no groups.
+        weights: (C, D) float32, of a probe; None ranks by the cosines to the class embeddings.
+        bias: (C,) float32 of a probe, whose logits are image_features @ weights.T + bias.
 
     Raises:
         ValueError: a value that cannot be, or a label that holds `|` although there are sets.
@@ -72,6 +74,8 @@ class Classifier:
     thresholds: Float32Array | None = None
     conformal_quantile: float | None = None
     parents: Parents | None = None
+    weights: Float32Array | None = None
+    bias: Float32Array | None = None
 
     def __post_init__(self) -> None:
         classes, quantile = len(self.classnames), self.conformal_quantile
@@ -81,10 +85,22 @@ class Classifier:
             raise ValueError(f"thresholds of shape {self.thresholds.shape} for {classes} classes")
         if self.parents is not None and len(self.parents) != classes:
             raise ValueError(f"groups of {len(self.parents)} classes for {classes}")
+        self._check_probe()
         if quantile is not None and not 0 <= quantile <= 1:
             raise ValueError(f"a conformal quantile of {quantile}")
         if quantile is not None and any(SEPARATOR in label for label in self.classnames):
             raise ValueError(f"a label holds {SEPARATOR}, which separates the labels of a set")
+
+    def _check_probe(self) -> None:
+        weights, bias = self.weights, self.bias
+        if (weights is None) != (bias is None):
+            raise ValueError("weights without a bias, or a bias without weights")
+        if weights is None or bias is None:
+            return
+        if weights.shape != self.class_embeddings.shape or bias.shape != (len(self.classnames),):
+            raise ValueError(f"weights of shape {weights.shape} and a bias of shape {bias.shape}")
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+            raise ValueError("a weight that is not a number")
 
     @property
     def is_fitted(self) -> bool:
@@ -111,11 +127,16 @@ class Classifier:
             )
 
     def check_score(self, score: Score) -> None:
-        """Refuse probabilities of another kind than those that were calibrated, or that thresholds are for.
+        """Refuse probabilities of another kind than those that were calibrated, or that thresholds are for,
+        and cosines of a probe.
 
         Raises:
-            UsageError: `score` is not the classifier's own activation, nor cosine.
+            UsageError: `score` is not the classifier's own activation; nor cosine, by which a probe does not
+                rank.
         """
+        if self.weights is not None and score not in ("auto", self.activation):
+            message = f"a probe ranks labels by {self.activation}, and so `score` cannot be {score}"
+            raise UsageError(message, "Leave `score` out: the output has a column `cosine` besides.")
         if self.is_fitted and score not in ("auto", "cosine", self.activation):
             message = f"the classifier is calibrated for {self.activation}, and so `score` cannot be {score}"
             raise UsageError(message, "Leave `score` out.")
@@ -152,20 +173,33 @@ class Classifier:
         """(C, D), converted once for all batches."""
         return self.class_embeddings.astype(np.float64)
 
-    def logits(self, cosines: Float32Array) -> Float64Array:
-        """(N, C) cosines -> (N, C) scale · cosine + bias, not yet divided by the temperature."""
-        return self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+    def similarities(self, image_features: Float32Array) -> Float32Array:
+        """(N, D) features -> (N, C) what classes are ranked by: cosines, or the logits of a probe."""
+        if self.weights is None or self.bias is None:
+            return self.cosines(image_features)
+        with few_threads(image_features.size * len(self.weights)):
+            products = image_features.astype(np.float64) @ self.weights.astype(np.float64).T
+        return (products + self.bias).astype(np.float32)
 
-    def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
-        """(N, C) cosines -> (N, C) scores.
+    def logits(self, similarities: Float32Array) -> Float64Array:
+        """(N, C) cosines -> (N, C) scale · cosine + bias, not yet divided by the temperature.
+
+        Of a probe, the similarities are the logits.
+        """
+        if self.weights is not None:
+            return similarities.astype(np.float64)
+        return self.logit_scale * similarities.astype(np.float64) + (self.logit_bias or 0.0)
+
+    def scores(self, similarities: Float32Array, score: Score = "auto") -> Float32Array:
+        """(N, C) similarities -> (N, C) scores.
 
         softmax: softmax over the classes of scale · cosine (Radford et al. 2021, figure 3);
         sigmoid: σ(scale · cosine + bias), each class by itself (Zhai et al. 2023, equation 1);
         both with the logits divided by the temperature (Guo et al. 2017, section 4.2).
         """
         if score == "cosine":
-            return cosines
-        logits = self.logits(cosines) / self.temperature
+            return similarities
+        logits = self.logits(similarities) / self.temperature
         activation = self.activation if score == "auto" else score
         return (softmax if activation == "softmax" else sigmoid)(logits).astype(np.float32)
 
@@ -192,14 +226,15 @@ class Classifier:
         classifier's own activation, whatever score is asked for.
         """
         cosines = self.cosines(image_features)
-        scores = self.scores(cosines, ranking.score)
-        order = best_classes(cosines, max(ranking.top_k, 2))
+        similarities = cosines if self.weights is None else self.similarities(image_features)
+        scores = self.scores(similarities, ranking.score)
+        order = best_classes(similarities, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
         ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
-        probs = scores if is_probs or not self.is_fitted else self.scores(cosines)
+        probs = scores if is_probs or not self.is_fitted else self.scores(similarities)
         unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0]).tolist()
-        verdicts = zip(unsure, self._label_sets(probs, cosines), strict=True)
+        verdicts = zip(unsure, self._label_sets(probs, similarities), strict=True)
         found = [
             ImagePredictions(
                 image,
@@ -217,14 +252,14 @@ class Classifier:
             return found
         return in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
 
-    def _label_sets(self, probs: Float32Array, cosines: Float32Array) -> list[tuple[str, ...] | None]:
+    def _label_sets(self, probs: Float32Array, similarities: Float32Array) -> list[tuple[str, ...] | None]:
         """The sets of N images by their (N, C) probabilities, best first; ties go to the earlier class."""
         if self.conformal_quantile is None:
             return [None] * len(probs)
         held = (np.flatnonzero(row) for row in in_sets(probs, self.conformal_quantile))
         ranked = (
             indices[np.argsort(-row[indices], kind="stable")]
-            for indices, row in zip(held, cosines, strict=True)
+            for indices, row in zip(held, similarities, strict=True)
         )
         return [tuple(self.classnames[index] for index in indices) for indices in ranked]
 
@@ -251,8 +286,17 @@ def few_threads(multiplications: int) -> AbstractContextManager[Any]:
     return cast("AbstractContextManager[Any]", _blas().limit(limits=1, user_api="blas"))
 
 
+def one_thread() -> AbstractContextManager[Any]:
+    """A context in which no BLAS that is loaded by now starts threads, which cost small products more."""
+    return cast("AbstractContextManager[Any]", _loaded_blas().limit(limits=1, user_api="blas"))
+
+
 @lru_cache
 def _blas() -> ThreadpoolController:
+    return _loaded_blas()
+
+
+def _loaded_blas() -> ThreadpoolController:
     variable = "KMP_DUPLICATE_LIB_OK"  # importing threadpoolctl sets it, which is for the host to decide
     was_set = variable in os.environ
     from threadpoolctl import ThreadpoolController

@@ -1,7 +1,8 @@
 """Classifiers on disk: .safetensors, which `classify` reads back, and three formats for other tools.
 
 Class embeddings alone are format 1. What was fitted to images besides, and groups, make it format 2, of
-another kind, so that no version of clipcli that does not know of them takes the scores as they are.
+another kind, so that no version of clipcli that does not know of them takes the scores as they are. A probe,
+which ranks by weights of its own, is format 3 for the same reason.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from clipcli.records import Float32Array
 from clipcli.scoring.classifier import Classifier
 from clipcli.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 """The newest format that is read."""
-_KINDS = {1: "clipcli class embeddings", 2: "clipcli classifier"}
-_UNFITTED, _FITTED = _KINDS
-_THRESHOLDS = "thresholds"
+_KINDS = {1: "clipcli class embeddings", 2: "clipcli classifier", 3: "clipcli classifier"}
+_UNFITTED, _FITTED, _PROBE = _KINDS
+_OTHERS = {"thresholds": 1, "weights": 2, "bias": 1}
+"""The tensors that a classifier may have besides, with their numbers of dimensions."""
 _METADATA = "metadata"
 """The tensor with the metadata, as UTF-8 JSON, where they are too long for the header of .safetensors."""
 _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at most 100 million
@@ -35,8 +37,9 @@ _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at
 def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
-    `.safetensors` holds a tensor `class_embeddings` (C, D), another one `thresholds` (C,) if there are some,
-    and, as JSON in its metadata, classnames, prompts, groups, temperature, conformal quantile and provenance;
+    `.safetensors` holds a tensor `class_embeddings` (C, D), others of the names in `_OTHERS` if there are
+    some, and, as JSON in its metadata, classnames, prompts, groups, temperature, conformal quantile and
+    provenance;
     if these have more than 10 MB, they are another tensor `metadata` (bytes of UTF-8). `.npz` holds the same
     as arrays; `.csv` and `.parquet` only one row a class: label, then D columns.
 
@@ -94,7 +97,7 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
             _check_format(path, metadata)
             if _METADATA in file.keys():  # noqa: SIM118 (it is no mapping)
                 metadata = json.loads(_read_bytes(file))
-            return _from_metadata(metadata, _read_embeddings(file, metadata), _read_thresholds(file))
+            return _from_metadata(metadata, _read_embeddings(file, metadata), _read_others(file))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -123,15 +126,16 @@ def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
     return embeddings
 
 
-def _read_thresholds(file: Any) -> Float32Array | None:
-    """The tensor (C,), if there is one: `Classifier` sees that it has the right length."""
-    if _THRESHOLDS not in file.keys():  # noqa: SIM118 (it is no mapping)
-        return None
-    stored = file.get_slice(_THRESHOLDS)
-    if len(stored.get_shape()) != 1 or stored.get_dtype() != "F32":
-        raise ValueError(f"thresholds of shape {stored.get_shape()}, type {stored.get_dtype()}")
-    thresholds: Float32Array = file.get_tensor(_THRESHOLDS)
-    return thresholds
+def _read_others(file: Any) -> dict[str, Float32Array]:
+    """The other tensors by name: `Classifier` sees that they have the right length."""
+    found = {}
+    for name, dimensions in _OTHERS.items():
+        if name in file.keys():  # noqa: SIM118 (it is no mapping)
+            stored = file.get_slice(name)
+            if len(stored.get_shape()) != dimensions or stored.get_dtype() != "F32":
+                raise ValueError(f"{name} of shape {stored.get_shape()}, type {stored.get_dtype()}")
+            found[name] = file.get_tensor(name)
+    return found
 
 
 def _read_bytes(file: Any) -> bytes:
@@ -142,7 +146,7 @@ def _read_bytes(file: Any) -> bytes:
 
 
 def _from_metadata(
-    metadata: dict[str, Any], embeddings: Float32Array, thresholds: Float32Array | None
+    metadata: dict[str, Any], embeddings: Float32Array, others: dict[str, Float32Array]
 ) -> Classifier:
     if metadata["activation"] not in get_args(Activation):
         raise ValueError(f"activation {metadata['activation']!r}")
@@ -158,9 +162,9 @@ def _from_metadata(
         provenance=dict(metadata["provenance"]),
         prompts=tuple(_texts(prompts) for prompts in metadata["prompts"]),
         temperature=_finite(metadata.get("temperature", 1.0)),
-        thresholds=thresholds,
         conformal_quantile=None if quantile is None else _finite(quantile),
         parents=None if parents is None else tuple(_texts(path) for path in parents),
+        **others,
     )
 
 
@@ -193,6 +197,7 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
 
 def _header(classifier: Classifier) -> dict[str, Any]:
     number = _FITTED if classifier.is_fitted or classifier.parents else _UNFITTED
+    number = _PROBE if classifier.weights is not None else number
     return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
 
 
@@ -204,7 +209,7 @@ def _fitted(classifier: Classifier) -> dict[str, Any]:
 
 
 def _tensors(classifier: Classifier) -> dict[str, Any]:
-    tensors = {"class_embeddings": classifier.class_embeddings, _THRESHOLDS: classifier.thresholds}
+    tensors = {name: getattr(classifier, name) for name in ("class_embeddings", *_OTHERS)}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 

@@ -24,6 +24,8 @@ COMMANDS = [
     ["search"],
     ["embed"],
     ["prompts"],
+    ["probe"],
+    ["review-next"],
     ["train"],
     ["sort"],
     ["tag"],

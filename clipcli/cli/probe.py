@@ -1,0 +1,141 @@
+"""`clipcli probe`: a few examples of each class in, a classifier out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipcli import choices
+from clipcli.cli import console, options
+
+PROBE = "Probe"
+
+
+def probe(
+    examples: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="EXAMPLES",
+            help="Folders with a subfolder of images for each class, or tables with a column of images and"
+            " one of labels, such as corrections.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            "--truth-column",
+            metavar="NAME",
+            help="The column with the labels in tables."
+            " [default: the one named label, labels, class or truth]",
+            rich_help_panel=options.IMAGES,
+        ),
+    ] = None,
+    labels: options.Labels = None,
+    label: options.Label = None,
+    classes: options.Classes = None,
+    templates: options.Templates = None,
+    concept: options.Concept = "",
+    no_words: Annotated[
+        bool,
+        typer.Option(
+            "--no-words",
+            help="Learn from the examples alone, where the names of the classes say nothing.",
+            rich_help_panel=options.CLASSES,
+        ),
+    ] = False,
+    method: Annotated[
+        choices.ProbeChoice,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="What is fitted: gda (Gaussians with one covariance), linear (logistic regression),"
+            " prototype (the mean of each class), or auto (what does best on examples held out).",
+            rich_help_panel=PROBE,
+        ),
+    ] = "auto",
+    seed: Annotated[
+        int,
+        typer.Option("--seed", help="The seed that draws the examples held out.", rich_help_panel=PROBE),
+    ] = 0,
+    shots: Annotated[
+        str | None,
+        typer.Option(
+            "--shots",
+            metavar="1,2,4,…",
+            help="Measure probes of so many examples a class instead, on the other images.",
+            rich_help_panel=PROBE,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            help="How often --shots draws examples. [default: 5]",
+            rich_help_panel=PROBE,
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the classifier to a .safetensors file, or the figures of --shots to a .csv file or an"
+            " .svg chart. Can be given several times.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
+    max_pixels: options.MaxPixels = None,
+    exact_decode: options.ExactDecode = False,
+    truncated: options.Truncated = "error",
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    verify: options.Verify = False,
+    allow_failures: options.AllowFailures = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log: options.Log = None,
+) -> None:
+    """Learn classes from a few examples of each.
+
+    The names of the classes are words that help, unless --labels or --classes name others. A class of these
+    needs no examples, and one that is not among them needs no words. How much the examples count beside the
+    words is chosen on examples held out in turns. You see words alone beside it.
+
+    `clipcli classify --classifier FILE` uses the classifier.
+
+    Exit codes: 0 all examples were used; 1 the run failed; 2 the command was used wrongly; 3 some examples
+    could not be read; 130 or 143 the run was interrupted.
+
+    Example: `clipcli probe examples/ corrections.csv -o mine.safetensors`
+    """
+    console.begin(quiet, verbose, log)
+    from clipcli.cli import probing, startup
+    from clipcli.cli.passes import Passes
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
+    from clipcli.models.registry import DEFAULT_MODEL
+    from clipcli.models.request import ModelRequest
+    from clipcli.scoring.probe import ProbeOptions
+
+    startup.lift_pillow_limit()
+    asked = probing.asked(ProbeOptions(method, seed), shots, seeds, output or [])
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    decoding = DecodeOptions(limit, exact_decode, truncated)
+    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, asked.outputs, allow_failures)
+    found = probing.examples_of(examples or [], label_column, include or [], exclude or [])
+    words = probing.Words(labels, label, classes, templates, concept, no_words)
+    probing.measure(asked, found, words.prompts(found), request, passes)

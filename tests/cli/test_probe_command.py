@@ -120,7 +120,7 @@ def test_one_example_a_class_is_told(run_cli: Cli, labelled: Path, tmp_path: Pat
         (("-o", "mine.csv"), "cannot write a classifier as mine.csv"),
         (("--shots", "1,2", "-o", "mine.safetensors"), "cannot write a curve as mine.safetensors"),
         (("--shots", "one"), "must be whole numbers"),
-        (("--seeds", "3"), "needs --shots"),
+        (("--seeds", "3"), "--seeds needs --shots"),
         (("--no-words", "--labels", "cat"), "takes neither labels nor templates"),
     ],
 )

@@ -373,12 +373,12 @@ def test_a_file_of_a_newer_format_is_refused_before_it_is_read(
     most_in_header: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier_file, "_MOST_IN_HEADER", most_in_header)
-    monkeypatch.setattr(classifier_file, "_FITTED", 3)
-    monkeypatch.setattr(classifier_file, "_KINDS", {1: "clipcli class embeddings", 3: "clipcli classifier"})
+    monkeypatch.setattr(classifier_file, "_FITTED", 4)
+    monkeypatch.setattr(classifier_file, "_KINDS", {1: "clipcli class embeddings", 4: "clipcli classifier"})
     monkeypatch.setattr(classifier_file, "__version__", "0.9.0")
     save_classifier(FITTED, tmp_path / "c.safetensors")
     with pytest.raises(
-        UsageError, match=r"has format 3, written by clipcli 0\.9\.0; this version reads up to 2"
+        UsageError, match=r"has format 4, written by clipcli 0\.9\.0; this version reads up to 3"
     ):
         load_classifier(tmp_path / "c.safetensors")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from clipcli.version import __version__
 
 if TYPE_CHECKING:
+    from clipcli.api import add_rejector as add_rejector
     from clipcli.api import build_classifier as build_classifier
     from clipcli.api import classify as classify
     from clipcli.api import encode as encode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from clipcli.api import save_classifier as save_classifier
     from clipcli.api import save_features as save_features
     from clipcli.api import to_frame as to_frame
+    from clipcli.api import with_prior as with_prior
     from clipcli.cache import FeatureCache as FeatureCache
     from clipcli.errors import ClipcliError as ClipcliError
     from clipcli.errors import ClipcliWarning as ClipcliWarning
@@ -50,13 +52,14 @@ if TYPE_CHECKING:
     from clipcli.records import Prediction as Prediction
     from clipcli.scoring.classifier import Classifier as Classifier
     from clipcli.scoring.fitting import FitReport as FitReport
+    from clipcli.scoring.rejection import Rejector as Rejector
     from clipcli.searching import open_gallery as open_gallery
     from clipcli.searching import search as search
 
 _MODULES = {
     "clipcli.api": (
-        *("build_classifier", "classify", "encode", "fit_classifier", "load_classifier", "load_model"),
-        *("save_classifier", "save_features", "to_frame"),
+        *("add_rejector", "build_classifier", "classify", "encode", "fit_classifier", "load_classifier"),
+        *("load_model", "save_classifier", "save_features", "to_frame", "with_prior"),
     ),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
@@ -82,6 +85,7 @@ _MODULES = {
     ),
     "clipcli.scoring.classifier": ("Classifier",),
     "clipcli.scoring.fitting": ("FitReport",),
+    "clipcli.scoring.rejection": ("Rejector",),
     "clipcli.searching": ("open_gallery", "search"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import FeatureType, Score
+from clipcli.choices import FeatureType, RejectMethod, Score
 from clipcli.errors import UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
@@ -23,22 +24,29 @@ from clipcli.output.feature_files import open_feature_file
 from clipcli.output.rows import (
     GROUP_COLUMNS,
     LONG_COLUMNS,
+    REJECT_COLUMN,
     SET_COLUMN,
     carried_names,
     group_cells,
     joined_set,
     long_rows,
+    reject_score,
 )
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
+from clipcli.prompts.nouns import nouns_beside
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
 from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
+from clipcli.scoring.class_embeddings import encode_captions
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
 from clipcli.scoring.fitting import FitOptions, FitReport
 from clipcli.scoring.fitting import fit_classifier as _fit_classifier
+from clipcli.scoring.negatives import mine_negatives
+from clipcli.scoring.prior import with_prior
 from clipcli.scoring.ranking import Ranking
+from clipcli.scoring.rejection import Rejector
 from clipcli.scoring.targets import match_truths
 
 if TYPE_CHECKING:
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DecodeOptions",
+    "add_rejector",
     "build_classifier",
     "classify",
     "encode",
@@ -58,7 +67,11 @@ __all__ = [
     "save_classifier",
     "save_features",
     "to_frame",
+    "with_prior",
 ]
+
+NOUN_TEMPLATE = "The nice {}."
+"""The sentence that negative labels are put into: that of the authors of NegLabel."""
 
 
 def load_model(
@@ -171,6 +184,38 @@ def fit_classifier(
     return _fit_classifier(classifier, classifier.cosines(image_features), target, options)
 
 
+def add_rejector(
+    classifier: Classifier,
+    encoder: Encoder,
+    method: RejectMethod,
+    threshold: float | None = None,
+    *,
+    names: Sequence[str] = (),
+    cache: FeatureCache | None = None,
+) -> Classifier:
+    """A classifier that scores how much an image looks like any label, and rejects images below a threshold.
+
+    Args:
+        classifier: from `build_classifier`, `fit_classifier` or `load_classifier`.
+        encoder: of the classifier; encodes nouns for the method `negatives`, and is not used for others.
+        method: `msp`, `mcm`, `energy` or `negatives`.
+        threshold: an image with a lower score has the status `unknown`; None rejects none.
+        names: what else the classes are called, so that no noun of that meaning is a negative label.
+        cache: where features of nouns computed before are found and new ones are kept.
+
+    Raises:
+        ModelMismatchError: the classifier was built with another model.
+        ValueError: no such method, or a threshold that is no number.
+    """
+    negatives = None
+    if method == "negatives":
+        classifier.check_encoder(encoder)
+        nouns = nouns_beside([*classifier.classnames, *names])
+        features = encode_captions(encoder, nouns, (NOUN_TEMPLATE,), cache)
+        negatives = mine_negatives(features, classifier.class_embeddings)
+    return replace(classifier, rejector=Rejector(method, threshold, negatives))
+
+
 def classify(
     images: ImageSources,
     encoder: Encoder,
@@ -274,18 +319,18 @@ def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Collect outcomes in a DataFrame, as in the CSV.
 
     Its columns are image, rank, label, score, cosine, error, status and margin; set, where the classifier
-    makes sets of labels; group and group_score, where labels have groups. The columns of the user's table
-    follow, where the images come from one.
+    makes sets of labels; group and group_score, where labels have groups; and reject_score, where it has a
+    rejector. The columns of the user's table follow, where the images come from one.
     """
     import pandas as pd
 
     rows = [
-        ([*row, joined_set(outcome), *group], outcome.columns)
+        ([*row, joined_set(outcome), *group, reject_score(outcome)], outcome.columns)
         for outcome in outcomes
         for row, group in zip(long_rows(outcome), group_cells(outcome), strict=True)
     ]
     carried = list(dict.fromkeys(name for _, columns in rows for name in columns))
-    added = [*LONG_COLUMNS, *SET_COLUMN, *GROUP_COLUMNS]
+    added = [*LONG_COLUMNS, *SET_COLUMN, *GROUP_COLUMNS, *REJECT_COLUMN]
     first = len(LONG_COLUMNS)
     kept = [n for n in range(len(added)) if n < first or any(row[n] is not None for row, _ in rows)]
     own = [added[n] for n in kept]

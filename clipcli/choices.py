@@ -39,3 +39,9 @@ SortMode: TypeAlias = Literal["link", "hardlink", "copy", "move"]
 
 SidecarNames: TypeAlias = Literal["darktable", "lightroom"]
 """How the sidecar of `a.jpg` is called: `a.jpg.xmp`, as in darktable, or `a.xmp`, as in Lightroom."""
+
+RejectMethod: TypeAlias = Literal["msp", "mcm", "energy", "negatives"]
+"""By which score an image is told that shows none of the labels."""
+
+WeightMethod: TypeAlias = Literal["carprt", "zpe"]
+"""How prompts get their weights from images without labels."""

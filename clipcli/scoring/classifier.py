@@ -26,6 +26,7 @@ from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
 from clipcli.scoring.conformal import in_sets
 from clipcli.scoring.groups import Groups, check_roll_up, in_groups, warn_of_no_sums
 from clipcli.scoring.ranking import Ranking
+from clipcli.scoring.rejection import Rejector
 from clipcli.scoring.targets import SEPARATOR
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Classifier:
         conformal_quantile: the set of an image is the classes with 1 - probability at most this, from 0 to 1;
             None makes no sets.
         parents: the groups of each of the C classes, the outermost first; None if there are no groups.
+        bias: (C,) float32 or None: added to the logits of each class, such as the logarithm of its prior.
+        class_scales: (C,) float32 or None: what the logits of each class are multiplied by before that, such
+            as the norm of a weighted mean of prompts.
+        rejector: tells images that show none of the labels.
 
     Raises:
         ValueError: a value that cannot be, or a label that holds `|` although there are sets.
@@ -72,15 +77,25 @@ class Classifier:
     thresholds: Float32Array | None = None
     conformal_quantile: float | None = None
     parents: Parents | None = None
+    bias: Float32Array | None = None
+    class_scales: Float32Array | None = None
+    rejector: Rejector | None = None
 
     def __post_init__(self) -> None:
         classes, quantile = len(self.classnames), self.conformal_quantile
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"a temperature of {self.temperature}")
-        if self.thresholds is not None and self.thresholds.shape != (classes,):
-            raise ValueError(f"thresholds of shape {self.thresholds.shape} for {classes} classes")
         if self.parents is not None and len(self.parents) != classes:
             raise ValueError(f"groups of {len(self.parents)} classes for {classes}")
+        for name in ("thresholds", "bias", "class_scales"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (classes,):
+                raise ValueError(f"{name} of shape {values.shape} for {classes} classes")
+            if name != "thresholds" and values is not None and not np.isfinite(values).all():
+                raise ValueError(f"{name} that are no numbers to calculate with")
+        negatives = self.rejector.negatives if self.rejector else None
+        if negatives is not None and negatives.shape[1] != self.class_embeddings.shape[1]:
+            raise ValueError(f"negative labels of {negatives.shape[1]} dimensions")
         if quantile is not None and not 0 <= quantile <= 1:
             raise ValueError(f"a conformal quantile of {quantile}")
         if quantile is not None and any(SEPARATOR in label for label in self.classnames):
@@ -154,7 +169,15 @@ class Classifier:
 
     def logits(self, cosines: Float32Array) -> Float64Array:
         """(N, C) cosines -> (N, C) scale · cosine + bias, not yet divided by the temperature."""
-        return self.logit_scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+        scale = self.logit_scale if self.class_scales is None else self.logit_scale * self.class_scales
+        logits = scale * cosines.astype(np.float64) + (self.logit_bias or 0.0)
+        return np.asarray(logits if self.bias is None else logits + self.bias)
+
+    def ranked_by(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
+        """(N, C) cosines -> (N, C) what classes are ranked by: logits where these have another order."""
+        if score == "cosine" or (self.bias is None and self.class_scales is None):
+            return cosines
+        return self.logits(cosines).astype(np.float32)
 
     def scores(self, cosines: Float32Array, score: Score = "auto") -> Float32Array:
         """(N, C) cosines -> (N, C) scores.
@@ -188,18 +211,21 @@ class Classifier:
         """Rank the classes of N images, given their (N, D) features; ties go to the earlier class.
 
         An image that does not reach a threshold of `ranking`, or its label's own, has its ranked labels all
-        the same, and the status `unknown`. Labels' own thresholds, and sets, go by the probability of the
-        classifier's own activation, whatever score is asked for.
+        the same, and the status `unknown`; and so has one that the rejector rejects. Labels' own thresholds,
+        and sets, go by the probability of the classifier's own activation, whatever score is asked for.
         """
         cosines = self.cosines(image_features)
         scores = self.scores(cosines, ranking.score)
-        order = best_classes(cosines, max(ranking.top_k, 2))
+        ranked_by = self.ranked_by(cosines, ranking.score)
+        order = best_classes(ranked_by, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
         ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
         probs = scores if is_probs or not self.is_fitted else self.scores(cosines)
-        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0]).tolist()
-        verdicts = zip(unsure, self._label_sets(probs, cosines), strict=True)
+        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0])
+        rejected, reject_scores = self._rejected(image_features, cosines)
+        sets = self._label_sets(probs, ranked_by)
+        verdicts = zip(unsure.tolist(), sets, reject_scores, strict=True)
         found = [
             ImagePredictions(
                 image,
@@ -208,23 +234,34 @@ class Classifier:
                 status="unknown" if is_unsure else _status(best, ranking),
                 margin=_margin(best),
                 label_set=label_set,
+                reject_score=reject_score,
             )
-            for image, predictions, row, best, (is_unsure, label_set) in zip(
+            for image, predictions, row, best, (is_unsure, label_set, reject_score) in zip(
                 images, ranked, scores, top_scores, verdicts, strict=True
             )
         ]
-        if self.groups is None:
-            return found
-        return in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
+        if self.groups is not None:
+            found = in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
+        pairs = zip(found, rejected.tolist(), strict=True)
+        return [one._replace(status="unknown") if is_rejected else one for one, is_rejected in pairs]
 
-    def _label_sets(self, probs: Float32Array, cosines: Float32Array) -> list[tuple[str, ...] | None]:
+    def _rejected(
+        self, image_features: Float32Array, cosines: Float32Array
+    ) -> tuple[npt.NDArray[np.bool_], list[float] | list[None]]:
+        """Which of N images the rejector finds to show none of the labels, and its scores of them."""
+        if self.rejector is None:
+            return np.zeros(len(cosines), dtype=np.bool_), [None] * len(cosines)
+        scores = self.rejector.scores(image_features, cosines, self.logits(cosines))
+        return self.rejector.rejects(scores), scores.tolist()
+
+    def _label_sets(self, probs: Float32Array, ranked_by: Float32Array) -> list[tuple[str, ...] | None]:
         """The sets of N images by their (N, C) probabilities, best first; ties go to the earlier class."""
         if self.conformal_quantile is None:
             return [None] * len(probs)
         held = (np.flatnonzero(row) for row in in_sets(probs, self.conformal_quantile))
         ranked = (
             indices[np.argsort(-row[indices], kind="stable")]
-            for indices, row in zip(held, cosines, strict=True)
+            for indices, row in zip(held, ranked_by, strict=True)
         )
         return [tuple(self.classnames[index] for index in indices) for indices in ranked]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clipcli.cli.fitting import Fitting
     from clipcli.cli.interrupts import StopOnSignal
     from clipcli.cli.passes import Passes
+    from clipcli.cli.progress import Summary
     from clipcli.cli.rejecting import Asked, Rejecting
     from clipcli.cli.session import Session
     from clipcli.models.request import ModelRequest
@@ -66,17 +67,16 @@ def measure(
         measured = evaluator(classifier, targets)
         writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
         outcomes = partial(_outcomes, encoder=encoder, classifier=classifier, passes=passes, run=run)
+        known = partial(outcomes, truths.with_a_class(labelled.images, targets))
         consumers = [measured, *writers, *_collecting(to_fit, scores)]
-        images = truths.with_a_class(labelled.images, targets)
-        run.run(partial(outcomes, images), consumers, summary, lambda: labelled.counts.total() - left_out)
+        run.run(known, consumers, summary, lambda: labelled.counts.total() - left_out)
         failed = summary.failed + (scores.add_outliers(run, outcomes) if scores else 0)
     evaluation = _shown(measured.result())
-    others = _others(to_fit, classifier, scores)
-    _write(tables, evaluation, encoder, {"failed": failed, "left_out": left_out}, others)
+    counted = {"failed": failed, "left_out": left_out}
+    _write(tables, evaluation, encoder, counted, _others(to_fit, classifier, scores))
     about = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
-    summary.print(", ".join(map(str, filter(None, [*passes.outputs, fit[0]]))))
-    _end(failed, passes.allow_failures)
+    _end(summary, [*passes.outputs, fit[0]], failed, passes.allow_failures)
 
 
 def _outcomes(
@@ -112,7 +112,8 @@ def _shown(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
-def _end(failed: int, allow_failures: bool) -> None:
+def _end(summary: Summary, files: Sequence[Path | None], failed: int, allow_failures: bool) -> None:
+    summary.print(", ".join(map(str, filter(None, files))))
     if failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clipcli.scoring.evaluation import Evaluation
     from clipcli.scoring.fitting import FitOptions, FitReport
     from clipcli.scoring.outliers import OutlierReport, RejectFit
+    from clipcli.scoring.targets import Targets
 
 
 def measure(
@@ -43,8 +44,7 @@ def measure(
     Args:
         request, prompts, labelled: the model, the labels to choose from or a classifier, and the images.
         passes: how they are encoded, and where the figures go.
-        title: of reports.
-        fit: where a fitted classifier goes, or None, and how it is fitted.
+        title, fit: of reports; where a fitted classifier goes, or None, and how it is fitted.
         asked: what is to be found out of images that show none of the labels.
 
     Raises:
@@ -54,11 +54,9 @@ def measure(
     from clipcli.output.evaluators import evaluator
     from clipcli.output.report.records import About, Judged
     from clipcli.output.report.writer import ReportWriter
-    from clipcli.scoring.targets import match_truths
 
     pages, tables = reports.parted(passes.outputs)
-    targets = match_truths(labelled.counts, prompts.classnames, labelled.separator)
-    left_out = truths.tell_left_out(labelled.counts, targets, labelled.separator)
+    targets, left_out = _matched(labelled, prompts.classnames)
     to_fit = fitting.begin(*fit, targets)
     summary = progress.Summary()
     with passes.opened(request) as run:
@@ -77,6 +75,15 @@ def measure(
     about = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
     _end(summary, [*passes.outputs, fit[0]], failed, passes.allow_failures)
+
+
+def _matched(labelled: Labelled, classnames: Sequence[str]) -> tuple[Targets, int]:
+    """The classes that true labels mean, and how many images have none."""
+    from clipcli.cli import truths
+    from clipcli.scoring.targets import match_truths
+
+    targets = match_truths(labelled.counts, classnames, labelled.separator)
+    return targets, truths.tell_left_out(labelled.counts, targets, labelled.separator)
 
 
 def _outcomes(

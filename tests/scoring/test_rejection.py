@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from scipy.special import softmax
 
 from clipcli.errors import ClipcliError
 from clipcli.scoring import rejection
+from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.negatives import mine_negatives
+from clipcli.scoring.ranking import Ranking
 from clipcli.scoring.rejection import (
     Rejector,
     energy,
@@ -158,3 +161,17 @@ def test_the_threshold_between_tells_both_best() -> None:
 
 def test_the_constants_are_those_of_the_authors() -> None:
     assert (rejection.GROUPS, rejection.NEGATIVES_TEMPERATURE) == (100, 0.01)
+
+
+def test_a_rejected_image_stays_unknown_where_its_group_is_sure() -> None:
+    labels = np.array([[1, 0, 0], [0.96, 0.28, 0], [0, 0, 1]], np.float32)
+    parents = (("animal",), ("animal",), ())
+    classifier = Classifier(("cat", "dog", "car"), labels, 10.0, None, "softmax", "model", parents=parents)
+    image = np.array([[0.99, np.sqrt(1 - 0.99**2), 0]], np.float32)
+    ranking = Ranking(top_k=2, roll_up=0.9)
+    (rolled,) = classifier.predict(["x"], image, ranking)
+    assert (rolled.status, rolled.predictions[0].label) == ("ok", "animal")
+    (rejected,) = replace(classifier, rejector=Rejector("mcm", 0.9)).predict(["x"], image, ranking)
+    assert rejected.status == "unknown"
+    (kept,) = replace(classifier, rejector=Rejector("mcm", 0.1)).predict(["x"], image, ranking)
+    assert (kept.status, kept.reject_score) == ("ok", rejected.reject_score)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from clipcli.api import build_classifier as build_classifier
     from clipcli.api import classify as classify
     from clipcli.api import encode as encode
-    from clipcli.api import fit_classifier as fit_classifier
-    from clipcli.api import fit_probe as fit_probe
     from clipcli.api import load_classifier as load_classifier
     from clipcli.api import load_model as load_model
     from clipcli.api import save_classifier as save_classifier
@@ -39,6 +37,10 @@ if TYPE_CHECKING:
     from clipcli.gallery import Gallery as Gallery
     from clipcli.images.decode import DecodeOptions as DecodeOptions
     from clipcli.known_images import KnownImages as KnownImages
+    from clipcli.learning import add_rejector as add_rejector
+    from clipcli.learning import fit_classifier as fit_classifier
+    from clipcli.learning import fit_probe as fit_probe
+    from clipcli.learning import with_prior as with_prior
     from clipcli.records import Duplicate as Duplicate
     from clipcli.records import Encoder as Encoder
     from clipcli.records import Hit as Hit
@@ -52,14 +54,16 @@ if TYPE_CHECKING:
     from clipcli.scoring.classifier import Classifier as Classifier
     from clipcli.scoring.fitting import FitReport as FitReport
     from clipcli.scoring.probe import ProbeReport as ProbeReport
+    from clipcli.scoring.rejection import Rejector as Rejector
     from clipcli.searching import open_gallery as open_gallery
     from clipcli.searching import search as search
 
 _MODULES = {
     "clipcli.api": (
-        *("build_classifier", "classify", "encode", "fit_classifier", "fit_probe", "load_classifier"),
-        *("load_model", "save_classifier", "save_features", "to_frame"),
+        *("build_classifier", "classify", "encode", "load_classifier", "load_model", "save_classifier"),
+        *("save_features", "to_frame"),
     ),
+    "clipcli.learning": ("add_rejector", "fit_classifier", "fit_probe", "with_prior"),
     "clipcli.cache": ("FeatureCache",),
     "clipcli.errors": (
         *("ClipcliError", "ClipcliWarning", "ImageError", "ModelError", "ModelMismatchError", "OutputError"),
@@ -85,6 +89,7 @@ _MODULES = {
     "clipcli.scoring.classifier": ("Classifier",),
     "clipcli.scoring.fitting": ("FitReport",),
     "clipcli.scoring.probe": ("ProbeReport",),
+    "clipcli.scoring.rejection": ("Rejector",),
     "clipcli.searching": ("open_gallery", "search"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,12 +10,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import FeatureType, ProbeChoice, Score
-from clipcli.errors import UsageError
+from clipcli.choices import FeatureType, Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
@@ -23,26 +20,22 @@ from clipcli.output.feature_files import open_feature_file
 from clipcli.output.rows import (
     GROUP_COLUMNS,
     LONG_COLUMNS,
+    REJECT_COLUMN,
     SET_COLUMN,
     carried_names,
     group_cells,
     joined_set,
     long_rows,
+    reject_score,
 )
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
-from clipcli.records import Encoder, Float32Array, ImageFailure, ImageFeatures, Outcome
-from clipcli.scoring import probe
+from clipcli.records import Encoder, ImageFailure, ImageFeatures, Outcome
 from clipcli.scoring.class_embeddings import build_classifier as _build_classifier
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import load_classifier, save_classifier
-from clipcli.scoring.fitting import FitOptions, FitReport
-from clipcli.scoring.fitting import fit_classifier as _fit_classifier
-from clipcli.scoring.probe import ProbeOptions, ProbeReport
-from clipcli.scoring.probe_classes import probe_task
 from clipcli.scoring.ranking import Ranking
-from clipcli.scoring.targets import match_truths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +48,6 @@ __all__ = [
     "classify",
     "encode",
     "engine_options",
-    "fit_classifier",
-    "fit_probe",
     "load_classifier",
     "load_model",
     "save_classifier",
@@ -135,77 +126,6 @@ def build_classifier(
         specs = [class_lists.ClassSpec(label) for label in classes]
     chosen = load_templates([templates] if isinstance(templates, str) else templates)
     return _build_classifier(encoder, build_prompts(specs, chosen, concept), cache)
-
-
-def fit_classifier(
-    classifier: Classifier,
-    image_features: Float32Array,
-    truths: Sequence[str],
-    *,
-    min_precision: float | None = None,
-    coverage: float = 0.9,
-    seed: int = 0,
-) -> tuple[Classifier, FitReport]:
-    """Fit a temperature, thresholds and label sets to one half of labelled images, and measure the other.
-
-    Args:
-        classifier: from `build_classifier`.
-        image_features: (N, D) of unit norm, from `encode`.
-        truths: N true labels, one for each image; case, `_` and `-` do not matter.
-        min_precision: the share of right ones among images that keep a label; None for the best F1.
-        coverage: the share of sets that hold the true label.
-        seed: of the split into halves.
-
-    Returns:
-        the fitted classifier, for `classify` and `save_classifier`; and what it does on the other half.
-
-    Raises:
-        UsageError: a value outside its range, a truth that is no label, or labels that cannot be fitted.
-        ClipcliError: fewer than two images.
-    """
-    options = FitOptions(min_precision, coverage, seed)
-    targets = match_truths(dict.fromkeys(truths), classifier.classnames, separator=None)
-    if len(truths) != len(image_features):
-        raise UsageError(f"{len(truths)} true labels for the features of {len(image_features)} images")
-    if targets.unmatched:
-        truth, near = next(iter(targets.unmatched.items()))
-        hint = f"The nearest one is {near!r}." if near else ""
-        raise UsageError(f"{truth!r} is no label of the classifier", hint)
-    target = np.array([targets.indices[truth][0] for truth in truths], dtype=np.intp)
-    return _fit_classifier(classifier, classifier.cosines(image_features), target, options)
-
-
-def fit_probe(
-    encoder: Encoder,
-    image_features: Float32Array,
-    truths: Sequence[str],
-    words: Classifier | None = None,
-    *,
-    method: ProbeChoice = "auto",
-    seed: int = 0,
-) -> tuple[Classifier, ProbeReport]:
-    """Learn classes from a few examples of each, and from their words.
-
-    Args:
-        encoder: that made the features.
-        image_features: (N, D) of unit norm, from `encode`.
-        truths: N true labels, one for each image; those that are none of the words' are classes without
-            words.
-        words: from `build_classifier`; its classes need no examples. None learns from the examples alone.
-        method: `gda`, `linear`, `prototype`, or the one that does best on examples held out.
-        seed: of the parts that are held out.
-
-    Returns:
-        the classifier, for `classify` and `save_classifier`; and what it does, beside words alone.
-
-    Raises:
-        UsageError: a value that cannot be, one class only, or a classifier that is fitted already.
-        ModelMismatchError: the words' classifier was made by another model.
-    """
-    options = ProbeOptions(method, seed)
-    classes, task = probe_task(encoder, image_features, truths, words)
-    found = probe.fit(task, options)
-    return probe.probe_of(classes, task, found, options), probe.report_of(classes.classnames, task, found)
 
 
 def classify(
@@ -311,18 +231,18 @@ def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Collect outcomes in a DataFrame, as in the CSV.
 
     Its columns are image, rank, label, score, cosine, error, status and margin; set, where the classifier
-    makes sets of labels; group and group_score, where labels have groups. The columns of the user's table
-    follow, where the images come from one.
+    makes sets of labels; group and group_score, where labels have groups; and reject_score, where it has a
+    rejector. The columns of the user's table follow, where the images come from one.
     """
     import pandas as pd
 
     rows = [
-        ([*row, joined_set(outcome), *group], outcome.columns)
+        ([*row, joined_set(outcome), *group, reject_score(outcome)], outcome.columns)
         for outcome in outcomes
         for row, group in zip(long_rows(outcome), group_cells(outcome), strict=True)
     ]
     carried = list(dict.fromkeys(name for _, columns in rows for name in columns))
-    added = [*LONG_COLUMNS, *SET_COLUMN, *GROUP_COLUMNS]
+    added = [*LONG_COLUMNS, *SET_COLUMN, *GROUP_COLUMNS, *REJECT_COLUMN]
     first = len(LONG_COLUMNS)
     kept = [n for n in range(len(added)) if n < first or any(row[n] is not None for row, _ in rows)]
     own = [added[n] for n in kept]

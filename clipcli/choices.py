@@ -45,3 +45,9 @@ ProbeMethod: TypeAlias = Literal["gda", "linear", "prototype"]
 
 ProbeChoice: TypeAlias = Literal["auto", "gda", "linear", "prototype"]
 """The same; `auto` is what does best on examples held out."""
+
+RejectMethod: TypeAlias = Literal["msp", "mcm", "energy", "negatives"]
+"""By which score an image is told that shows none of the labels."""
+
+WeightMethod: TypeAlias = Literal["carprt", "zpe"]
+"""How prompts get their weights from images without labels."""

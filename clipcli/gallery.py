@@ -34,7 +34,7 @@ from clipcli.records import (
     ImageFeatures,
     Item,
 )
-from clipcli.scoring.classifier import few_threads
+from clipcli.scoring.blas import few_threads
 from clipcli.scoring.queries import NEUTRAL, Query, Term, features_of_texts
 from clipcli.scoring.search import Best, Cut, Found, Indices, combined, exact_cosines, near_duplicates
 

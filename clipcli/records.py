@@ -110,7 +110,8 @@ class ImagePredictions(NamedTuple):
     the best to the second score, None where there is one class only. `label_set` holds the labels that are
     probable enough, best first, if the classifier makes such sets. `groups` are those of the predictions, in
     the same order, None for a label without one; empty if the classifier has no groups. In a run that rolls
-    up, the first prediction may be a group itself.
+    up, the first prediction may be a group itself. `reject_score` is the lower, the less an image looks like
+    any label, if the classifier has a rejector.
     """
 
     image: str
@@ -123,6 +124,7 @@ class ImagePredictions(NamedTuple):
     margin: float | None = None
     label_set: tuple[str, ...] | None = None
     groups: tuple[LabelGroup | None, ...] = ()
+    reject_score: float | None = None
 
 
 class ImageFailure(NamedTuple):

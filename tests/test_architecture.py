@@ -34,7 +34,7 @@ LAYERS = [
     {"gallery"},
     {"known_images"},
     {"api"},
-    {"searching"},
+    {"searching", "learning"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -6,18 +6,13 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, options, output_options
+from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.values import fraction
-from clipcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from clipcli.prompts.templates import PromptSet
-    from clipcli.scoring.classifier import Classifier
 
 
 def classify(
@@ -102,6 +97,9 @@ def classify(
             rich_help_panel=options.SCORES,
         ),
     ] = None,
+    prior: reject_options.Prior = None,
+    reject: reject_options.Reject = None,
+    reject_below: reject_options.RejectBelow = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -185,7 +183,7 @@ def classify(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import mistakes, outputs, progress, reports, session, startup, tables
+    from clipcli.cli import mistakes, outputs, progress, rejecting, reports, session, startup, tables, values
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
@@ -212,12 +210,13 @@ def classify(
             image_column and session.as_text(image_column),
             columns,
         )
-    named = _named_classes(classifier_file, labels, label, classes, templates, concept)
+    named = session.named_classes(classifier_file, labels, label, classes, templates, concept)
     check_roll_up(ranking, named.parents)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     named_outputs = output or ([Path("-")] if format_name or not shows_table else [])
     summary = progress.Summary()
     record = RunRecord(["clipcli", *sys.argv[1:]], summary, ranking)
+    choice = rejecting.Choice(values.numbers("prior", prior), score, reject, reject_below)
     layout_of = partial(
         Layout,
         top_k=top_k,
@@ -225,9 +224,10 @@ def classify(
         carried=found.columns,
         has_sets=isinstance(named, Classifier) and named.conformal_quantile is not None,
         has_groups=bool(named.parents),
+        has_rejector=choice.check(named),
     )
-    choice = outputs.Choice(tuple(named_outputs), format_name, layout, excel, thumbnails, provenance)
-    written = outputs.opened(choice, layout_of, record)
+    written_to = outputs.Choice(tuple(named_outputs), format_name, layout, excel, thumbnails, provenance)
+    written = outputs.opened(written_to, layout_of, record)
     images = session.at_least_one(found)
 
     if isinstance(named, Classifier):
@@ -239,7 +239,7 @@ def classify(
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
     with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
-        classifier = named if isinstance(named, Classifier) else run.classifier(encoder, named)
+        classifier = choice.applied(run.classifier(encoder, named), run, encoder, named)
         record.encoder, record.classifier = encoder, classifier
         run.run(
             lambda stop: api.classify(
@@ -259,28 +259,9 @@ def classify(
         )
     for one in shown:
         one.print()
-    about = About(reports.title(inputs, from_file), encoder.name, classifier.classnames)
-    written.complete(about, limit, workers)
+    written.complete(
+        About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
+    )
     summary.print(", ".join(map(str, written.files)))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
-
-
-def _named_classes(
-    classifier_file: Path | None,
-    labels: str | None,
-    label: list[str] | None,
-    classes: str | None,
-    templates: list[str] | None,
-    concept: str,
-) -> Classifier | PromptSet:
-    """The classes by name, or with their embeddings already made."""
-    from clipcli.cli import session
-
-    if classifier_file is None:
-        return session.prompt_set(labels, label, classes, templates, concept)
-    if labels or label or classes or templates or concept:
-        raise UsageError("--classifier brings its own classes", "Leave labels and templates out.")
-    from clipcli import api
-
-    return api.load_classifier(classifier_file)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from clipcli.cli import console, truths
 from clipcli.cli.passes import check_outputs
+from clipcli.cli.warned import told_once
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ _SET_BY_COMPARISON = {
 
 def _check_others(what: str, given: dict[str, Any]) -> None:
     of_environment = os.environ.get("CLIPCLI_MODEL")  # that is for all commands
-    for option in (*_SET_BY_COMPARISON[what], "captions", "fit"):
+    for option in (*_SET_BY_COMPARISON[what], "captions", "fit", "outliers", "reject", "classifier"):
         if given[option] and not (option == "model" and given[option] == of_environment):
             raise UsageError(
                 f"`compare_{what}` and `{option}` cannot be used together", "Leave one of them out."
@@ -106,24 +105,6 @@ def _names(what: str, text: str) -> tuple[str, ...]:
     if len(names) < 2:
         raise UsageError(f"`compare_{what}` needs at least two names", "Separate them by commas.")
     return names
-
-
-@contextlib.contextmanager
-def told_once() -> Iterator[None]:
-    """A context in which the same warning of several of those compared is shown once."""
-    show = cast(Any, warnings.showwarning)
-    shown: set[str] = set()
-
-    def show_once(message: Warning | str, *arguments: Any) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            show(message, *arguments)
-
-    warnings.showwarning = cast(Any, show_once)
-    try:
-        yield
-    finally:
-        warnings.showwarning = show
 
 
 @dataclass(frozen=True)

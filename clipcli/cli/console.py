@@ -32,6 +32,7 @@ _FIELDS = (
         "compare_classes",
         "compare_models",
         "compare_templates",
+        "classifier",
         "concept",
     ),
     *(
@@ -46,6 +47,7 @@ _FIELDS = (
         "keep",
         "label",
     ),
+    *("outliers", "prior", "reject", "reject_below", "reject_on", "reject_rate", "weight_by", "weight_on"),
     *("labels", "max_pixels", "min_margin", "min_precision", "min_score", "model", "precision", "pretrained"),
     *(
         "roll_up",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, eval_options, fit_options, options
+from clipcli.cli import console, eval_options, fit_options, options, reject_options
 
 if TYPE_CHECKING:
     from clipcli.prompts.templates import PromptSet
+    from clipcli.scoring.classifier import Classifier
 
 
 def evaluate(
@@ -23,6 +24,7 @@ def evaluate(
     labels: options.Labels = None,
     label: options.Label = None,
     classes: options.Classes = None,
+    classifier_file: eval_options.ClassifierFile = None,
     templates: options.Templates = None,
     concept: options.Concept = "",
     from_file: options.FromFile = None,
@@ -41,6 +43,9 @@ def evaluate(
     min_precision: fit_options.MinPrecision = None,
     coverage: fit_options.Coverage = None,
     seed: fit_options.Seed = None,
+    outliers: reject_options.Outliers = None,
+    reject: reject_options.Reject = None,
+    reject_rate: reject_options.RejectRate = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -83,13 +88,26 @@ def evaluate(
     `clipcli classify` give calibrated scores, the status `unknown` below a threshold for each label, and sets
     of labels: `clipcli eval labelled-photos/ --min-precision 0.95 --fit fitted.safetensors`.
 
+    With `--outliers`, you see how well images that show none of the labels can be told from the others, and
+    `--fit` stores the threshold that tells them best.
+
     Exit codes: 0 all images were measured; 1 the run failed; 2 the command was used wrongly;
     3 some images could not be read; 130 or 143 the run was interrupted.
 
     Example: `clipcli eval labelled-photos/ --compare-templates photo,imagenet7 -o metrics.json`
     """
     console.begin(quiet, verbose, log)
-    from clipcli.cli import comparisons, fitting, labelling, mistakes, reports, retrieval, startup, truths
+    from clipcli.cli import (
+        comparisons,
+        fitting,
+        labelling,
+        mistakes,
+        rejecting,
+        reports,
+        retrieval,
+        startup,
+        truths,
+    )
     from clipcli.cli.passes import Passes
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
@@ -100,6 +118,7 @@ def evaluate(
     outputs = output or []
     check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)
+    wanted = rejecting.asked(reject, outliers, reject_rate, fit, (include or [], exclude or []))
     given = {
         "labels": labels,
         "label": label,
@@ -107,6 +126,9 @@ def evaluate(
         "truth": truth,
         "truth_column": truth_column,
         "fit": fit,
+        "outliers": outliers,
+        "reject": reject,
+        "classifier": classifier_file,
     }
     asked = comparisons.asked(
         {"templates": compare_templates, "models": compare_models, "classes": compare_classes},
@@ -115,6 +137,8 @@ def evaluate(
     )
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    named = _named_classifier(classifier_file, labels, label, classes, templates, concept)
+    model = model or (named.provenance.get("model") if named else None)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, outputs, allow_failures)
     if captions is not None:
@@ -135,7 +159,26 @@ def evaluate(
         comparisons.measure(asked, request, prompts_of, labelled, passes)
         return
     title = reports.title(inputs, from_file or truth)
-    labelling.measure(request, prompts_of(templates, classes), labelled, passes, title, (fit, chosen))
+    prompts = named or prompts_of(templates, classes)
+    labelling.measure(request, prompts, labelled, passes, title, (fit, chosen), wanted)
+
+
+def _named_classifier(
+    classifier_file: Path | None,
+    labels: str | None,
+    label: list[str] | None,
+    classes: str | None,
+    templates: list[str] | None,
+    concept: str,
+) -> Classifier | None:
+    """The classifier of a file, if one is named."""
+    from clipcli.cli import session
+    from clipcli.scoring.classifier import Classifier
+
+    if classifier_file is None:
+        return None
+    named = session.named_classes(classifier_file, labels, label, classes, templates, concept)
+    return named if isinstance(named, Classifier) else None
 
 
 def _prompts(

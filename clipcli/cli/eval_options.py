@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clipcli.cli.options import COMPARISONS, IMAGES
+from clipcli.cli.options import CLASSES, COMPARISONS, IMAGES
 
 Captions = Annotated[
     str | None,
@@ -47,5 +48,16 @@ CompareClasses = Annotated[
         help="Measure the same images with each of these class lists, and tell whether the differences may be"
         " chance. Images whose true label is not in all of them are left out.",
         rich_help_panel=COMPARISONS,
+    ),
+]
+ClassifierFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--classifier",
+        "--class-embeddings",
+        metavar="FILE",
+        help="Measure the classifier that `clipcli prompts` or `clipcli eval --fit` saved in this file,"
+        " instead of labels and templates.",
+        rich_help_panel=CLASSES,
     ),
 ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from clipcli.scoring.comparison import Comparison, Difference
     from clipcli.scoring.evaluation import Classification, Estimate, Evaluation, MultiLabel
     from clipcli.scoring.fitting import ClassThreshold, FitReport
+    from clipcli.scoring.outliers import OutlierReport, RejectFit
     from clipcli.scoring.retrieval import Retrieval
 
 _SHOWN_CLASSES = 40
@@ -19,6 +20,7 @@ _SHOWN_PAIRS = 10
 _SHOWN_DOUBTS = 10
 _SHOWN_NAMES = 10
 _FEW_IMAGES = 5
+_USEFUL_AUROC = 0.75
 
 
 def show(evaluation: Evaluation) -> None:
@@ -220,3 +222,28 @@ def _threshold_row(one: ClassThreshold) -> list[str]:
 
 def _range(estimate: Estimate) -> str:
     return f"{estimate.low:.2f} to {estimate.high:.2f}"
+
+
+# --- Images that show none of the labels ---------------------------------------------------------
+
+
+def show_outliers(report: OutlierReport) -> None:
+    """Print how well each method tells images of the labels from outliers."""
+    title = f"{report.images} images that show a label, {report.outliers} outliers"
+    rows = [[one.method, f"{one.auroc:.3f}", _percent(one.fpr95)] for one in report.methods]
+    _section(title, ["reject", "AUROC", "FPR95"], rows)
+    if all(one.auroc < _USEFUL_AUROC for one in report.methods):
+        console.warn(
+            f"no way to reject has an AUROC of {_USEFUL_AUROC}: on these images, many that show a label would"
+            " be rejected with the others"
+        )
+
+
+def show_reject_fit(found: RejectFit) -> None:
+    """Print a fitted threshold, and what it does to images that it was not fitted to."""
+    rows = [
+        ["threshold", f"{found.threshold:.6g}", ""],
+        ["images that show a label, rejected", *estimate(found.rejected)],
+        *([["outliers, rejected", *estimate(found.outliers_rejected)]] if found.outliers_rejected else []),
+    ]
+    _section(f"Rejected by {found.method}, on the other half", ["metric", "value", "95% interval"], rows)

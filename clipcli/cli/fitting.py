@@ -11,9 +11,11 @@ from clipcli.cli import console, figures
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.rejecting import Rejecting
     from clipcli.output.labelled import LabelledCosines
     from clipcli.scoring.classifier import Classifier
     from clipcli.scoring.fitting import FitOptions, FitReport
+    from clipcli.scoring.outliers import RejectFit
     from clipcli.scoring.targets import Targets
 
 
@@ -31,8 +33,14 @@ class Fitting:
     options: FitOptions
     collected: LabelledCosines
 
-    def finish(self, classifier: Classifier) -> FitReport:
+    def finish(
+        self, classifier: Classifier, rejecting: Rejecting | None = None
+    ) -> tuple[FitReport, RejectFit | None]:
         """Fit, show the figures, and write the file.
+
+        Args:
+            classifier: nothing is fitted to it yet.
+            rejecting: the scores of images and outliers, to which a threshold is fitted.
 
         Raises:
             ClipcliError: fewer than two images.
@@ -45,8 +53,11 @@ class Fitting:
         fitted, report = fit_classifier(classifier, images.cosines, images.target, self.options)
         figures.show_fit(report)
         _warn_of_unfitted(report)
+        found = None
+        if rejecting is not None:
+            fitted, found = rejecting.fitted(fitted, classifier, images.target, self.options)
         api.save_classifier(fitted, self.path)
-        return report
+        return report, found
 
 
 def check(

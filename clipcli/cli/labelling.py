@@ -13,80 +13,92 @@ from clipcli.cli import console
 
 if TYPE_CHECKING:
     from clipcli.cli.comparisons import Labelled
+    from clipcli.cli.fitting import Fitting
     from clipcli.cli.interrupts import StopOnSignal
     from clipcli.cli.passes import Passes
     from clipcli.cli.progress import Summary
+    from clipcli.cli.rejecting import Asked, Rejecting
     from clipcli.cli.session import Session
     from clipcli.models.request import ModelRequest
+    from clipcli.output.consumers import Consumer
     from clipcli.prompts.templates import PromptSet
     from clipcli.records import Encoder, ImageFailure, Item, Outcome
     from clipcli.scoring.classifier import Classifier
     from clipcli.scoring.evaluation import Evaluation
     from clipcli.scoring.fitting import FitOptions, FitReport
+    from clipcli.scoring.outliers import OutlierReport, RejectFit
     from clipcli.scoring.targets import Targets
 
 
 def measure(
     request: ModelRequest,
-    prompts: PromptSet,
+    prompts: PromptSet | Classifier,
     labelled: Labelled,
     passes: Passes,
     title: str,
     fit: tuple[Path | None, FitOptions | None],
+    asked: Asked | None = None,
 ) -> None:
     """Classify images whose true labels are known; show and write the figures.
 
     Args:
-        request, prompts, labelled: the model, the labels to choose from, and the images.
+        request, prompts, labelled: the model, the labels to choose from or a classifier, and the images.
         passes: how they are encoded, and where the figures go.
-        title: of reports.
-        fit: where a fitted classifier goes, or None, and how it is fitted.
+        title, fit: of reports; where a fitted classifier goes, or None, and how it is fitted.
+        asked: what is to be found out of images that show none of the labels.
 
     Raises:
         UsageError: no true label is one of the labels.
     """
-    from clipcli.cli import fitting, progress, reports, truths
+    from clipcli.cli import fitting, progress, rejecting, reports, truths
     from clipcli.output.evaluators import evaluator
     from clipcli.output.report.records import About, Judged
     from clipcli.output.report.writer import ReportWriter
-    from clipcli.scoring.targets import match_truths
 
     pages, tables = reports.parted(passes.outputs)
-    targets = match_truths(labelled.counts, prompts.classnames, labelled.separator)
-    left_out = truths.tell_left_out(labelled.counts, targets, labelled.separator)
+    targets, left_out = _matched(labelled, prompts.classnames)
     to_fit = fitting.begin(*fit, targets)
     summary = progress.Summary()
     with passes.opened(request) as run:
         encoder = run.encoder()
-        classifier = run.classifier(encoder, prompts)
+        classifier, scores = rejecting.begun(asked, run, encoder, prompts, targets)
         measured = evaluator(classifier, targets)
         writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
-        outcomes = partial(_outcomes, labelled.images, targets, encoder, classifier, passes, run)
-        consumers = [measured, *writers, *([to_fit.collected] if to_fit else [])]
-        run.run(outcomes, consumers, summary, lambda: labelled.counts.total() - left_out)
+        outcomes = partial(_outcomes, encoder=encoder, classifier=classifier, passes=passes, run=run)
+        known = partial(outcomes, truths.with_a_class(labelled.images, targets))
+        consumers = [measured, *writers, *_collecting(to_fit, scores)]
+        run.run(known, consumers, summary, lambda: labelled.counts.total() - left_out)
+        failed = summary.failed + (scores.add_outliers(run, outcomes) if scores else 0)
     evaluation = _shown(measured.result())
-    fitted = to_fit.finish(classifier) if to_fit else None
-    _write(tables, evaluation, encoder, {"failed": summary.failed, "left_out": left_out}, fitted)
+    counted = {"failed": failed, "left_out": left_out}
+    _write(tables, evaluation, encoder, counted, _others(to_fit, classifier, scores))
     about = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
-    _end(summary, [*passes.outputs, fit[0]], passes.allow_failures)
+    _end(summary, [*passes.outputs, fit[0]], failed, passes.allow_failures)
+
+
+def _matched(labelled: Labelled, classnames: Sequence[str]) -> tuple[Targets, int]:
+    """The classes that true labels mean, and how many images have none."""
+    from clipcli.cli import truths
+    from clipcli.scoring.targets import match_truths
+
+    targets = match_truths(labelled.counts, classnames, labelled.separator)
+    return targets, truths.tell_left_out(labelled.counts, targets, labelled.separator)
 
 
 def _outcomes(
     images: Iterable[Item | ImageFailure],
-    targets: Targets,
+    stop: StopOnSignal,
     encoder: Encoder,
     classifier: Classifier,
     passes: Passes,
     run: Session,
-    stop: StopOnSignal,
 ) -> Iterator[Outcome]:
-    """The cosines of all images that have a class."""
+    """The cosines of images."""
     from clipcli import api
-    from clipcli.cli import truths
 
     return api.classify(
-        truths.with_a_class(images, targets),
+        images,
         encoder,
         classifier,
         top_k=1,
@@ -107,21 +119,37 @@ def _shown(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
+def _end(summary: Summary, files: Sequence[Path | None], failed: int, allow_failures: bool) -> None:
+    summary.print(", ".join(map(str, filter(None, files))))
+    if failed and not allow_failures:
+        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+
+
+def _collecting(to_fit: Fitting | None, scores: Rejecting | None) -> list[Consumer[Outcome]]:
+    """What keeps of the images by which something is fitted."""
+    fitting: list[Consumer[Outcome]] = [to_fit.collected] if to_fit else []
+    return [*fitting, *([scores.inside] if scores else [])]
+
+
+def _others(
+    to_fit: Fitting | None, classifier: Classifier, scores: Rejecting | None
+) -> tuple[FitReport | None, RejectFit | None, OutlierReport | None]:
+    """The figures of outliers, and of what is fitted; they are shown."""
+    outliers = scores.report() if scores else None
+    fitted = to_fit.finish(classifier, scores) if to_fit else (None, None)
+    return (*fitted, outliers)
+
+
 def _write(
     paths: Sequence[Path],
     evaluation: Evaluation,
     encoder: Encoder,
     counted: dict[str, int],
-    fitted: FitReport | None,
+    others: tuple[FitReport | None, RejectFit | None, OutlierReport | None],
 ) -> None:
     from clipcli.output.metrics_file import write_metrics
 
+    fitted, rejected, outliers = others
     for path in paths:
         about = {"model": encoder.name, "fingerprint": encoder.fingerprint, **counted}
-        write_metrics(path, evaluation, about, fitted)
-
-
-def _end(summary: Summary, files: Sequence[Path | None], allow_failures: bool) -> None:
-    summary.print(", ".join(map(str, filter(None, files))))
-    if summary.failed and not allow_failures:
-        raise typer.Exit(console.FINISHED_WITH_FAILURES)
+        write_metrics(path, evaluation, about, fitted, outliers, rejected)

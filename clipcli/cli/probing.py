@@ -194,12 +194,12 @@ def measure(
 
 
 def _fit(asked: Asked, encoder: Encoder, collected: LabelledFeatures, words: Classifier | None) -> None:
-    from clipcli import api
+    from clipcli import api, learning
     from clipcli.cli import probe_figures, progress
 
     options = asked.options
     with progress.working("fitting"):
-        classifier, report = api.fit_probe(
+        classifier, report = learning.fit_probe(
             encoder,
             collected.features(),
             collected.truths,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import console, options, reject_options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,13 +37,28 @@ def prompts(
             " --classifier`; .npz, .csv or .parquet for other tools.",
         ),
     ] = None,
+    weight_on: reject_options.WeightOn = None,
+    weight_by: reject_options.WeightBy = "carprt",
+    prior: reject_options.Prior = None,
+    reject: reject_options.Reject = None,
+    reject_on: reject_options.RejectOn = None,
+    reject_rate: reject_options.RejectRate = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print all prompts as CSV and stop, without loading a model."),
     ] = False,
+    max_pixels: options.MaxPixels = None,
+    exact_decode: options.ExactDecode = False,
+    gpu_decode: options.GpuDecode = False,
+    truncated: options.Truncated = "error",
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     verify: options.Verify = False,
+    allow_failures: options.AllowFailures = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     log: options.Log = None,
@@ -52,10 +67,14 @@ def prompts(
 
     `clipcli classify` can use the file with `--classifier` instead of labels and templates.
 
+    With `--weight-on`, templates that suit the images of a folder count more. With `--reject` and
+    `--reject-on`, the file has a threshold below which images show none of the labels. The images need no
+    labels of their own.
+
     Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """
     console.begin(quiet, verbose, log)
-    from clipcli.cli import session
+    from clipcli.cli import adapting, session, startup, values
 
     prompt_set = session.prompt_set(labels, label, classes, templates, concept)
     if dry_run:
@@ -66,17 +85,28 @@ def prompts(
             "no output file named", "Use -o classes.safetensors, or --dry-run to see the prompts."
         )
     from clipcli import api
+    from clipcli.cli.passes import Passes
+    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.scoring.classifier_file import check_output
 
     check_output(output)
+    startup.lift_pillow_limit()
+    patterns, shares = (include or [], exclude or []), values.numbers("prior", prior)
+    asked = adapting.Asked(weight_on, weight_by, shares, reject, reject_on, reject_rate, patterns)
+    template_sets = session.template_sets(labels, label, classes, templates, concept) if weight_on else []
+    asked.check(template_sets)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, [output], allow_failures)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    with session.opened(request, cache, no_cache, verify) as run:
-        encoder = run.encoder()
-        api.save_classifier(run.classifier(encoder, prompt_set), output)
+    with passes.opened(request) as run:
+        classifier = adapting.learned(asked, prompt_set, template_sets, run, passes)
+        api.save_classifier(classifier, output)
     texts = sum(map(len, prompt_set.prompts))
-    console.tell(f"{len(prompt_set.classnames)} classes from {texts} prompts by {encoder.name}")
+    name = classifier.provenance["model"]
+    console.tell(f"{len(prompt_set.classnames)} classes from {texts} prompts by {name}")
     console.tell(f"wrote {output}")
 
 

@@ -72,10 +72,18 @@ class Session:
         )
         return encoder
 
-    def classifier(self, encoder: Encoder, prompts: PromptSet) -> Classifier:
-        """The class embeddings of the prompts."""
-        from clipcli import api
+    def classifier(self, encoder: Encoder, prompts: PromptSet | Classifier) -> Classifier:
+        """The class embeddings of the prompts, unless they are made already.
 
+        Raises:
+            ModelMismatchError: they were made by another model.
+        """
+        from clipcli import api
+        from clipcli.scoring.classifier import Classifier
+
+        if isinstance(prompts, Classifier):
+            prompts.check_encoder(encoder)
+            return prompts
         texts = sum(map(len, prompts.prompts))
         console.detail(f"{len(prompts.classnames)} classes, {texts} prompts")
         with progress.working("encoding prompts"):
@@ -234,6 +242,38 @@ def prompt_set(
     specs += class_lists.single_labels([as_text(text) for text in label or ()])
     specs += class_lists.load_classes(classes) if classes else []
     return prompts_of(specs, templates, concept)
+
+
+def named_classes(
+    classifier_file: Path | None,
+    labels: str | None,
+    label: list[str] | None,
+    classes: str | None,
+    templates: list[str] | None,
+    concept: str,
+) -> Classifier | PromptSet:
+    """The classes by name, or with their embeddings already made."""
+    if classifier_file is None:
+        return prompt_set(labels, label, classes, templates, concept)
+    if labels or label or classes or templates or concept:
+        raise UsageError("--classifier brings its own classes", "Leave labels and templates out.")
+    from clipcli import api
+
+    return api.load_classifier(classifier_file)
+
+
+def template_sets(
+    labels: str | None,
+    label: list[str] | None,
+    classes: str | None,
+    templates: list[str] | None,
+    concept: str,
+) -> list[PromptSet]:
+    """The prompts of the classes with each template by itself."""
+    from clipcli.cli.warned import told_once
+
+    with told_once():
+        return [prompt_set(labels, label, classes, [one], concept) for one in templates_of(templates)]
 
 
 def prompts_of(specs: Sequence[ClassSpec], templates: list[str] | None, concept: str) -> PromptSet:

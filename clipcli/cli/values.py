@@ -19,3 +19,16 @@ def fraction(option: str, text: str) -> float:
         percent = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
         hint = f"{percent[0].strip()} is {float(percent[1]) / 100:g}." if percent else ""
         raise UsageError(f"`{option}` must be a number from 0 to 1, not {text!r}", hint) from None
+
+
+def numbers(option: str, text: str | None) -> list[float]:
+    """The numbers that the value of an option lists; none without a value.
+
+    Raises:
+        UsageError: one is no number.
+    """
+    try:
+        return [] if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        hint = "Separate them by commas, such as 0.7,0.2,0.1."
+        raise UsageError(f"`{option}` must be numbers, not {text!r}", hint) from None

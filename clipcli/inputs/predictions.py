@@ -19,7 +19,7 @@ Status: TypeAlias = Literal["ok", "unknown", "error"]
 UNKNOWN_LABEL = "unknown"
 """What took the place of the labels of an unknown image in tables without `status`."""
 
-_OF_EVERY_LAYOUT = ("image", "error", "status", "margin", "set")
+_OF_EVERY_LAYOUT = ("image", "error", "status", "margin", "set", "reject_score")
 _RANKED = re.compile(r"(?:label|score)(?:_[2-9]|_[1-9][0-9]+)?")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of a character; the others stand for bytes (PEP 383)
 _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+(?:[eE]-?[0-9]+)?")

@@ -94,7 +94,7 @@ class ClassificationEvaluator(Evaluator):
     def _keep(self, images: list[str], target: list[tuple[int, ...]], cosines: Float32Array) -> None:
         true = np.array([indices[0] for indices in target])  # (B,)
         scores = self.classifier.scores(cosines)
-        self._kept.append(ranked := rank_classes(cosines, scores, true))
+        self._kept.append(ranked := rank_classes(self.classifier.ranked_by(cosines), scores, true))
         self._doubt(images, true, ranked.predicted, scores, cosines)
 
     def _doubt(

@@ -70,7 +70,7 @@ class ComparisonEvaluator(Consumer[ImageFeatures | ImageFailure]):
         for classifier, targets, kept in zip(self.classifiers, self.targets, self._kept, strict=True):
             target = np.array([targets.indices[truth][0] for truth in self._truths])  # (B,)
             cosines = classifier.cosines(features)
-            kept.append(rank_classes(cosines, classifier.scores(cosines), target))
+            kept.append(rank_classes(classifier.ranked_by(cosines), classifier.scores(cosines), target))
         self._features, self._truths = [], []
 
 

@@ -14,6 +14,7 @@ from clipcli.output.sinks import open_sink
 from clipcli.scoring.comparison import Comparison, Difference
 from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
 from clipcli.scoring.fitting import ClassThreshold, FitReport
+from clipcli.scoring.outliers import OutlierReport, RejectFit
 from clipcli.scoring.retrieval import Retrieval
 
 SUFFIXES = (".json", ".csv", ".html")
@@ -40,6 +41,8 @@ def write_metrics(
     evaluation: Evaluation | Comparison | Retrieval,
     about: Mapping[str, Any],
     fit: FitReport | None = None,
+    outliers: OutlierReport | None = None,
+    reject_fit: RejectFit | None = None,
 ) -> None:
     """Write the figures; the file appears complete or not at all.
 
@@ -50,11 +53,17 @@ def write_metrics(
         about: what else the JSON tells, such as the model.
         fit: of a classifier that was fitted; its figures are `fit` in the JSON, and have `fit_` in front in
             the CSV.
+        outliers: how well they are told; in the same way as `fit`.
+        reject_fit: the fitted threshold, which is `reject` in `fit`.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = as_dict(evaluation) | ({"fit": fit_as_dict(fit)} if fit else {})
+    content = as_dict(evaluation)
+    if fit:
+        content["fit"] = fit_as_dict(fit) | ({"reject": _reject_fit(reject_fit)} if reject_fit else {})
+    if outliers:
+        content["outliers"] = _outliers(outliers)
     if path.suffix.lower() == ".json":
         text = json.dumps({**about, **content}, ensure_ascii=False, indent=2) + "\n"
         with replacing(path) as partial:
@@ -144,6 +153,21 @@ def fit_as_dict(report: FitReport) -> dict[str, Any]:
     }
 
 
+def _outliers(report: OutlierReport) -> dict[str, Any]:
+    methods: dict[str, Any] = {one.method: {"auroc": one.auroc, "fpr95": one.fpr95} for one in report.methods}
+    return {"images": report.images, "outliers": report.outliers, **methods}
+
+
+def _reject_fit(found: RejectFit) -> dict[str, Any]:
+    return {
+        "method": found.method,
+        "threshold": found.threshold,
+        "reject_rate": found.rate,
+        **_estimate("rejected", found.rejected),
+        **_estimate("outliers_rejected", found.outliers_rejected),
+    }
+
+
 def _threshold(one: ClassThreshold) -> dict[str, Any]:
     return {
         **one._asdict(),
@@ -161,7 +185,7 @@ def _finite(value: float | None) -> float | None:
 def _csv_rows(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | None, float | None]]:
     for name, value in content.items():
         if isinstance(value, dict):
-            yield from _csv_rows(value, f"{name}_")
+            yield from _csv_rows(value, f"{prefix}{name}_")
         elif not isinstance(value, list | str):
             yield f"{prefix}{name}", None, value
     for one in content.get("per_class", ()):

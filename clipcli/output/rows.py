@@ -26,6 +26,7 @@ LONG_COLUMNS: dict[str, type] = {
 _MATRIX_VERDICT: dict[str, type] = {"error": str, "label": str, "status": str, "margin": float}
 SET_COLUMN: dict[str, type] = {"set": str}
 GROUP_COLUMNS: dict[str, type] = {"group": str, "group_score": Score}
+REJECT_COLUMN: dict[str, type] = {"reject_score": float}
 _NESTED_COLUMNS: dict[str, type] = {
     "image": ImageName,
     "status": str,
@@ -53,6 +54,8 @@ class Layout:
             follow our own; one that is named like another of the columns gets `input_` in front.
         has_sets: whether the classifier makes sets of labels, which a column `set` holds, after `margin`.
         has_groups: whether labels have groups, which columns `group` and `group_score` hold, after these.
+        has_rejector: whether the classifier tells images that show none of the labels, whose scores are in
+            the last of our own columns, `reject_score`.
 
     Raises:
         UsageError: a class is named like one of the fixed columns of `matrix`.
@@ -66,12 +69,14 @@ class Layout:
         carried: Mapping[str, type] = _NONE,
         has_sets: bool = False,
         has_groups: bool = False,
+        has_rejector: bool = False,
     ) -> None:
         self.classnames = tuple(classnames)
         self.top_k = min(top_k, len(classnames))
         self.carried = tuple(carried)
         self.has_sets = has_sets
         self.has_groups = has_groups
+        self.has_rejector = has_rejector
         own: dict[str, type]
         self._own_rows: Callable[[Outcome], Iterator[Row]]
         if name == "long":
@@ -92,14 +97,19 @@ class Layout:
         if not (self.carried or self._added):
             return rows
         sets: Row = [joined_set(outcome)] if self.has_sets else []
+        rejected: Row = [reject_score(outcome)] if self.has_rejector else []
         cells: Row = [outcome.columns.get(name) for name in self.carried]
         groups = group_cells(outcome) if self.has_groups else repeat([])
-        return ([*row, *sets, *group, *cells] for row, group in zip(rows, groups, strict=False))
+        return ([*row, *sets, *group, *rejected, *cells] for row, group in zip(rows, groups, strict=False))
 
     @property
     def _added(self) -> dict[str, type]:
         """The columns that the classifier asks for, after those that there always are."""
-        return {**(SET_COLUMN if self.has_sets else {}), **(GROUP_COLUMNS if self.has_groups else {})}
+        return {
+            **(SET_COLUMN if self.has_sets else {}),
+            **(GROUP_COLUMNS if self.has_groups else {}),
+            **(REJECT_COLUMN if self.has_rejector else {}),
+        }
 
     def _wide_columns(self) -> dict[str, type]:
         columns: dict[str, type] = {"image": ImageName}
@@ -187,6 +197,13 @@ def group_cells(outcome: Outcome) -> Iterator[Row]:
         return
     for group in outcome.groups or repeat(None, len(outcome.predictions)):
         yield [None, None] if group is None else [group.name, rounded(group.score)]
+
+
+def reject_score(outcome: Outcome) -> float | None:
+    """The cell of `reject_score`; empty for an image that could not be read."""
+    if isinstance(outcome, ImageFailure) or outcome.reject_score is None:
+        return None
+    return rounded(outcome.reject_score)
 
 
 def _verdict(outcome: Outcome) -> Row:

@@ -58,6 +58,24 @@ def _thresholds(prompt_set: PromptSet) -> Float32Array | None:
     return np.array(prompt_set.min_scores, dtype=np.float32)  # None becomes NaN
 
 
+def encode_templates(
+    encoder: Encoder, template_sets: Sequence[PromptSet], cache: FeatureCache | None = None
+) -> Float32Array:
+    """Encode the classes in each template by itself; of several names of a class, the mean.
+
+    Args:
+        encoder: the model.
+        template_sets: of each of P templates, the prompts of C classes.
+        cache: where embeddings made before are found, and new ones kept.
+
+    Returns:
+        (P, C, D), unit norm.
+    """
+    digests = [[prompts_digest(one) for one in prompt_set.prompts] for prompt_set in template_sets]
+    pairs = zip(template_sets, digests, strict=True)
+    return np.stack([_mean_features(encoder, one.prompts, of_one, cache)[0] for one, of_one in pairs])
+
+
 def encode_captions(
     encoder: Encoder,
     captions: Sequence[str],

@@ -7,14 +7,12 @@ how many images are scored together.
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +21,12 @@ from clipcli.choices import Activation, Score, Status
 from clipcli.errors import ClipcliWarning, ModelMismatchError, UsageError
 from clipcli.prompts.groups import Parents
 from clipcli.records import Encoder, Float32Array, ImagePredictions, Prediction
+from clipcli.scoring.blas import few_threads
 from clipcli.scoring.conformal import in_sets
 from clipcli.scoring.groups import Groups, check_roll_up, in_groups, warn_of_no_sums
 from clipcli.scoring.ranking import Ranking
+from clipcli.scoring.rejection import Rejector
 from clipcli.scoring.targets import SEPARATOR
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
-
-_LARGE_PRODUCT = 10**9  # multiplications, which take one thread tens of milliseconds
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -55,8 +50,12 @@ class Classifier:
         conformal_quantile: the set of an image is the classes with 1 - probability at most this, from 0 to 1;
             None makes no sets.
         parents: the groups of each of the C classes, the outermost first; None if there are no groups.
-        weights: (C, D) float32, of a probe; None ranks by the cosines to the class embeddings.
-        bias: (C,) float32 of a probe, whose logits are image_features @ weights.T + bias.
+        weights: (C, D) float32, of a probe, whose logits are image_features @ weights.T + bias; None for
+            scale · cosine.
+        bias: (C,) float32 or None: added to the logits of each class, such as the logarithm of its prior.
+        class_scales: (C,) float32 or None: what the logits of each class are multiplied by before that, such
+            as the norm of a weighted mean of prompts.
+        rejector: tells images that show none of the labels.
 
     Raises:
         ValueError: a value that cannot be, or a label that holds `|` although there are sets.
@@ -76,31 +75,33 @@ class Classifier:
     parents: Parents | None = None
     weights: Float32Array | None = None
     bias: Float32Array | None = None
+    class_scales: Float32Array | None = None
+    rejector: Rejector | None = None
 
     def __post_init__(self) -> None:
         classes, quantile = len(self.classnames), self.conformal_quantile
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"a temperature of {self.temperature}")
-        if self.thresholds is not None and self.thresholds.shape != (classes,):
-            raise ValueError(f"thresholds of shape {self.thresholds.shape} for {classes} classes")
         if self.parents is not None and len(self.parents) != classes:
             raise ValueError(f"groups of {len(self.parents)} classes for {classes}")
-        self._check_probe()
+        self._check_tensors()
         if quantile is not None and not 0 <= quantile <= 1:
             raise ValueError(f"a conformal quantile of {quantile}")
         if quantile is not None and any(SEPARATOR in label for label in self.classnames):
             raise ValueError(f"a label holds {SEPARATOR}, which separates the labels of a set")
 
-    def _check_probe(self) -> None:
-        weights, bias = self.weights, self.bias
-        if (weights is None) != (bias is None):
-            raise ValueError("weights without a bias, or a bias without weights")
-        if weights is None or bias is None:
-            return
-        if weights.shape != self.class_embeddings.shape or bias.shape != (len(self.classnames),):
-            raise ValueError(f"weights of shape {weights.shape} and a bias of shape {bias.shape}")
-        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-            raise ValueError("a weight that is not a number")
+    def _check_tensors(self) -> None:
+        shape = self.class_embeddings.shape
+        shapes = {"thresholds": shape[:1], "weights": shape, "bias": shape[:1], "class_scales": shape[:1]}
+        for name, expected in shapes.items():
+            values = getattr(self, name)
+            if values is not None and values.shape != expected:
+                raise ValueError(f"{name} of shape {values.shape} for {shape[0]} classes")
+            if name != "thresholds" and values is not None and not np.isfinite(values).all():
+                raise ValueError(f"{name} that are no numbers to calculate with")
+        negatives = self.rejector.negatives if self.rejector else None
+        if negatives is not None and negatives.shape[1] != shape[1]:
+            raise ValueError(f"negative labels of {negatives.shape[1]} dimensions")
 
     @property
     def is_fitted(self) -> bool:
@@ -174,21 +175,30 @@ class Classifier:
         return self.class_embeddings.astype(np.float64)
 
     def similarities(self, image_features: Float32Array) -> Float32Array:
-        """(N, D) features -> (N, C) what classes are ranked by: cosines, or the logits of a probe."""
-        if self.weights is None or self.bias is None:
+        """(N, D) features -> (N, C) what scores are made from: cosines, or the logits of a probe."""
+        if self.weights is None:
             return self.cosines(image_features)
         with few_threads(image_features.size * len(self.weights)):
             products = image_features.astype(np.float64) @ self.weights.astype(np.float64).T
-        return (products + self.bias).astype(np.float32)
+        return (products if self.bias is None else products + self.bias).astype(np.float32)
+
+    def ranked_by(self, similarities: Float32Array, score: Score = "auto") -> Float32Array:
+        """(N, C) similarities -> (N, C) what classes are ranked by: logits where these have another order."""
+        is_in_order = self.weights is not None or (self.bias is None and self.class_scales is None)
+        if score == "cosine" or is_in_order:
+            return similarities
+        return self.logits(similarities).astype(np.float32)
 
     def logits(self, similarities: Float32Array) -> Float64Array:
-        """(N, C) cosines -> (N, C) scale · cosine + bias, not yet divided by the temperature.
+        """(N, C) similarities -> (N, C) scale · cosine + bias, not yet divided by the temperature.
 
         Of a probe, the similarities are the logits.
         """
         if self.weights is not None:
             return similarities.astype(np.float64)
-        return self.logit_scale * similarities.astype(np.float64) + (self.logit_bias or 0.0)
+        scale = self.logit_scale if self.class_scales is None else self.logit_scale * self.class_scales
+        logits = scale * similarities.astype(np.float64) + (self.logit_bias or 0.0)
+        return np.asarray(logits if self.bias is None else logits + self.bias)
 
     def scores(self, similarities: Float32Array, score: Score = "auto") -> Float32Array:
         """(N, C) similarities -> (N, C) scores.
@@ -222,19 +232,22 @@ class Classifier:
         """Rank the classes of N images, given their (N, D) features; ties go to the earlier class.
 
         An image that does not reach a threshold of `ranking`, or its label's own, has its ranked labels all
-        the same, and the status `unknown`. Labels' own thresholds, and sets, go by the probability of the
-        classifier's own activation, whatever score is asked for.
+        the same, and the status `unknown`; and so has one that the rejector rejects. Labels' own thresholds,
+        and sets, go by the probability of the classifier's own activation, whatever score is asked for.
         """
         cosines = self.cosines(image_features)
         similarities = cosines if self.weights is None else self.similarities(image_features)
         scores = self.scores(similarities, ranking.score)
-        order = best_classes(similarities, max(ranking.top_k, 2))
+        ranked_by = self.ranked_by(similarities, ranking.score)
+        order = best_classes(ranked_by, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
         ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
         probs = scores if is_probs or not self.is_fitted else self.scores(similarities)
-        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0]).tolist()
-        verdicts = zip(unsure, self._label_sets(probs, similarities), strict=True)
+        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0])
+        rejected, reject_scores = self._rejected(image_features, cosines, similarities)
+        sets = self._label_sets(probs, ranked_by)
+        verdicts = zip(unsure.tolist(), sets, reject_scores, strict=True)
         found = [
             ImagePredictions(
                 image,
@@ -243,23 +256,34 @@ class Classifier:
                 status="unknown" if is_unsure else _status(best, ranking),
                 margin=_margin(best),
                 label_set=label_set,
+                reject_score=reject_score,
             )
-            for image, predictions, row, best, (is_unsure, label_set) in zip(
+            for image, predictions, row, best, (is_unsure, label_set, reject_score) in zip(
                 images, ranked, scores, top_scores, verdicts, strict=True
             )
         ]
-        if self.groups is None:
-            return found
-        return in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
+        if self.groups is not None:
+            found = in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
+        pairs = zip(found, rejected.tolist(), strict=True)
+        return [one._replace(status="unknown") if is_rejected else one for one, is_rejected in pairs]
 
-    def _label_sets(self, probs: Float32Array, similarities: Float32Array) -> list[tuple[str, ...] | None]:
+    def _rejected(
+        self, image_features: Float32Array, cosines: Float32Array, similarities: Float32Array
+    ) -> tuple[npt.NDArray[np.bool_], list[float] | list[None]]:
+        """Which of N images the rejector finds to show none of the labels, and its scores of them."""
+        if self.rejector is None:
+            return np.zeros(len(cosines), dtype=np.bool_), [None] * len(cosines)
+        scores = self.rejector.scores(image_features, cosines, self.logits(similarities))
+        return self.rejector.rejects(scores), scores.tolist()
+
+    def _label_sets(self, probs: Float32Array, ranked_by: Float32Array) -> list[tuple[str, ...] | None]:
         """The sets of N images by their (N, C) probabilities, best first; ties go to the earlier class."""
         if self.conformal_quantile is None:
             return [None] * len(probs)
         held = (np.flatnonzero(row) for row in in_sets(probs, self.conformal_quantile))
         ranked = (
             indices[np.argsort(-row[indices], kind="stable")]
-            for indices, row in zip(held, similarities, strict=True)
+            for indices, row in zip(held, ranked_by, strict=True)
         )
         return [tuple(self.classnames[index] for index in indices) for indices in ranked]
 
@@ -277,33 +301,6 @@ class Classifier:
             Prediction(image, rank, self.classnames[index], score, cosine)
             for rank, (index, score, cosine) in enumerate(best, 1)
         )
-
-
-def few_threads(multiplications: int) -> AbstractContextManager[Any]:
-    """One thread for small products: several wait for each other in circles while decoding has the cores."""
-    if multiplications > _LARGE_PRODUCT:
-        return nullcontext()
-    return cast("AbstractContextManager[Any]", _blas().limit(limits=1, user_api="blas"))
-
-
-def one_thread() -> AbstractContextManager[Any]:
-    """A context in which no BLAS that is loaded by now starts threads, which cost small products more."""
-    return cast("AbstractContextManager[Any]", _loaded_blas().limit(limits=1, user_api="blas"))
-
-
-@lru_cache
-def _blas() -> ThreadpoolController:
-    return _loaded_blas()
-
-
-def _loaded_blas() -> ThreadpoolController:
-    variable = "KMP_DUPLICATE_LIB_OK"  # importing threadpoolctl sets it, which is for the host to decide
-    was_set = variable in os.environ
-    from threadpoolctl import ThreadpoolController
-
-    if not was_set:
-        os.environ.pop(variable, None)
-    return ThreadpoolController()
 
 
 def _status(best_scores: list[float], ranking: Ranking) -> Status:

@@ -2,7 +2,7 @@
 
 Class embeddings alone are format 1. What was fitted to images besides, and groups, make it format 2, of
 another kind, so that no version of clipcli that does not know of them takes the scores as they are. A probe,
-which ranks by weights of its own, is format 3 for the same reason.
+which ranks by weights of its own, a bias or scale of each class, or a rejector, make it format 3.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from clipcli.errors import UsageError
 from clipcli.files import check_place, replacing
 from clipcli.records import Float32Array
 from clipcli.scoring.classifier import Classifier
+from clipcli.scoring.rejection import Rejector
 from clipcli.version import __version__
 
 FORMAT = 3
 """The newest format that is read."""
 _KINDS = {1: "clipcli class embeddings", 2: "clipcli classifier", 3: "clipcli classifier"}
-_UNFITTED, _FITTED, _PROBE = _KINDS
-_OTHERS = {"thresholds": 1, "weights": 2, "bias": 1}
+_UNFITTED, _FITTED, _EXTENDED = _KINDS
+_OTHERS = {"thresholds": 1, "weights": 2, "bias": 1, "class_scales": 1}
 """The tensors that a classifier may have besides, with their numbers of dimensions."""
+_NEGATIVES = "negatives"
+"""The optional tensor (M, D) of a rejector."""
 _METADATA = "metadata"
 """The tensor with the metadata, as UTF-8 JSON, where they are too long for the header of .safetensors."""
 _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at most 100 million
@@ -37,11 +40,11 @@ _MOST_IN_HEADER = 10_000_000  # bytes, which quoting may double; a header has at
 def save_classifier(classifier: Classifier, path: str | PathLike[str]) -> None:
     """Write class embeddings in the format that the suffix names.
 
-    `.safetensors` holds a tensor `class_embeddings` (C, D), others of the names in `_OTHERS` if there are
-    some, and, as JSON in its metadata, classnames, prompts, groups, temperature, conformal quantile and
-    provenance;
-    if these have more than 10 MB, they are another tensor `metadata` (bytes of UTF-8). `.npz` holds the same
-    as arrays; `.csv` and `.parquet` only one row a class: label, then D columns.
+    `.safetensors` holds a tensor `class_embeddings` (C, D), others of the names in `_OTHERS` and `negatives`
+    (M, D) if there are some, and, as JSON in its metadata, classnames, prompts, groups, temperature,
+    conformal quantile, rejector and provenance; if these have more than 10 MB, they are another tensor
+    `metadata` (bytes of UTF-8). `.npz` holds the same as arrays; `.csv` and `.parquet` only one row a class:
+    label, then D columns.
 
     Raises:
         UsageError: a suffix that is not supported.
@@ -97,7 +100,8 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
             _check_format(path, metadata)
             if _METADATA in file.keys():  # noqa: SIM118 (it is no mapping)
                 metadata = json.loads(_read_bytes(file))
-            return _from_metadata(metadata, _read_embeddings(file, metadata), _read_others(file))
+            embeddings, rejector = _read_embeddings(file, metadata), _read_rejector(file, metadata)
+            return _from_metadata(metadata, embeddings, _read_others(file), rejector)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -128,14 +132,28 @@ def _read_embeddings(file: Any, metadata: dict[str, Any]) -> Float32Array:
 
 def _read_others(file: Any) -> dict[str, Float32Array]:
     """The other tensors by name: `Classifier` sees that they have the right length."""
-    found = {}
-    for name, dimensions in _OTHERS.items():
-        if name in file.keys():  # noqa: SIM118 (it is no mapping)
-            stored = file.get_slice(name)
-            if len(stored.get_shape()) != dimensions or stored.get_dtype() != "F32":
-                raise ValueError(f"{name} of shape {stored.get_shape()}, type {stored.get_dtype()}")
-            found[name] = file.get_tensor(name)
-    return found
+    there = [(name, dimensions) for name, dimensions in _OTHERS.items() if name in file.keys()]  # noqa: SIM118
+    return {name: _read_tensor(file, name, dimensions) for name, dimensions in there}
+
+
+def _read_rejector(file: Any, metadata: dict[str, Any]) -> Rejector | None:
+    stored = metadata.get("rejector")
+    if stored is None:
+        return None
+    has_negatives = _NEGATIVES in file.keys()  # noqa: SIM118 (it is no mapping)
+    negatives = _read_tensor(file, _NEGATIVES, 2) if has_negatives else None
+    if negatives is not None and not np.isfinite(negatives).all():
+        raise ValueError("a negative label that is not a number")
+    threshold = stored["threshold"]
+    return Rejector(stored["method"], None if threshold is None else _finite(threshold), negatives)
+
+
+def _read_tensor(file: Any, name: str, dimensions: int) -> Float32Array:
+    stored = file.get_slice(name)
+    if len(stored.get_shape()) != dimensions or stored.get_dtype() != "F32":
+        raise ValueError(f"{name} of shape {stored.get_shape()}, type {stored.get_dtype()}")
+    tensor: Float32Array = file.get_tensor(name)
+    return tensor
 
 
 def _read_bytes(file: Any) -> bytes:
@@ -146,7 +164,10 @@ def _read_bytes(file: Any) -> bytes:
 
 
 def _from_metadata(
-    metadata: dict[str, Any], embeddings: Float32Array, others: dict[str, Float32Array]
+    metadata: dict[str, Any],
+    embeddings: Float32Array,
+    others: dict[str, Float32Array],
+    rejector: Rejector | None,
 ) -> Classifier:
     if metadata["activation"] not in get_args(Activation):
         raise ValueError(f"activation {metadata['activation']!r}")
@@ -164,6 +185,7 @@ def _from_metadata(
         temperature=_finite(metadata.get("temperature", 1.0)),
         conformal_quantile=None if quantile is None else _finite(quantile),
         parents=None if parents is None else tuple(_texts(path) for path in parents),
+        rejector=rejector,
         **others,
     )
 
@@ -192,12 +214,14 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
         "provenance": classifier.provenance,
         **_fitted(classifier),
         **({"parents": classifier.parents} if classifier.parents else {}),
+        **_rejecting(classifier.rejector),
     }
 
 
 def _header(classifier: Classifier) -> dict[str, Any]:
+    extended = (classifier.weights, classifier.bias, classifier.class_scales, classifier.rejector)
     number = _FITTED if classifier.is_fitted or classifier.parents else _UNFITTED
-    number = _PROBE if classifier.weights is not None else number
+    number = number if all(one is None for one in extended) else _EXTENDED
     return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
 
 
@@ -208,8 +232,16 @@ def _fitted(classifier: Classifier) -> dict[str, Any]:
     return {"temperature": classifier.temperature, "conformal_quantile": classifier.conformal_quantile}
 
 
+def _rejecting(rejector: Rejector | None) -> dict[str, Any]:
+    """A rejector without its negative labels, which are a tensor."""
+    if rejector is None:
+        return {}
+    return {"rejector": {"method": rejector.method, "threshold": rejector.threshold}}
+
+
 def _tensors(classifier: Classifier) -> dict[str, Any]:
     tensors = {name: getattr(classifier, name) for name in ("class_embeddings", *_OTHERS)}
+    tensors[_NEGATIVES] = classifier.rejector.negatives if classifier.rejector else None
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 

@@ -127,20 +127,20 @@ class MultiLabel:
 Evaluation: TypeAlias = Classification | MultiLabel
 
 
-def rank_classes(cosines: Float32Array, scores: Float32Array, target: Indices) -> Ranked:
+def rank_classes(ranked_by: Float32Array, scores: Float32Array, target: Indices) -> Ranked:
     """Rank the classes of B images, and keep 16 bytes of each.
 
     Args:
-        cosines: (B, C), by which they are ranked.
+        ranked_by: (B, C) cosines or logits, as `Classifier.ranked_by` gives them.
         scores: (B, C), what `confidence` is to be of.
         target: (B,) indices of the true classes.
 
     Raises:
         ValueError: as in `metrics.ranks`.
     """
-    best = cosines.argmax(axis=1)
+    best = ranked_by.argmax(axis=1)
     confidence = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
-    small = (array.astype(np.int32) for array in (target, best, ranks(cosines, target)))
+    small = (array.astype(np.int32) for array in (target, best, ranks(ranked_by, target)))
     return Ranked._make((*small, confidence))
 
 

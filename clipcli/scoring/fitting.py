@@ -151,7 +151,7 @@ def fit_classifier(
     _check(classifier, cosines, target)
     fit, rest = halves(target, options.seed)
     calibrated = calibrate(classifier, cosines[fit], target[fit])
-    base, best = calibrated or classifier, cosines[fit].argmax(axis=1)
+    base, best = calibrated or classifier, classifier.ranked_by(cosines[fit]).argmax(axis=1)
     least, quantile = _cuts(base.scores(cosines[fit]), best, target[fit], options)
     fitted = replace(
         base,
@@ -214,7 +214,7 @@ def calibrate(classifier: Classifier, cosines: Float32Array, target: Indices) ->
     if classifier.activation == "softmax":
         temperature = fit_temperature(classifier.logits(cosines), target)
         return None if temperature in TEMPERATURES else replace(classifier, temperature=temperature)
-    slope, intercept = fit_platt(classifier.logit_scale * cosines.astype(np.float64), target)
+    slope, intercept = fit_platt(replace(classifier, logit_bias=None).logits(cosines), target)
     if slope <= 0:
         return None
     return replace(classifier, temperature=1 / slope, logit_bias=intercept / slope)
@@ -251,7 +251,7 @@ def measure(before: Classifier, after: Classifier, cosines: Float32Array, target
         cosines: (N, C).
         target: (N,) indices of the true classes.
     """
-    best, probs = cosines.argmax(axis=1), after.scores(cosines)
+    best, probs = after.ranked_by(cosines).argmax(axis=1), after.scores(cosines)
     right, confidence = best == target, _of(probs, best)
     unknown = after.is_unsure(best, confidence)
     sets = in_sets(probs, 1.0 if after.conformal_quantile is None else after.conformal_quantile)  # (N, C)
@@ -272,7 +272,7 @@ def _per_class(
 ) -> list[ClassThreshold]:
     """What the thresholds (C,) do to images; `fitted_best` are the best classes of those fitted to."""
     fitted_on = np.bincount(fitted_best, minlength=len(least))  # (C,)
-    best = cosines.argmax(axis=1)
+    best = classifier.ranked_by(cosines).argmax(axis=1)
     unknown = classifier.is_unsure(best, _of(classifier.scores(cosines), best))
     found = []
     for index, label in enumerate(classifier.classnames):

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from clipcli.choices import ProbeChoice, ProbeMethod
 from clipcli.errors import UsageError
+from clipcli.scoring.blas import one_thread
 from clipcli.scoring.bootstrap import bootstrap_interval
 from clipcli.scoring.calibration import TEMPERATURES, fit_temperature
-from clipcli.scoring.classifier import Classifier, one_thread
+from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.evaluation import Estimate
 from clipcli.scoring.linear_head import LinearHead, normalised
 from clipcli.scoring.linear_probe import UNSWEPT, sweep

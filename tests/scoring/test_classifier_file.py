@@ -19,6 +19,7 @@ from clipcli.errors import OutputError, UsageError
 from clipcli.scoring import classifier_file
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.classifier_file import check_output, load_classifier, save_classifier
+from clipcli.scoring.rejection import Rejector
 
 EMBEDDINGS = np.array([[0.6, 0.8, 0.0], [0.0, -1.0, 0.0]], np.float32)
 CLASSIFIER = Classifier(
@@ -435,3 +436,74 @@ def test_a_name_without_room_for_a_partial_file_is_refused_beforehand(tmp_path: 
     with pytest.raises(OutputError, match="File name too long"):
         check_output(tmp_path / f"{'x' * 248}.csv")
     assert not list(tmp_path.iterdir())
+
+
+# --- What rejects images, and what is added to logits --------------------------------------------
+
+EXTENDED = replace(
+    CLASSIFIER,
+    bias=np.array([0.5, -1], np.float32),
+    class_scales=np.array([0.9, 0.8], np.float32),
+    rejector=Rejector("negatives", 0.1 + 0.2, 2 * EMBEDDINGS),
+)
+
+
+@pytest.mark.parametrize("most_in_header", [10_000_000, 100])
+def test_a_bias_scales_and_a_rejector_are_loaded(
+    most_in_header: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier_file, "_MOST_IN_HEADER", most_in_header)
+    save_classifier(EXTENDED, tmp_path / "c.safetensors")
+    loaded = load_classifier(tmp_path / "c.safetensors")
+    np.testing.assert_array_equal(loaded.bias, EXTENDED.bias)
+    np.testing.assert_array_equal(loaded.class_scales, EXTENDED.class_scales)
+    assert loaded.rejector is not None
+    assert (loaded.rejector.method, loaded.rejector.threshold) == ("negatives", 0.1 + 0.2)
+    np.testing.assert_array_equal(loaded.rejector.negatives, 2 * EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bias": np.zeros(2, np.float32)},
+        {"class_scales": np.ones(2, np.float32)},
+        {"rejector": Rejector("mcm")},
+        {"rejector": Rejector("mcm", 0.5), "temperature": 2.0},
+    ],
+)
+def test_each_of_them_makes_a_file_of_the_newest_format(fields: dict[str, Any], tmp_path: Path) -> None:
+    save_classifier(replace(CLASSIFIER, **fields), tmp_path / "c.safetensors")
+    with safe_open(tmp_path / "c.safetensors", framework="np") as file:
+        metadata = json.loads(file.metadata()["clipcli"])
+    assert (metadata["kind"], metadata["format"]) == ("clipcli classifier", 3)
+    loaded = load_classifier(tmp_path / "c.safetensors")
+    assert loaded.rejector == fields.get("rejector")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "changes"),
+    [
+        ({"bias": np.zeros(3, np.float32)}, {}),
+        ({"bias": np.array([0, np.nan], np.float32)}, {}),
+        ({"class_scales": np.zeros((2, 1), np.float32)}, {}),
+        ({"negatives": np.ones((2, EMBEDDINGS.shape[1] + 1), np.float32)}, {}),
+        ({"negatives": np.full(EMBEDDINGS.shape, np.inf, np.float32)}, {}),
+        ({"negatives": np.ones(EMBEDDINGS.shape, np.float64)}, {}),
+        ({}, {"rejector": {"method": "best", "threshold": 0.5}}),
+        ({}, {"rejector": {"method": "mcm", "threshold": 0.5}}),
+        ({}, {"rejector": {"method": "negatives", "threshold": "x"}}),
+        ({}, {"rejector": {"method": "negatives"}}),
+        ({}, {"rejector": "negatives"}),
+    ],
+)
+def test_such_values_that_cannot_be_are_called_damaged(
+    tensors: dict[str, np.ndarray], changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    save_classifier(EXTENDED, path)
+    with safe_open(path, framework="np") as file:
+        metadata = json.loads(file.metadata()["clipcli"]) | changes
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    save_file(stored | tensors, path, {"clipcli": json.dumps(metadata)})
+    with pytest.raises(UsageError, match="is damaged"):
+        load_classifier(path)

@@ -89,7 +89,7 @@ class Judged:
         if isinstance(outcome, ImageFailure):
             return predicted(outcome)._replace(truth=truth)
         cosines = outcome.scores[None, :]  # (1, C)
-        (order,) = best_classes(cosines, RANKED).tolist()
+        (order,) = best_classes(self.classifier.ranked_by(cosines), RANKED).tolist()
         scores = self.classifier.scores(cosines)[0, order].tolist()
         ranked = zip(order, scores, outcome.scores[order].tolist(), strict=True)
         labels = tuple(RankedLabel(self.classifier.classnames[index], *both) for index, *both in ranked)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,8 @@ class Classifier:
 
     def _check_tensors(self) -> None:
         shape = self.class_embeddings.shape
+        if self.weights is not None and self.bias is None:
+            raise ValueError("weights without a bias")
         shapes = {"thresholds": shape[:1], "weights": shape, "bias": shape[:1], "class_scales": shape[:1]}
         for name, expected in shapes.items():
             values = getattr(self, name)
@@ -180,7 +182,7 @@ class Classifier:
             return self.cosines(image_features)
         with few_threads(image_features.size * len(self.weights)):
             products = image_features.astype(np.float64) @ self.weights.astype(np.float64).T
-        return (products if self.bias is None else products + self.bias).astype(np.float32)
+        return (products + cast(Float32Array, self.bias)).astype(np.float32)
 
     def ranked_by(self, similarities: Float32Array, score: Score = "auto") -> Float32Array:
         """(N, C) similarities -> (N, C) what classes are ranked by: logits where these have another order."""

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 def few_nouns(monkeypatch: pytest.MonkeyPatch) -> None:
     """One in forty of the nouns, so that they are encoded in a second."""
     every = nouns.nouns_beside
-    monkeypatch.setattr("clipcli.api.nouns_beside", lambda names: every(names)[::40])
+    monkeypatch.setattr("clipcli.learning.nouns_beside", lambda names: every(names)[::40])
 
 
 def _copied(folder: Path, labels: tuple[str, ...]) -> Path:

@@ -70,4 +70,7 @@ if __name__ == "__main__":
         photograph(chromium, "light", report, corrected, **WIDE)
         photograph(chromium, "large", report, "2 ArrowRight ArrowRight Enter", **WIDE)
         photograph(chromium, "dark", evaluated(Path(made)), "v", color_scheme="dark", **WIDE)
+        gallery = Path(made) / "gallery.html"
+        run("search", "a cat", "examples", "--model", "nano", "-k", "20", "-o", gallery)
+        photograph(chromium, "gallery", gallery, "", **WIDE)
         photograph(chromium, "narrow", report, corrected, **NARROW)

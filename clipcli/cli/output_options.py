@@ -16,8 +16,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Write the results to a .csv, .tsv, .jsonl, .parquet or .xlsx file; - is standard output."
-        " Can be given several times.",
+        help="Write the results to a .csv, .tsv, .jsonl, .parquet or .xlsx file, or to a .html page with"
+        " thumbnails; - is standard output. Can be given several times.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -235,7 +235,7 @@ def search(
             run.run(lambda stop: gallery.fill(images, stop), [], summary, count)
         with progress.working("searching"):
             hits = _hits(gallery, encoded, cut, near_duplicates)
-    shows.write(hits, gallery.failures)
+    shows.write(hits, gallery.failures, encoder.name, limit, workers)
     if found is not None:
         summary.print(shows.files)
     console.tell(shown.counted(hits))

@@ -47,12 +47,17 @@ class Shown:
         paths_only: bool,
         null: bool,
     ) -> None:
+        from clipcli.cli import reports
+        from clipcli.output.report.writer import ReportWriter
+
         paths_only = paths_only or null
         if on_terminal is None:
             on_terminal = not (output or format_name or paths_only) and sys.stdout.isatty()
         places = output or ([] if (on_terminal or paths_only) and not format_name else [Path("-")])
         self._table = table
-        self._sinks = _open_sinks(table, places, format_name, excel)
+        pages, files = reports.parted(places, format_name)
+        self._pages = [ReportWriter(path) for path in pages]
+        self._sinks = _open_sinks(table, files, format_name, excel)
         self._on_terminal = on_terminal
         self._end = (b"\0" if null else b"\n") if paths_only else b""
         if paths_only and any(sink.path is None for sink in self._sinks):
@@ -61,24 +66,55 @@ class Shown:
     @property
     def files(self) -> str:
         """The files that are written."""
-        return ", ".join(str(sink.path) for sink in self._sinks if sink.path)
+        tables = (sink.path for sink in self._sinks if sink.path)
+        return ", ".join(map(str, [*tables, *(page.path for page in self._pages)]))
 
-    def write(self, hits: Sequence[Hit | Duplicate], failures: Sequence[ImageFailure]) -> None:
+    def write(
+        self,
+        hits: Sequence[Hit | Duplicate],
+        failures: Sequence[ImageFailure],
+        model: str,
+        max_pixels: int,
+        workers: int | None,
+    ) -> None:
         """Write and show all.
+
+        Args:
+            hits: what was found.
+            failures: what cannot be read.
+            model: its name, for galleries.
+            max_pixels: images with more pixels have no thumbnail in them.
+            workers: threads that make thumbnails; None is one per core.
 
         Raises:
             OutputError: a file cannot be written.
         """
+        from clipcli.cli import reports
+        from clipcli.output.report.records import About, found
+
         with contextlib.ExitStack() as stack:
             for sink in self._sinks:
                 stack.enter_context(sink)
             for row in self._table.rows(hits, failures) if self._sinks else ():
                 for sink in self._sinks:
                     sink.write(row)
+        for page in self._pages:
+            page.images += found(hits, failures)
+        about = About(_title(hits), model, is_gallery=True)
+        reports.write_all(self._pages, about, max_pixels, workers)
         if self._end:
             _print_paths(hits, self._end)
         if self._on_terminal:
             _print_table(hits)
+
+
+def _title(hits: Sequence[Hit | Duplicate]) -> str:
+    """What a gallery is headed: the queries, or what else was asked for."""
+    from clipcli.cli import reports
+    from clipcli.records import Hit
+
+    queries = list(dict.fromkeys(hit.query for hit in hits if isinstance(hit, Hit)))
+    return reports.title(queries, None) or ("near-duplicates" if hits else "nothing found")
 
 
 def _open_sinks(

@@ -263,6 +263,23 @@ def test_columns_of_a_table_travel_along_and_failures_have_rows(run_cli: Cli, tm
     assert run_cli("search", "a cat", "--from-file", table, *NANO, "--allow-failures").code == 0
 
 
+def test_a_page_shows_what_was_found(run_cli: Cli, tmp_path: Path) -> None:
+    page, table = tmp_path / "cats.html", tmp_path / "cats.csv"
+    result = run_cli("search", "a cat", EXAMPLES, *NANO, "-k", 3, "-o", page, "-o", table)
+    assert result.code == 0, result.err
+    content = json.loads(page.read_text().partition('id="data">')[2].partition("</script>")[0])
+    found = pd.read_csv(table)
+    assert content["names"] == found.image.tolist()
+    assert content["labels"] == ["a cat"]
+    assert [one[0][1] for one in content["ranked"]] == pytest.approx(found.score)
+    assert content["columns"] == ["rank", "relative"]
+    assert (content["title"], content["gallery"]) == ("a cat", True)
+    assert f"wrote {table}, {page}" in result.err
+    groups = run_cli("search", "--near-duplicates", 0.9, CAT, CAT, *NANO, "-o", page)
+    assert groups.code == 0, groups.err
+    assert '"labels":["group 1"]' in page.read_text()
+
+
 def test_paths_for_other_programs(run_cli: Cli, tmp_path: Path, known: Known) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

@@ -19,8 +19,9 @@ from browser import Opened, chromium
 from PIL import Image
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
-from clipcli.output.report.records import About, ReportImage
+from clipcli.output.report.records import About, ReportImage, found
 from clipcli.output.report.writer import ReportWriter
+from clipcli.records import Hit, ImageFailure
 from clipcli.scoring.evaluation import evaluate_classification
 
 LABELS = ("cat", "dog", "receipt", 'a "quoted", label', "<b>bold</b>", "=1+1", "snow leopard", "Ägypten")
@@ -436,6 +437,34 @@ def test_correcting_the_truth_counts_anew(evaluation: Opened) -> None:
     evaluation.press("v")
     assert "95.0 % of 60 right" in evaluation.text(".tiles")
     assert evaluation.page.locator(".matrix td").nth(1).inner_text() == "3"
+
+
+def test_a_gallery_shows_what_was_found_and_has_nothing_to_correct(browser: Any, folder: Path) -> None:
+    places = [str(folder / "images #1 100%" / image_named(number)) for number in (6, 0, 31)]
+    hits = [
+        Hit("a <b>cat</b>", rank, place, 0.4 - 0.1 * rank, 0.01, {}) for rank, place in enumerate(places, 1)
+    ]
+    failed = ImageFailure(str(folder / "none.png"), "No such file or directory")
+    about = About("a <b>cat</b>", "nano", is_gallery=True)
+    one = Opened(browser, written(folder / "gallery.html", [*found(hits, [failed])], about))
+    names = [one.page.evaluate(f"fileName(selection[{place}])") for place in range(4)]
+    assert names == [*map(image_named, (6, 0, 31)), "none.png"]
+    assert one.page.locator("#labels .text").all_inner_texts() == ["a <b>cat</b>"]
+    assert not any(one.page.locator(f"#{name}").is_visible() for name in ("export", "import", "tab-overview"))
+    one.press("1", "0", "l")
+    assert one.page.evaluate("corrections.size") == 0
+    one.press("Enter")
+    one.page.locator("#ranked button").first.click()
+    assert one.page.evaluate("corrections.size") == 0
+    assert not one.page.locator("#none").is_visible()
+    one.close()
+
+
+def test_a_gallery_of_nothing(browser: Any, folder: Path) -> None:
+    one = Opened(browser, written(folder / "nothing.html", [], About("nothing found", is_gallery=True)))
+    assert one.page.locator("#count").inner_text() == "0 images"
+    one.press("ArrowRight", "Enter", "/")
+    one.close()
 
 
 def test_many_classes_show_those_that_are_confused_most(browser: Any, folder: Path) -> None:

@@ -104,6 +104,7 @@ def content(images: Sequence[ReportImage], about: About, page: Path, store: Stor
         "statuses": [_STATUSES.index(one.status) for one in predicted],
         "margins": [_short(one.margin) for one in predicted],
         "errors": {index: one.error for index, one in enumerate(predicted) if one.error},
+        "gallery": about.is_gallery,
         "truths": [[number[label] for label in one.truth] for one in images] if about.evaluation else None,
         "columns": columns,
         "cells": [[_cell(one.columns.get(name)) for name in columns] for one in predicted],

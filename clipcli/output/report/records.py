@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
 from clipcli.output.rows import carried_names, rounded
-from clipcli.records import ImageFailure, LabelGroup, Outcome, Value
+from clipcli.records import Duplicate, Hit, ImageFailure, LabelGroup, Outcome, Value
 from clipcli.scoring.classifier import Classifier, best_classes
 from clipcli.scoring.evaluation import Evaluation
 from clipcli.scoring.targets import Targets
@@ -44,12 +44,15 @@ class About:
         model: which model was used, if that is known.
         labels: all labels there were to choose from; those of the images are added.
         evaluation: the figures, if the true labels are known.
+        is_gallery: whether images are only to be looked at, in this order: labels stand for queries or
+            groups, and there is nothing to correct.
     """
 
     title: str
     model: str = ""
     labels: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    is_gallery: bool = False
 
 
 def predicted(outcome: Outcome) -> ReportImage:
@@ -67,6 +70,19 @@ def _groups(groups: Sequence[LabelGroup | None]) -> dict[str, Value]:
     """The group of the best label, which the report shows like a column of the user's table."""
     best = groups[0] if groups else None
     return {} if best is None else {"group": best.name, "group_score": rounded(best.score)}
+
+
+def found(hits: Iterable[Hit | Duplicate], failures: Iterable[ImageFailure]) -> Iterator[ReportImage]:
+    """The images of a gallery: what a search found, then what it could not read."""
+    for hit in hits:
+        if isinstance(hit, Hit):
+            label, own = hit.query, {"rank": hit.rank, "relative": rounded(hit.relative)}
+        else:
+            label, own = f"group {hit.group}", {}
+        columns: dict[str, Value] = {**own, **hit.columns}
+        labels = (RankedLabel(label, hit.score),)
+        yield ReportImage(PredictedImage(hit.image, labels, "ok", None, None, columns))
+    yield from map(predicted, failures)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ const COUNT = report.names.length;
 const OK = 0, UNKNOWN = 1, FAILED = 2; // entries of report.statuses
 const NONE = -1; // the label "none of these"
 const IS_EVALUATION = report.truths !== null;
+const IS_GALLERY = report.gallery; // of what a search found: there is nothing to correct
 
 const byId = (id) => document.getElementById(id);
 

@@ -92,7 +92,7 @@ function showCells(image) {
 /** Set the label of the active image. */
 function setLabel(label) {
   const image = activeImage();
-  if (image === undefined) return;
+  if (image === undefined || IS_GALLERY) return;
   correct(image, label);
   tellDone(`${fileName(image)}: ${label === bestLabel(image) && !isChanged(image) ? "confirmed as " : ""}${labelName(label)}`);
 }

@@ -27,7 +27,7 @@ function showControls() {
 }
 
 function showShows() {
-  const always = [ALL, LOOK];
+  const always = IS_GALLERY ? [ALL] : [ALL, LOOK];
   const made = Object.entries(SHOWS).map(([show, [name, passes]]) => {
     let count = 0;
     for (let image = 0; image < COUNT; image += 1) count += passes(image);
@@ -162,6 +162,7 @@ function goToSearch() {
 
 /** Correct the active image. */
 function actOnImage(key) {
+  if (IS_GALLERY) return false;
   if (/^[1-9]$/.test(key)) return done(() => setRanked(Number(key) - 1));
   const acts = { 0: () => setLabel(NONE), x: () => setLabel(NONE), l: openPicker, u: undoLast };
   const act = acts[key.toLowerCase()];
@@ -239,9 +240,11 @@ whenCorrected.push(() => {
 function start() {
   const made = report.model ? ` · model ${shown(report.model)}` : "";
   byId("about").textContent = `${plural(COUNT, "image")}${made} · clipcli ${report.version}`;
-  const sorts = Object.entries(ORDERS).filter(([order]) => IS_EVALUATION || order !== WRONG);
+  const sorts = Object.entries(ORDERS).filter(([order]) => (IS_EVALUATION || order !== WRONG) && !(IS_GALLERY && order === LOOK));
   byId("sort").append(...sorts.map(([value, [text]]) => element("option", { value }, text)));
   byId("label-kind").hidden = !IS_EVALUATION;
+  document.documentElement.classList.toggle("gallery", IS_GALLERY);
+  if (IS_GALLERY) byId("labels-title").textContent = "Found for";
   byId("threshold").value = filters.threshold;
   if (matchMedia("(max-width: 760px)").matches) byId("more-filters").open = false;
   restore();

@@ -13,7 +13,8 @@ const filters = {
   pair: null, // {truth, best}: one cell of the confusion matrix
   threshold: usualThreshold(),
 };
-let sortedBy = IS_EVALUATION ? WRONG : LOOK;
+const AS_FOUND = "input";
+let sortedBy = IS_GALLERY ? AS_FOUND : IS_EVALUATION ? WRONG : LOOK;
 let selection = []; // the images that are shown, in order
 
 // --- What to look at ---
@@ -141,7 +142,7 @@ const ORDERS = {
   "margin-down": ["margin, largest first", (image) => [last(report.margins[image], -1), 0]],
   "name-up": ["name, A to Z", (image) => [placesByName()[image], 0]],
   "name-down": ["name, Z to A", (image) => [-placesByName()[image], 0]],
-  input: ["order of the input", (image) => [image, 0]],
+  [AS_FOUND]: [IS_GALLERY ? "as found" : "order of the input", (image) => [image, 0]],
 };
 const orders = new Map(); // those computed so far: corrections do not change them, so that no image runs away
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import Consumer
     from clipcli.prompts.templates import PromptSet
-    from clipcli.records import Encoder, ImageFailure, Item, Outcome
+    from clipcli.records import Encoder, ImageFailure, ImageFeatures, Item, Outcome
     from clipcli.scoring.classifier import Classifier
     from clipcli.scoring.evaluation import Evaluation
     from clipcli.scoring.fitting import FitOptions, FitReport
@@ -94,21 +94,26 @@ def _outcomes(
     passes: Passes,
     run: Session,
 ) -> Iterator[Outcome]:
-    """The cosines of images."""
+    """What labels are ranked by: the cosines of images, or the logits of a probe, as their scores."""
     from clipcli import api
 
-    return api.classify(
-        images,
-        encoder,
-        classifier,
-        top_k=1,
-        score="cosine",
-        batch_size=passes.batch_size,
-        workers=passes.workers,
-        decoding=passes.decoding,
-        cache=run.cache,
-        stop=stop,
-    )
+    size, workers, decoding = passes.batch_size, passes.workers, passes.decoding
+    how = {"batch_size": size, "workers": workers, "decoding": decoding, "cache": run.cache, "stop": stop}
+    if classifier.weights is None:
+        return api.classify(images, encoder, classifier, top_k=1, score="cosine", **how)  # type: ignore[arg-type]
+    return map(partial(_ranked, classifier), api.encode(images, encoder, **how))  # type: ignore[arg-type]
+
+
+def _ranked(classifier: Classifier, outcome: ImageFeatures | ImageFailure) -> Outcome:
+    from clipcli.records import ImageFailure
+    from clipcli.scoring.ranking import Ranking
+
+    if isinstance(outcome, ImageFailure):
+        return outcome
+    features = outcome.features[None]  # (1, D)
+    (found,) = classifier.predict([outcome.image], features, Ranking(1))
+    (logits,) = classifier.similarities(features)
+    return found._replace(scores=logits, columns=outcome.columns, truth=outcome.truth)
 
 
 def _shown(evaluation: Evaluation) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 import xml.etree.ElementTree as ET
@@ -68,6 +69,11 @@ def test_classify_uses_the_file_without_torch_once_the_images_are_known(
     rows = pd.read_csv(out)
     truth = rows.image.map(lambda image: Path(image).parent.name)
     assert (rows.label == truth).mean() > 0.9, "classes without words"
+    metrics = tmp_path / "metrics.json"
+    result = run_cli("eval", labelled, *NANO, "--classifier", file, "-o", metrics)
+    assert result.code == 0, result.err
+    measured = json.loads(metrics.read_text())
+    assert measured["acc1"] == pytest.approx((rows.label == truth).mean())
     probe = clipcli.load_classifier(file)
     assert probe.classnames == ("dog", "house", "sun", *LABELS), "words without examples stay"
 

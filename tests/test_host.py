@@ -23,6 +23,7 @@ SNAPSHOT = """
 import gc, hashlib, locale, logging, os, random, signal, sys, threading, types, warnings
 import huggingface_hub, numpy, open_clip, pandas, timm, torch, torchvision, transformers
 import open_clip.hf_model, PIL.Image, PIL.ImageFile, safetensors.numpy, safetensors.torch, timm.layers
+import scipy.optimize, sklearn.linear_model, sklearn.model_selection
 
 tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
 transformers.AutoModel.from_config(transformers.RobertaConfig(vocab_size=8, pad_token_id=0, **tiny))
@@ -114,7 +115,7 @@ called = []
 def call(function, *arguments, **options):
     called.append(function)
     result = getattr(clipcli, function)(*arguments, **options)
-    result = list(result) if function in ("classify", "encode") else result
+    result = list(result) if function in ("classify", "encode") else result  # these begin when they are asked
     unchanged(f"{function}, with the model {model},")
     return result
 
@@ -132,6 +133,18 @@ for model in sys.argv[2:]:
     unchanged("closing the cache")
     call("save_classifier", classifier, Path("two.safetensors"))
     call("load_classifier", Path("two.safetensors"))
+    images = [numpy.full((8, 8, 3), shade, numpy.uint8) for shade in range(0, 240, 10)]
+    outcomes = call("encode", images, encoder)
+    features = numpy.stack([one.features for one in outcomes])
+    truths = ["bicycle", "cat"] * 12
+    call("fit_classifier", classifier, features, truths)
+    call("fit_probe", encoder, features, truths, classifier)
+    call("add_rejector", classifier, encoder, "mcm", 0.5)
+    if classifier.activation == "softmax":
+        call("with_prior", classifier, [0.9, 0.1])
+    gallery = call("open_gallery", images, encoder)
+    call("search", "a cat", gallery, encoder)
+    call("save_features", outcomes, Path("features.npz"), encoder)
 functions = {name for name in clipcli.__all__ if isinstance(getattr(clipcli, name), types.FunctionType)}
 missing = functions - {*called}
 assert len(functions) > 5 and not missing, f"not called: {missing}"

@@ -252,6 +252,8 @@ def _failed(error: BaseException) -> int:
         return _told("interrupted", "", INTERRUPTED)
     if (mistake := mistakes.explained(error)) is not None:
         return _told(*mistake)
+    if isinstance(error, PermissionError) and error.filename:
+        return _told(f"{os.fsdecode(error.filename)}: {error.strerror}", "", 1)
     hint = "This is a bug. Run again with CLIPCLI_DEBUG=1 and report what it prints."
     return _told(f"{type(error).__name__}: {error}", hint, 1)
 

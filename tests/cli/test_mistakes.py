@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, eval, report, prompts, sort, tag, train,
+There are: classify, eval, report, search, embed, probe, review-next, prompts, sort, tag, train,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables
@@ -102,7 +102,7 @@ Did you mean --model=nano?
 
 $ clipcli --labels cat photos
 error: no such option: --labels
-It is an option of `clipcli classify` and `clipcli eval` and `clipcli prompts`.
+It is an option of `clipcli classify` and `clipcli eval` and `clipcli probe` and `clipcli prompts`.
 
 $ clipcli models list --days 3
 error: no such option: --days
@@ -180,7 +180,7 @@ $ clipcli classify photos -l cat --precision half
 error: --precision half: not one of auto, fp32, bf16, fp16, int8
 
 $ clipcli classify photos -l cat --layout rows
-error: --layout rows: not one of long, wide, matrix
+error: --layout rows: not one of long, wide, matrix, nested
 
 $ clipcli classify photos -l cat --truncated no
 error: --truncated no: not one of error, ok

@@ -344,6 +344,24 @@ def test_a_file_that_changes_after_the_plan_is_left(
     assert (place.photos / "a.jpg").read_text() == "changed"
 
 
+def test_predictions_that_may_not_be_read_are_told(
+    sort: Cli,
+    place: Place,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+    tmp_path: Path,
+) -> None:
+    place.predict({"a.jpg": "cat"})
+    assert sort().code == 0, "everything is imported"
+    for folder in [parent for parent in tmp_path.parents if "pytest" in str(parent)]:
+        folder.chmod(0o777)
+    tmp_path.chmod(0o700)
+    with unprivileged():
+        result = sort()
+    assert result.code != 0
+    assert f"{place.table}: Permission denied" in result.err
+    assert "This is a bug" not in result.err
+
+
 def test_folders_that_may_not_be_written_are_told(
     sort: Cli,
     run_cli: Cli,
@@ -353,7 +371,8 @@ def test_folders_that_may_not_be_written_are_told(
 ) -> None:
     place.predict({"locked/a.jpg": "cat", "open/b.jpg": "cat", "open/c.jpg": "dog"})
     (place.into / "dog").mkdir(parents=True)
-    tmp_path.parent.chmod(0o777), tmp_path.parent.parent.chmod(0o777)
+    for folder in [parent for parent in tmp_path.parents if "pytest" in str(parent)]:
+        folder.chmod(0o777)
     for folder in (tmp_path, place.photos / "open", place.photos, place.into):
         folder.chmod(0o777)
     place.table.chmod(0o666)

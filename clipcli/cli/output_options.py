@@ -27,7 +27,7 @@ FormatName = Annotated[
         "--format",
         metavar="FORMAT",
         case_sensitive=False,
-        help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet or xlsx.",
+        help="The output format, if the file's suffix does not tell: csv, tsv, jsonl, parquet, xlsx or html.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -176,3 +176,43 @@ def test_writing_anew_replaces_only_the_file_that_was_read(source: Path) -> None
     assert (source.read_bytes(), source.stat().st_mtime_ns) == (b"new", TIME)
     assert source.stat().st_mode & 0o777 == 0o640
     assert [found.name for found in source.parent.iterdir()] == ["a.jpg"]
+
+
+# --- Times and links -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "is_told"), [(errno.EPERM, False), (errno.ENOTSUP, False), (errno.EIO, True)]
+)
+def test_a_time_that_a_file_system_cannot_keep_is_no_error_but_a_failing_disk_is(
+    number: int, is_told: bool, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", fail)
+    if is_told:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            placing.set_times(str(source), TIME)
+    else:
+        placing.set_times(str(source), TIME)
+
+
+@pytest.mark.parametrize("call", ["utime", "unlink"])
+def test_a_link_that_cannot_be_moved_stays_and_leaves_no_second_one(
+    call: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, target = source.with_name("link"), source.with_name("moved")
+    link.symlink_to("a.jpg")
+    works = getattr(os, call)
+
+    def fail(path: str, *arguments: object, **options: object) -> None:
+        if call == "utime" or path == str(link):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        works(path, *arguments, **options)
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        placing.move_link(str(link), str(target), "a.jpg")
+    assert str(link.readlink()) == "a.jpg"
+    assert not os.path.lexists(target)

@@ -208,14 +208,28 @@ def move_link(source: str, target: str, text: str) -> None:
     """
     before = certain(source)
     os.symlink(text, target)
-    set_times(target, before.mtime)
-    os.unlink(source)
+    try:
+        set_times(target, before.mtime)
+    except OSError:
+        remove(target)
+        raise
+    remove_original(source, target, before)
 
 
 def set_times(path: str, mtime: int) -> None:
-    """Set the modification time of a file or link, where the system can, in nanoseconds."""
-    with contextlib.suppress(OSError, NotImplementedError):
-        os.utime(path, ns=(os.lstat(path).st_atime_ns, mtime), follow_symlinks=False)
+    """Set the modification time of a file or link, in nanoseconds; some file systems cannot.
+
+    Raises:
+        OSError: what else went wrong, such as a disk that fails.
+    """
+    times = (os.lstat(path).st_atime_ns, mtime)
+    try:
+        os.utime(path, ns=times, follow_symlinks=False)
+    except NotImplementedError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_SUCH_CALL | {errno.EPERM}:
+            raise
 
 
 def certain(path: str) -> Status:

@@ -51,3 +51,6 @@ RejectMethod: TypeAlias = Literal["msp", "mcm", "energy", "negatives"]
 
 WeightMethod: TypeAlias = Literal["carprt", "zpe"]
 """How prompts get their weights from images without labels."""
+
+Prefer: TypeAlias = Literal["jpeg", "raw"]
+"""Which file to use of a pair that shows the same photograph."""

@@ -13,6 +13,7 @@ from clipcli.cli import console, rejecting
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.image_options import Picked
     from clipcli.cli.passes import Passes
     from clipcli.cli.session import Session
     from clipcli.output.feature_blocks import FeatureBlocks
@@ -34,7 +35,7 @@ class Asked:
         reject: the score by which images are rejected, or None.
         reject_on: the folder to which its threshold is fitted, or None.
         reject_rate: which share of its images may be rejected.
-        patterns: of the images that are included and excluded.
+        picked: what to take from folders.
     """
 
     weight_on: str | None
@@ -43,7 +44,7 @@ class Asked:
     reject: RejectMethod | None
     reject_on: str | None
     reject_rate: float | None
-    patterns: tuple[list[str], list[str]]
+    picked: Picked
 
     def check(self, template_sets: Sequence[PromptSet]) -> None:
         """Refuse what cannot be, before the work is done.
@@ -150,7 +151,7 @@ class _Learner:
 
     def _pass(self, folder: str, consumer: _Blocks) -> _Blocks:
         """Feed the features of all images of a folder to a consumer."""
-        found = rejecting.images_of(folder, *self.asked.patterns)()
+        found = rejecting.images_of(folder, self.asked.picked)()
         summary = self.passes.over(found, self.run, self.encoder, consumer, lambda: sum(1 for _ in found))
         if summary.failed and not self.passes.allow_failures:
             summary.print("")

@@ -12,9 +12,12 @@ import typer
 
 from clipcli import choices
 from clipcli.cli import console, options, output_options, reject_options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 from clipcli.cli.values import fraction
 
 
+@grouped
 def classify(
     inputs: options.Inputs = None,
     labels: options.Labels = None,
@@ -36,8 +39,7 @@ def classify(
     from_file: options.FromFile = None,
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -185,7 +187,6 @@ def classify(
     from clipcli import api
     from clipcli.cli import mistakes, outputs, progress, rejecting, reports, session, startup, tables, values
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.report.records import About
@@ -202,14 +203,7 @@ def classify(
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
     columns = session.columns_to_keep(keep)
     with mistakes.told_from_labels(inputs or (), labels):
-        found = Inputs(
-            tuple(inputs or ()),
-            from_file,
-            tuple(include or ()),
-            tuple(exclude or ()),
-            image_column and session.as_text(image_column),
-            columns,
-        )
+        found = picked.inputs(inputs, from_file, image_column, columns)
     named = session.named_classes(classifier_file, labels, label, classes, templates, concept)
     check_roll_up(ranking, named.parents)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
@@ -262,6 +256,6 @@ def classify(
     written.complete(
         About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
     )
-    summary.print(", ".join(map(str, written.files)))
+    summary.print(", ".join(map(str, written.files)), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -10,6 +10,8 @@ import typer
 
 from clipcli import choices
 from clipcli.cli import console, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from clipcli.records import Encoder, ImageFeatures
 
 
+@grouped
 def embed(
     inputs: options.Inputs = None,
     texts: Annotated[
@@ -43,8 +46,7 @@ def embed(
     from_file: options.FromFile = None,
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -98,7 +100,6 @@ def embed(
     from clipcli import api
     from clipcli.cli import progress, session, startup
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import consume
@@ -127,10 +128,7 @@ def embed(
     if templates:
         raise UsageError("`templates` are for texts, and there are none", "Name them with --texts.")
     columns = session.columns_to_keep(keep)
-    image_column = image_column and session.as_text(image_column)
-    found = Inputs(
-        tuple(inputs or ()), from_file, tuple(include or ()), tuple(exclude or ()), image_column, columns
-    )
+    found = picked.inputs(inputs, from_file, image_column, columns)
     images = session.at_least_one(found)
     with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
@@ -149,7 +147,7 @@ def embed(
             summary,
             None if found.is_read_once else lambda: sum(1 for _ in found),
         )
-    summary.print(", ".join(map(str, output)))
+    summary.print(", ".join(map(str, output)), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

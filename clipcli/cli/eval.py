@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli import console, eval_options, fit_options, options, reject_options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 
 if TYPE_CHECKING:
     from clipcli.prompts.templates import PromptSet
     from clipcli.scoring.classifier import Classifier
 
 
+@grouped
 def evaluate(
     inputs: options.Inputs = None,
     truth: options.Truth = None,
@@ -29,8 +32,7 @@ def evaluate(
     concept: options.Concept = "",
     from_file: options.FromFile = None,
     image_column: options.ImageColumn = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -118,7 +120,7 @@ def evaluate(
     outputs = output or []
     check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)
-    wanted = rejecting.asked(reject, outliers, reject_rate, fit, (include or [], exclude or []))
+    wanted = rejecting.asked(reject, outliers, reject_rate, fit, picked)
     given = {
         "labels": labels,
         "label": label,
@@ -144,13 +146,13 @@ def evaluate(
     if captions is not None:
         retrieval.check_alone(given, outputs)
         retrieval.measure(
-            retrieval.captioned(captions, inputs, from_file, include, exclude, image_column),
+            retrieval.captioned(captions, inputs, from_file, picked, image_column),
             *(request, templates, concept, passes),
         )
         return
     with mistakes.told_from_labels(inputs or (), labels):
         source = truths.source(inputs or [], from_file, truth, truth_column)
-        found = source.inputs(include or [], exclude or [], image_column)
+        found = source.inputs(picked, image_column)
     images = source.labelled(found)
     counts = truths.counted(images, found)
     prompts_of = partial(_prompts, labels, label, concept, counts, source.separator)

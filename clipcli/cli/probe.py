@@ -9,10 +9,13 @@ import typer
 
 from clipcli import choices
 from clipcli.cli import console, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 
 PROBE = "Probe"
 
 
+@grouped
 def probe(
     examples: Annotated[
         list[str] | None,
@@ -89,8 +92,7 @@ def probe(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -136,6 +138,6 @@ def probe(
     decoding = DecodeOptions(limit, exact_decode, truncated)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, asked.outputs, allow_failures)
-    found = probing.examples_of(examples or [], label_column, include or [], exclude or [])
+    found = probing.examples_of(examples or [], label_column, picked)
     words = probing.Words(labels, label, classes, templates, concept, no_words)
     probing.measure(asked, found, words.prompts(found), request, passes)

@@ -15,6 +15,7 @@ from clipcli.cli import console
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.image_options import Picked
     from clipcli.cli.passes import Passes
     from clipcli.models.request import ModelRequest
     from clipcli.output.labelled import LabelledFeatures
@@ -81,7 +82,7 @@ class Found:
         return Counter({truth: count for truth, count in self.counts.items() if truth})
 
 
-def examples_of(paths: Sequence[str], column: str | None, include: list[str], exclude: list[str]) -> Found:
+def examples_of(paths: Sequence[str], column: str | None, picked: Picked) -> Found:
     """The images that folders and tables name, with their true labels.
 
     Raises:
@@ -101,7 +102,7 @@ def examples_of(paths: Sequence[str], column: str | None, include: list[str], ex
     images: list[Item | ImageFailure] = []
     counts: Counter[str] = Counter()
     for source in sources:
-        inputs = source.inputs(include, exclude, None)
+        inputs = source.inputs(picked, None)
         new = list(source.labelled(inputs))
         counts += truths.counted(new, inputs)
         images += [one for one in new if isinstance(one, ImageFailure) or one.truth]

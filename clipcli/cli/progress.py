@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clipcli.cli import console
+from clipcli.cli.left_out import told
 from clipcli.errors import ClipcliError
 from clipcli.output.counts import Counts
 
 if TYPE_CHECKING:
+    from clipcli.inputs.left_out import LeftOut
     from clipcli.records import ImageFailure, ImageFeatures, Outcome
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
@@ -203,8 +205,13 @@ class Summary(Counts):
         if self.failed == _SHOWN_FAILURES:
             console.note("more failures are listed only in the error column")
 
-    def print(self, output: str) -> None:
-        """Images, failures by reason, speed, the most frequent labels, and where the output is."""
+    def print(self, output: str, left_out: LeftOut | None = None) -> None:
+        """Images, failures by reason, speed, the most frequent labels, and where the output is.
+
+        Args:
+            output: the files that were written.
+            left_out: what folders held and was not taken.
+        """
         console.tell(self._counts())
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
@@ -215,6 +222,8 @@ class Summary(Counts):
             console.tell(f"labels: {labels}" + (f" and {more} more" if more > 0 else ""))
         if self.unknown:
             console.tell(f"{self.unknown} unknown: the best label does not reach a threshold")
+        if left_out is not None and (others := told(left_out)):
+            console.tell(others)
         if output:
             console.tell(f"wrote {output}")
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli import console, options, reject_options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.prompts.templates import PromptSet
 
 
+@grouped
 def prompts(
     labels: options.Labels = None,
     label: options.Label = None,
@@ -43,8 +46,7 @@ def prompts(
     reject: reject_options.Reject = None,
     reject_on: reject_options.RejectOn = None,
     reject_rate: reject_options.RejectRate = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print all prompts as CSV and stop, without loading a model."),
@@ -93,8 +95,8 @@ def prompts(
 
     check_output(output)
     startup.lift_pillow_limit()
-    patterns, shares = (include or [], exclude or []), values.numbers("prior", prior)
-    asked = adapting.Asked(weight_on, weight_by, shares, reject, reject_on, reject_rate, patterns)
+    shares = values.numbers("prior", prior)
+    asked = adapting.Asked(weight_on, weight_by, shares, reject, reject_on, reject_rate, picked)
     template_sets = session.template_sets(labels, label, classes, templates, concept) if weight_on else []
     asked.check(template_sets)
     limit = MAX_PIXELS if max_pixels is None else max_pixels

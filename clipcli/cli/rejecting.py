@@ -14,6 +14,7 @@ from clipcli.cli import console, progress
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.image_options import Picked
     from clipcli.cli.session import Session
     from clipcli.output.reject_scores import RejectScores
     from clipcli.prompts.templates import PromptSet
@@ -129,7 +130,7 @@ def asked(
     outliers: str | None,
     rate: float | None,
     fit: Path | None,
-    patterns: tuple[list[str], list[str]],
+    picked: Picked,
 ) -> Asked | None:
     """What the options ask for, or None.
 
@@ -138,7 +139,7 @@ def asked(
         outliers: the folder of images that show none of the labels.
         rate: which share of images of the labels may be rejected.
         fit: where a fitted classifier goes.
-        patterns: of the images that are included and excluded.
+        picked: what to take from folders.
 
     Raises:
         UsageError: an option that lacks another, a share outside its range, or no such folder.
@@ -155,21 +156,18 @@ def asked(
     if rate is not None and fit is None:
         raise UsageError("`reject_rate` needs `fit`", "Name the file to write the fitted classifier to.")
     methods = get_args(RejectMethod) if method is None else (method,)
-    return Asked(methods, None if outliers is None else images_of(outliers, *patterns), rate)
+    return Asked(methods, None if outliers is None else images_of(outliers, picked), rate)
 
 
-def images_of(
-    folder: str, include: list[str], exclude: list[str]
-) -> Callable[[], Iterable[Item | ImageFailure]]:
+def images_of(folder: str, picked: Picked) -> Callable[[], Iterable[Item | ImageFailure]]:
     """What makes the images of a folder, after making sure that there is one.
 
     Raises:
         UsageError: there is none.
     """
     from clipcli.cli import session
-    from clipcli.inputs.inputs import Inputs
 
-    found = Inputs((folder,), None, tuple(include), tuple(exclude), None, None)
+    found = picked.inputs([folder])
     session.at_least_one(found)
     return lambda: found
 

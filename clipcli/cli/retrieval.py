@@ -11,6 +11,7 @@ from clipcli.cli.passes import check_outputs
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.image_options import Picked
     from clipcli.cli.passes import Passes
     from clipcli.inputs.captions import Captions
     from clipcli.models.request import ModelRequest
@@ -52,8 +53,7 @@ def captioned(
     path: str,
     paths: list[str] | None,
     from_file: str | None,
-    include: list[str] | None,
-    exclude: list[str] | None,
+    picked: Picked,
     image_column: str | None,
 ) -> Captioned:
     """The images of the inputs that have captions in a table; without inputs, those of the table.
@@ -62,22 +62,20 @@ def captioned(
         path: the table.
         paths: files, folders and globs.
         from_file: a list or table of images.
-        include: globs, of which files in folders must match one.
-        exclude: globs of what to leave out.
+        picked: what to take from folders.
         image_column: that of the list, or else that of the table of captions.
 
     Raises:
         UsageError: no image has a caption, or as in `Inputs` and `Captions`.
     """
     from clipcli.inputs.captions import Captions, each_once
-    from clipcli.inputs.inputs import Inputs
     from clipcli.records import ImageFailure
 
     captions = Captions(path, paths or (), image_column if from_file is None else None)
     found: Iterable[Item | ImageFailure] = captions.images
     if paths or from_file is not None:
         column = image_column if from_file is not None else None
-        found = Inputs(tuple(paths or ()), from_file, tuple(include or ()), tuple(exclude or ()), column)
+        found = picked.inputs(paths, from_file, column)
     every = list(each_once(found))
     images = [one for one in every if isinstance(one, ImageFailure) or captions.of(one.name)]
     if not any(not isinstance(one, ImageFailure) for one in images):

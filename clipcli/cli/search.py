@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli import console, options, output_options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.image_options import Picked
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ QUERY = "Query"
 _TOP_K = 10
 
 
+@grouped
 def search(
     words: Annotated[
         list[str] | None,
@@ -103,8 +106,7 @@ def search(
     from_file: options.FromFile = None,
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
+    picked: Picked = Picked(),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -194,7 +196,6 @@ def search(
     from clipcli.cli.asked import asked_for
     from clipcli.gallery import Gallery
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.inputs.inputs import Inputs
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.hits import DUPLICATE_COLUMNS, HIT_COLUMNS, FoundTable
@@ -207,14 +208,12 @@ def search(
     chosen = session.templates_of(templates) if templates else ()
     cut = Cut(_TOP_K if (top_k, min_score, within) == (None, None, None) else top_k, min_score, within)
     columns = session.columns_to_keep(keep)
-    image_column = image_column and session.as_text(image_column)
     found = None
     if known:
-        named = bool(asked.inputs or from_file or include or exclude or image_column or keep)
+        named = bool(asked.inputs or from_file or image_column or keep or not picked.is_default)
         _check_known(named, no_cache or verify, near_duplicates is not None)
     else:
-        places = tuple(asked.inputs), from_file, tuple(include or ()), tuple(exclude or ())
-        found = Inputs(*places, image_column, columns)
+        found = picked.inputs(asked.inputs, from_file, image_column, columns)
     rows = FoundTable(
         HIT_COLUMNS if near_duplicates is None else DUPLICATE_COLUMNS, found.columns if found else {}
     )
@@ -237,7 +236,7 @@ def search(
             hits = _hits(gallery, encoded, cut, near_duplicates)
     shows.write(hits, gallery.failures, encoder.name, limit, workers)
     if found is not None:
-        summary.print(shows.files)
+        summary.print(shows.files, found.left_out)
     console.tell(shown.counted(hits))
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -10,6 +10,7 @@ from clipcli.cli import console
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.cli.image_options import Picked
     from clipcli.inputs.inputs import Inputs
     from clipcli.inputs.truth import Truth
     from clipcli.prompts.templates import PromptSet
@@ -32,15 +33,12 @@ class Source(NamedTuple):
 
         return None if isinstance(self.truth, FolderTruth) else SEPARATOR
 
-    def inputs(self, include: list[str], exclude: list[str], image_column: str | None) -> Inputs:
+    def inputs(self, picked: Picked, image_column: str | None) -> Inputs:
         """The images."""
-        from clipcli.cli import session
-        from clipcli.inputs.inputs import Inputs
         from clipcli.inputs.truth import ColumnTruth
 
         keep = (self.truth.column,) if isinstance(self.truth, ColumnTruth) else None
-        column = image_column and session.as_text(image_column)
-        return Inputs(tuple(self.paths), self.from_file, tuple(include), tuple(exclude), column, keep)
+        return picked.inputs(self.paths, self.from_file, image_column, keep)
 
     def labelled(self, found: Inputs) -> Iterable[Item | ImageFailure]:
         """The images with their true labels, as often as they are asked for."""

@@ -32,3 +32,18 @@ def numbers(option: str, text: str | None) -> list[float]:
     except ValueError:
         hint = "Separate them by commas, such as 0.7,0.2,0.1."
         raise UsageError(f"`{option}` must be numbers, not {text!r}", hint) from None
+
+
+_UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """The seconds that a time means, such as 1s, 500ms, 2m; a plain number is seconds.
+
+    Raises:
+        UsageError: it is no time.
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h|)\s*", text)
+    if found is None:
+        raise UsageError(f"`every` must be a time, not {text!r}", "Use 1s, 500ms or 2m.")
+    return float(found[1]) * _UNITS[found[2]]

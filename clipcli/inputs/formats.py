@@ -1,6 +1,12 @@
-"""Which files are images, by their names."""
+"""What files hold, by their names."""
 
 from __future__ import annotations
+
+import os
+from typing import Literal, TypeAlias
+
+FileKind: TypeAlias = Literal["image", "raw", "video", "document", "archive", "other"]
+"""An image; a camera's RAW file; images one after the other in time, on pages, or in an archive."""
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jfif", ".jp2"}
@@ -8,3 +14,45 @@ IMAGE_SUFFIXES = frozenset(
     | {".tif", ".tiff", ".webp"}
 )
 """What a folder is searched for. A file named by the user is tried whatever its suffix."""
+
+RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"}
+    | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+)
+"""Raw sensor data of cameras."""
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".webm",
+    }
+    | {".wmv"}
+)
+DOCUMENT_SUFFIXES = frozenset({".pdf"})
+ARCHIVE_SUFFIXES = (".zip", ".cbz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst")
+
+_KINDS: dict[str, FileKind] = {
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(RAW_SUFFIXES, "raw"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(DOCUMENT_SUFFIXES, "document"),
+}
+
+
+def kind_of(name: str) -> FileKind:
+    """What a file holds, as far as its suffix tells."""
+    lower = name.lower()
+    if lower.endswith(ARCHIVE_SUFFIXES):
+        return "archive"
+    return _KINDS.get(os.path.splitext(lower)[1], "other")

@@ -1,23 +1,25 @@
-"""What the user named on the command line, as items: files, folders, globs and lists."""
+"""What the user named on the command line, as items: whatever `sources` knows, and lists and tables of it."""
 
 from __future__ import annotations
 
-import difflib
-import glob
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs.item import FileItem
+from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
+from clipcli.inputs.opening import item_named
+from clipcli.inputs.reading import FIRST_IMAGES, Reading
+from clipcli.inputs.sources import Source, source_of
 from clipcli.inputs.tables import Table, looks_like_table, table_format
-from clipcli.inputs.walk import Wanted, expand, images_of, matches_nothing, path_filter
+from clipcli.inputs.tables.rows import as_type
+from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
 
 
@@ -33,7 +35,8 @@ class Inputs:
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
         image_column: the column of the table that holds the paths; None finds it by its name.
-        keep: the columns of the table that travel to the output; None is all of them.
+        keep: the columns that travel to the output; None is all of them.
+        reading: what to take from files that hold several images.
 
     Raises:
         UsageError: nothing is named, a path does not exist, a glob matches nothing or is malformed, or the
@@ -46,24 +49,33 @@ class Inputs:
     exclude: tuple[str, ...] = ()
     image_column: str | None = None
     keep: tuple[str, ...] | None = None
+    reading: Reading = FIRST_IMAGES
 
     def __post_init__(self) -> None:
         if not self.paths and self.from_file is None:
             raise UsageError("no images given", "Name files, folders or globs, or use `from_file` LIST.")
-        path_filter(self.include, self.exclude)
+        PathFilter(self.include, self.exclude)
         if self.from_file not in (None, "-"):
             check_list(str(self.from_file))
-        for path in self.paths:
-            _check_path(path)
-        if (self.image_column is not None or self.keep is not None) and self._table is None:
+        self._sources  # noqa: B018 (tells now what does not exist)
+        if (self.image_column is not None or self.keep is not None) and not self._tables:
             raise UsageError(
                 "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, type]:
-        """The columns of the table that travel to the output, in order, with the types of their cells."""
-        return {} if self._table is None else self._table.columns
+        """The columns that travel to the output, in order, with the types of their cells."""
+        found: dict[str, type] = {}
+        for source in self._tables:
+            for name, kind in source.columns.items():
+                found[name] = kind if found.get(name, kind) is kind else str
+        return found
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What folders held and was not taken, the last time that all images were listed."""
+        return cast(LeftOut, self.__dict__.get("_left_out", LeftOut()))
 
     @property
     def is_read_once(self) -> bool:
@@ -76,21 +88,40 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
-        wanted = path_filter(self.include, self.exclude)
-        for path in self.paths:
-            yield from map(_item, _names(path, wanted))
+        search = Search(PathFilter(self.include, self.exclude), self.reading, LeftOut())
+        for source in self._sources:
+            yield from self._alike(source.items(search))
+        yield from self._alike(self._of_list())
+        self.__dict__["_left_out"] = search.left_out
+
+    def _of_list(self) -> Iterable[Item | ImageFailure]:
         listed = self._listed
         if isinstance(listed, Table):
             yield from listed
         elif isinstance(listed, PathList):
-            yield from map(_item, listed.names())
+            yield from map(item_named, listed.names())
         elif listed is not None:
             with Path(listed).open("rb") as file:
-                yield from map(_item, PathList(file, listed).names())
+                yield from map(item_named, PathList(file, listed).names())
+
+    def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
+        """The items; where several sources bring columns, with all of these, of one type each."""
+        if len(self._tables) < 2:
+            yield from items
+            return
+        for item in items:
+            cells = {name: as_type(item.columns.get(name), kind) for name, kind in self.columns.items()}
+            yield _with_columns(item, cells)
+
+    @cached_property
+    def _sources(self) -> tuple[Source, ...]:
+        return tuple(map(source_of, self.paths))
 
     @property
-    def _table(self) -> Table | None:
-        return self._listed if isinstance(self._listed, Table) else None
+    def _tables(self) -> list[Source | Table]:
+        """What brings columns."""
+        tables: list[Source | Table] = [source for source in self._sources if source.columns]
+        return [*tables, self._listed] if isinstance(self._listed, Table) else tables
 
     @cached_property
     def _listed(self) -> Table | PathList | str | None:
@@ -115,34 +146,7 @@ def _stdin() -> BufferedReader:
     return cast(BufferedReader, sys.stdin.buffer)
 
 
-def _item(found: str | ImageFailure) -> Item | ImageFailure:
-    return found if isinstance(found, ImageFailure) else FileItem(found)
-
-
-def _names(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
-    if path == "-":
-        return PathList(_stdin(), path).names()
-    if os.path.lexists(path) or not glob.has_magic(path):  # gone since: still a row
-        return images_of(path, wanted)
-    return expand(path, wanted)
-
-
-def _check_path(path: str) -> None:
-    if path == "-":
-        return
-    if not os.path.lexists(path) and matches_nothing(path):
-        raise UsageError(*_missing(path))
-    if table_format(path) and os.path.isfile(path):
-        raise UsageError(f"{path} is a table, not an image", f"Use `from_file` {path}.")
-
-
-def _missing(path: str) -> tuple[str, str]:
-    if glob.has_magic(path):
-        return f"nothing matches {path}", ""
-    parent, name = os.path.split(path.rstrip("/"))
-    try:
-        near = difflib.get_close_matches(name, os.listdir(parent or "."), 1)
-    except (OSError, ValueError):
-        near = []
-    hint = f"Did you mean {os.path.join(parent, near[0])}?" if near else ""
-    return f"no such file or folder: {path}", hint
+def _with_columns(item: Any, cells: dict[str, Any]) -> Item | ImageFailure:
+    if isinstance(item, ImageFailure):
+        return item._replace(columns=cells)
+    return cast(Item, replace(item, columns=cells))

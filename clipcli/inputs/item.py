@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from clipcli.errors import ImageError
 from clipcli.files import identity
@@ -38,7 +40,7 @@ class FileItem:
         None where the file cannot be looked at, or was changed so lately that it may change again without
         its times telling.
         """
-        path = self.name if self.path is None else self.path
+        path = self.location
         try:
             status = os.stat(path)
         except (OSError, ValueError):
@@ -49,7 +51,12 @@ class FileItem:
 
     def read(self) -> bytes:
         """The file's content; errors as in `read_file`."""
-        return read_file(self.name if self.path is None else self.path)
+        return read_file(self.location)
+
+    @property
+    def location(self) -> str:
+        """Its path."""
+        return self.name if self.path is None else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +99,44 @@ def read_file(path: str) -> bytes:
     Raises:
         ImageError: it is missing, too large, not a regular file, or cannot be read.
     """
-    try:
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError("a folder, not an image")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ImageError(
-                f"too large: {status.st_size / 1e9:.1f} GB, the limit is {MAX_BYTES / 1e9:.1f} GB"
-            )
+    with reading_errors():
+        size = size_of_file(path)
+        if size > MAX_BYTES:
+            raise ImageError(f"too large: {size / 1e9:.1f} GB, the limit is {MAX_BYTES / 1e9:.1f} GB")
         return Path(path).read_bytes()
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a regular file, of any size, to be read in parts.
+
+    Raises:
+        ImageError: it is missing, not a regular file, or cannot be read.
+    """
+    with reading_errors():
+        size_of_file(path)
+        return open(path, "rb")
+
+
+def size_of_file(path: str) -> int:
+    """How many bytes a regular file has.
+
+    Raises:
+        ImageError: it is something else.
+        OSError: it cannot be looked at.
+    """
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError("a folder, not an image")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file")
+    return status.st_size
+
+
+@contextlib.contextmanager
+def reading_errors() -> Iterator[None]:
+    """Turn what reading a file raises into an `ImageError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise ImageError("no such file") from None
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Files, folders and globs to the paths of images, in a stable order.
+"""Files, folders and globs to the paths of images, in a stable order, and what was left out on the way.
 
 Folders are walked one at a time, names sorted within each, so that two runs see the same order. The
 names of a folder of a million files are sorted in parts, on disk: memory stays flat.
@@ -11,31 +11,120 @@ import heapq
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 from pathspec import GitIgnoreSpec
 
 from clipcli.errors import UsageError
-from clipcli.inputs.formats import IMAGE_SUFFIXES
+from clipcli.inputs.formats import kind_of
+from clipcli.inputs.left_out import LeftOut, Reason
 from clipcli.inputs.lists import read_list
+from clipcli.inputs.reading import FIRST_IMAGES, Reading
 from clipcli.records import ImageFailure
 
-_LITTER = {"__MACOSX"}
+_LITTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _SORT_CHUNK = 100_000
+_LETTER = re.compile(r"\\.|\[[^]]+\]|(?P<letter>[^\W\d_])")  # outside of classes, and not escaped
 
-Wanted: TypeAlias = Callable[[str, bool], bool]
+
+@dataclass(frozen=True)
+class PathFilter:
+    """Decides by globs, as in .gitignore, which files in folders are used.
+
+    A glob without a capital letter matches in any case: `*.png` is `a.PNG` too.
+
+    Args:
+        include: what a file must match one of, if there are any.
+        exclude: of files and folders to leave out.
+
+    Raises:
+        UsageError: one of them is no glob.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._included, self._excluded  # noqa: B018 (tells now that one is malformed)
+
+    @cached_property
+    def _included(self) -> Globs:
+        return Globs(self.include, "`include`")
+
+    @cached_property
+    def _excluded(self) -> Globs:
+        return Globs(self.exclude, "`exclude`")
+
+    def reason(self, path: str, is_folder: bool) -> Reason | None:
+        """Why a path, relative to the folder that the user named, is left out; None if it is not."""
+        if self._excluded.match(path + "/" if is_folder else path):
+            return "excluded"
+        included = is_folder or not self.include or self._included.match(path)
+        return None if included else "not included"
+
+
+class Globs:
+    """Patterns as in .gitignore; those without a capital letter match in any case.
+
+    Args:
+        globs: the patterns.
+        where: what an error calls them.
+
+    Raises:
+        UsageError: one of them is no glob.
+    """
+
+    def __init__(self, globs: Sequence[str], where: str) -> None:
+        try:
+            self._spec = GitIgnoreSpec.from_lines(map(_in_any_case, globs))
+        except (ValueError, re.error):
+            raise UsageError(f"{where}: not a glob: {' or '.join(globs)}") from None
+
+    def match(self, path: str) -> bool:
+        """Whether a path matches one of them."""
+        return self._spec.match_file(path)
+
+
+def _in_any_case(pattern: str) -> str:
+    """A glob without a capital letter with a class of two for each letter; another as it is."""
+    return pattern if pattern != pattern.lower() else _LETTER.sub(_both_cases, pattern)
+
+
+def _both_cases(found: re.Match[str]) -> str:
+    letter = found["letter"]
+    upper = (letter or "").upper()
+    return f"[{letter}{upper}]" if letter and len(upper) == 1 and upper != letter else found[0]
+
+
+class Search(NamedTuple):
+    """How folders are searched, and where what is left out is counted.
+
+    `below` is what paths must match besides, as those of a glob with `**` do.
+    """
+
+    filter: PathFilter
+    reading: Reading
+    left_out: LeftOut
+    below: Globs | None = None
+
+
+def any_search() -> Search:
+    """A search for the images in a folder, all of them."""
+    return Search(PathFilter(), FIRST_IMAGES, LeftOut())
 
 
 def matches_nothing(pattern: str) -> bool:
     """Whether a path that is no file is no glob either, or a glob without a match."""
-    return not glob.has_magic(pattern) or next(expand(pattern, lambda *_: True), None) is None
+    return not glob.has_magic(pattern) or next(expand(pattern, any_search()), None) is None
 
 
-def expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+def expand(pattern: str, search: Search) -> Iterator[str | ImageFailure]:
     """Files that match and images in folders that do; with `**`, images at any depth.
 
     `glob` follows `**` into circles of links, so the folders below it are walked here.
@@ -43,41 +132,18 @@ def expand(pattern: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
     parts = Path(pattern).parts
     if "**" not in parts:
         for match in sorted(glob.iglob(pattern)):
-            yield from images_of(match, wanted)
+            yield from images_of(match, search)
         return
     cut = parts.index("**")
-    below = _globs(["/" + "/".join(parts[cut:])], pattern)
-
-    def both(path: str, is_folder: bool) -> bool:
-        return wanted(path, is_folder) and (is_folder or below.match_file(path))
-
+    below = search._replace(below=Globs(["/" + "/".join(parts[cut:])], pattern))
     for folder in sorted(glob.iglob(os.path.join(*parts[:cut]))) if cut else [""]:
         if os.path.isdir(folder or "."):
-            yield from _walk(folder, both)
+            yield from _walk(folder, below)
 
 
-def images_of(path: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+def images_of(path: str, search: Search) -> Iterator[str | ImageFailure]:
     """The wanted images of a folder, at any depth; a file as it is."""
-    yield from _walk(path, wanted) if os.path.isdir(path) else (path,)
-
-
-def path_filter(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
-    """Decide by the path relative to the folder given; a folder (second argument True) by --exclude only."""
-    included, excluded = _globs(include, "`include`"), _globs(exclude, "`exclude`")
-
-    def wanted(path: str, is_folder: bool) -> bool:
-        if exclude and excluded.match_file(path + "/" if is_folder else path):
-            return False
-        return is_folder or not include or included.match_file(path)
-
-    return wanted
-
-
-def _globs(globs: Sequence[str], where: str) -> GitIgnoreSpec:
-    try:
-        return GitIgnoreSpec.from_lines(globs)
-    except (ValueError, re.error):
-        raise UsageError(f"{where}: not a glob: {' or '.join(globs)}") from None
+    yield from _walk(path, search) if os.path.isdir(path) else (path,)
 
 
 class _Folder(NamedTuple):
@@ -88,20 +154,20 @@ class _Folder(NamedTuple):
     parents: tuple[tuple[int, int], ...] = ()
 
 
-def _walk(root: str, wanted: Wanted) -> Iterator[str | ImageFailure]:
+def _walk(root: str, search: Search) -> Iterator[str | ImageFailure]:
     """Images of a folder and those below it, however deep."""
-    levels = [_contents(_Folder(root), wanted)]
+    levels = [_contents(_Folder(root), search)]
     while levels:
         found = next(levels[-1], None)
         if found is None:
             levels.pop()
         elif isinstance(found, _Folder):
-            levels.append(_contents(found, wanted))
+            levels.append(_contents(found, search))
         else:
             yield found
 
 
-def _contents(folder: _Folder, wanted: Wanted) -> Iterator[str | ImageFailure | _Folder]:
+def _contents(folder: _Folder, search: Search) -> Iterator[str | ImageFailure | _Folder]:
     """Images and folders in one folder; links are followed, but never in a circle."""
     try:
         status = os.stat(folder.path or ".")
@@ -115,13 +181,25 @@ def _contents(folder: _Folder, wanted: Wanted) -> Iterator[str | ImageFailure | 
         return
     for name, kind in found:
         relative = folder.relative + name
-        if name.startswith(".") or name in _LITTER or not wanted(relative, kind == "folder"):
+        if not _is_taken(name, relative, kind, search):
             continue
         path = os.path.join(folder.path, name)
-        if kind == "folder":
-            yield _Folder(path, f"{relative}/", (*folder.parents, identity))
-        elif kind == "file" and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-            yield path
+        yield _Folder(path, f"{relative}/", (*folder.parents, identity)) if kind == "folder" else path
+
+
+def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
+    """Whether a file or folder is one that the search wants; if not, it is counted, unless it is litter."""
+    if name in _LITTER or name.startswith("._") or kind == "other":
+        return False
+    is_folder = kind == "folder"
+    if search.below is not None and not is_folder and not search.below.match(relative):
+        return False
+    reason = "hidden" if name.startswith(".") else search.filter.reason(relative, is_folder)
+    if reason is None and (is_folder or search.reading.takes(kind_of(name))):
+        return True
+    if reason is None or is_folder or kind_of(name) != "other":
+        search.left_out.add(name, reason)
+    return False
 
 
 def _sorted(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,49 @@
+"""What a run says of files in folders that it did not take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipcli.inputs.formats import FileKind
+    from clipcli.inputs.left_out import LeftOut
+
+_SHOWN_SUFFIXES = 3
+_KINDS: dict[FileKind, tuple[str, str]] = {
+    "raw": ("RAW file", "pip install 'clipcli[raw]'"),
+    "video": ("video", "use --frames or --every"),
+    "document": ("document", "use --pages"),
+    "archive": ("archive", "use --archives"),
+}
+
+
+def told(left_out: LeftOut) -> str:
+    """What was left out though nobody asked for it, and how to have it taken; nothing if that is nothing."""
+    parts = [
+        f"{_count(left_out.kinds[kind], name)} ({remedy})"
+        for kind, (name, remedy) in _KINDS.items()
+        if left_out.kinds[kind]
+    ]
+    if hidden := left_out.reasons["hidden"]:
+        parts.append(_count(hidden, "hidden file"))
+    if left_out.kinds["other"]:
+        parts.append(_others(left_out))
+    return f"not taken from folders: {', '.join(parts)}" if parts else ""
+
+
+def by_request(left_out: LeftOut) -> str:
+    """What patterns left out, for a run that found nothing else; nothing if that is nothing."""
+    counts = [(left_out.reasons["not included"], "--include"), (left_out.reasons["excluded"], "--exclude")]
+    return " and ".join(f"{option} leaves out {_count(count, 'file')}" for count, option in counts if count)
+
+
+def _others(left_out: LeftOut) -> str:
+    """Files without the suffix of an image, by their most frequent suffixes."""
+    frequent = left_out.suffixes.most_common(_SHOWN_SUFFIXES)
+    names = ", ".join(suffix or "without a suffix" for suffix, _ in frequent)
+    more = ", …" if len(left_out.suffixes) > len(frequent) else ""
+    return f"{_count(left_out.kinds['other'], 'other file')} ({names}{more})"
+
+
+def _count(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"

@@ -1,0 +1,35 @@
+"""What folders hold and was not taken, counted, so that a summary can tell."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Literal, TypeAlias
+
+from clipcli.inputs.formats import FileKind, kind_of
+
+Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired"]
+"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG; else its kind is the reason."""
+
+
+class LeftOut:
+    """Counts of files that were not taken.
+
+    `kinds` counts files by what they hold, `suffixes` those that are no images by their suffixes, `reasons`
+    images (and whole folders, each as one) that were left out for another reason.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: Counter[FileKind] = Counter()
+        self.suffixes: Counter[str] = Counter()
+        self.reasons: Counter[Reason] = Counter()
+
+    def add(self, name: str, reason: Reason | None = None) -> None:
+        """Count one file; without a reason, because of what it holds."""
+        if reason is not None:
+            self.reasons[reason] += 1
+            return
+        kind = kind_of(name)
+        self.kinds[kind] += 1
+        if kind == "other":
+            self.suffixes[os.path.splitext(name)[1].lower()] += 1

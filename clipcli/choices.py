@@ -22,6 +22,9 @@ LayoutName: TypeAlias = Literal["long", "wide", "matrix", "nested"]
 FormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx", "html"]
 """The formats that are written: tables, and the report."""
 
+TableFormatName: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
+"""The formats of tables."""
+
 FeatureType: TypeAlias = Literal["float32", "float16"]
 """How features are stored in files for other tools."""
 

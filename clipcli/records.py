@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,9 @@ class Version(NamedTuple):
 
 class Item(Protocol):
     """What one outcome is about: an image that can be read, wherever it lies."""
+
+    kind: ClassVar[str]
+    """Where it lies: "file", "in memory", …"""
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from clipcli.cli import (
     console,
     embed,
     eval,
+    inputs,
     models,
     probe,
     prompts,
@@ -50,6 +51,7 @@ app.command("review-next", cls=commands.Command)(review_next.review_next)
 app.command("prompts", cls=commands.Command)(prompts.prompts)
 app.command("sort", cls=commands.Command)(sort.sort)
 app.command("tag", cls=commands.Command)(tag.tag)
+app.command("inputs", cls=commands.Command)(inputs.inputs)
 app.command("train", cls=commands.Command)(train.train)
 app.add_typer(templates.app, name="templates")
 app.add_typer(classes.app, name="classes")

@@ -316,5 +316,5 @@ def at_least_one(inputs: Inputs) -> Iterator[Item | ImageFailure]:
 
         where = ", ".join(inputs.paths) or inputs.from_file
         why = [why for why in (by_request(inputs.left_out), told(inputs.left_out)) if why]
-        raise UsageError(f"no images found in {where}", "; ".join(one[0].upper() + one[1:] for one in why))
+        raise UsageError(f"no images found in {where}", ". ".join(one[0].upper() + one[1:] for one in why))
     return chain([first], images)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from clipcli.errors import ImageError
 from clipcli.files import identity
@@ -33,6 +33,7 @@ class FileItem:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     path: str | None = None
+    kind: ClassVar[str] = "file"
 
     def version(self) -> Version | None:
         """Absolute path, and what the file system tells of the content, see `files.identity`.
@@ -67,6 +68,7 @@ class BytesItem:
     data: bytes
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
+    kind: ClassVar[str] = "in memory"
 
     def version(self) -> None:
         """None: the content is at hand."""
@@ -84,6 +86,7 @@ class PixelsItem:
     image: Image.Image
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
+    kind: ClassVar[str] = "in memory"
 
     def version(self) -> None:
         """None: the content is at hand."""

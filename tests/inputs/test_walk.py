@@ -18,6 +18,7 @@ from fakes import names
 
 from clipcli.errors import UsageError
 from clipcli.inputs.inputs import Inputs
+from clipcli.inputs.item import FileItem
 from clipcli.records import ImageFailure
 
 Unprivileged = Callable[[], AbstractContextManager[None]]
@@ -522,3 +523,32 @@ def test_a_pipe_as_list_file_is_read_and_known_to_be_read_once() -> None:
 def test_standard_input_is_known_to_be_read_once(inputs: dict[str, str], once: bool) -> None:
     touch("list", "-")
     assert Inputs(**inputs).is_read_once is once  # type: ignore[arg-type]
+
+
+def found_in(folder: Path, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> set[str]:
+    found = Inputs((str(folder),), include=include, exclude=exclude)
+    return {Path(item.name).name for item in found if isinstance(item, FileItem)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.png", {"a.PNG", "b.png", "C.Png"}),
+        ("*.PNG", {"a.PNG"}),
+        ("[a-b].png", {"a.PNG", "b.png"}),
+        ("!*.png", set()),
+        ("c.*", {"C.Png"}),
+        ("é?.jpg", {"É1.JPG"}),
+    ],
+)
+def test_patterns_in_lower_case_match_any_case(tmp_path: Path, pattern: str, names: set[str]) -> None:
+    for name in ("a.PNG", "b.png", "C.Png", "d.jpg", "É1.JPG"):
+        (tmp_path / name).write_bytes(b"")
+    assert found_in(tmp_path, include=(pattern,)) == names
+
+
+def test_a_later_pattern_takes_back_an_earlier_one_in_any_case(tmp_path: Path) -> None:
+    for name in ("a.PNG", "B.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert found_in(tmp_path, include=("*.png", "!B.*")) == {"a.PNG"}
+    assert found_in(tmp_path, exclude=("*.png", "!a.*")) == {"a.PNG"}

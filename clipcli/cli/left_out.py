@@ -34,7 +34,7 @@ def told(left_out: LeftOut) -> str:
 def by_request(left_out: LeftOut) -> str:
     """What patterns left out, for a run that found nothing else; nothing if that is nothing."""
     counts = [(left_out.reasons["not included"], "--include"), (left_out.reasons["excluded"], "--exclude")]
-    return " and ".join(f"{option} leaves out {_count(count, 'file')}" for count, option in counts if count)
+    return " and ".join(f"{option} leaves out {_count(count, 'image')}" for count, option in counts if count)
 
 
 def _others(left_out: LeftOut) -> str:

@@ -195,10 +195,12 @@ def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
     if search.below is not None and not is_folder and not search.below.match(relative):
         return False
     reason = "hidden" if name.startswith(".") else search.filter.reason(relative, is_folder)
-    if reason is None and (is_folder or search.reading.takes(kind_of(name))):
-        return True
-    if reason is None or is_folder or kind_of(name) != "other":
+    if is_folder or search.reading.takes(kind_of(name)):
+        if reason is None:
+            return True
         search.left_out.add(name, reason)
+    elif reason is None:
+        search.left_out.add(name)
     return False
 
 

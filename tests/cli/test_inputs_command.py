@@ -85,13 +85,13 @@ def test_an_include_that_matches_nothing_says_how_many_it_leaves_out(run_cli: Ru
     done = run_cli("inputs", folder, "--include", "*.webp")
     assert done.code == 2
     assert f"no images found in {folder}" in done.err
-    assert "--include leaves out 3 files" in done.err
+    assert "--include leaves out 3 images" in done.err
 
 
 def test_an_exclude_that_matches_all_says_so(run_cli: Run, folder: Path) -> None:
     done = run_cli("inputs", folder, "--exclude", "*.png")
     assert done.code == 2
-    assert "--exclude leaves out 3 files" in done.err
+    assert "--exclude leaves out 3 images" in done.err
 
 
 def test_what_was_asked_to_be_left_out_is_not_told(run_cli: Run, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipcli.inputs.formats import FileKind
-    from clipcli.inputs.left_out import LeftOut
+    from clipcli.inputs.left_out import LeftOut, Reason
 
 _SHOWN_SUFFIXES = 3
 _KINDS: dict[FileKind, tuple[str, str]] = {
@@ -24,8 +24,7 @@ def told(left_out: LeftOut) -> str:
         for kind, (name, remedy) in _KINDS.items()
         if left_out.kinds[kind]
     ]
-    if hidden := left_out.reasons["hidden"]:
-        parts.append(_count(hidden, "hidden file"))
+    parts += _of_reason(left_out, "hidden", "hidden {}")
     if left_out.kinds["other"]:
         parts.append(_others(left_out))
     return f"not taken from folders: {', '.join(parts)}" if parts else ""
@@ -33,8 +32,15 @@ def told(left_out: LeftOut) -> str:
 
 def by_request(left_out: LeftOut) -> str:
     """What patterns left out, for a run that found nothing else; nothing if that is nothing."""
-    counts = [(left_out.reasons["not included"], "--include"), (left_out.reasons["excluded"], "--exclude")]
-    return " and ".join(f"{option} leaves out {_count(count, 'image')}" for count, option in counts if count)
+    options: dict[Reason, str] = {"not included": "--include", "excluded": "--exclude"}
+    found = {option: _of_reason(left_out, reason, "{}") for reason, option in options.items()}
+    return ". ".join(f"{option} leaves out {' and '.join(parts)}" for option, parts in found.items() if parts)
+
+
+def _of_reason(left_out: LeftOut, reason: Reason, name: str) -> list[str]:
+    """Images, then folders, that were left out for one reason."""
+    counts = {"image": left_out.reasons[reason], "folder": left_out.folders[reason]}
+    return [_count(count, name.format(kind)) for kind, count in counts.items() if count]
 
 
 def _others(left_out: LeftOut) -> str:

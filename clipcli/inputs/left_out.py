@@ -9,20 +9,25 @@ from typing import Literal, TypeAlias
 from clipcli.inputs.formats import FileKind, kind_of
 
 Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired"]
-"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG; else its kind is the reason."""
+"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG. Otherwise its kind is the reason."""
 
 
 class LeftOut:
     """Counts of files that were not taken.
 
-    `kinds` counts files by what they hold, `suffixes` those that are no images by their suffixes, `reasons`
-    images (and whole folders, each as one) that were left out for another reason.
+    `kinds` counts files by what they hold, `suffixes` those that hold no images by their suffixes, `reasons`
+    images that were left out for another reason, and `folders` whole folders.
     """
 
     def __init__(self) -> None:
         self.kinds: Counter[FileKind] = Counter()
         self.suffixes: Counter[str] = Counter()
         self.reasons: Counter[Reason] = Counter()
+        self.folders: Counter[Reason] = Counter()
+
+    def add_folder(self, reason: Reason) -> None:
+        """Count a folder that was not searched."""
+        self.folders[reason] += 1
 
     def add(self, name: str, reason: Reason | None = None) -> None:
         """Count one file; without a reason, because of what it holds."""

@@ -195,12 +195,12 @@ def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
     if search.below is not None and not is_folder and not search.below.match(relative):
         return False
     reason = "hidden" if name.startswith(".") else search.filter.reason(relative, is_folder)
-    if is_folder or search.reading.takes(kind_of(name)):
-        if reason is None:
-            return True
+    if is_folder and reason is not None:
+        search.left_out.add_folder(reason)
+    elif is_folder or (reason is None and search.reading.takes(kind_of(name))):
+        return True
+    elif reason is None or search.reading.takes(kind_of(name)):
         search.left_out.add(name, reason)
-    elif reason is None:
-        search.left_out.add(name)
     return False
 
 

@@ -26,7 +26,7 @@ def picture(path: Path) -> Path:
 def folder(tmp_path: Path) -> Path:
     """Images, and one of everything that a folder may hold besides."""
     photos = tmp_path / "photos"
-    for name in ("a.png", "B.PNG", "sub/c.png", ".hidden.png", "sub/._c.png", "__MACOSX/d.png"):
+    for name in ("a.png", "B.PNG", "sub/c.png", ".hidden.png", ".old/e.png", "sub/._c.png", "__MACOSX/d.png"):
         picture(photos / name)
     for name in ("clip.mp4", "clip.MOV", "paper.pdf", "old.zip", "old.tar.gz", "notes.txt", "README"):
         (photos / name).write_bytes(b"x")
@@ -54,7 +54,7 @@ def test_what_was_not_taken_is_counted_by_what_it_is(run_cli: Run, folder: Path)
     assert "2 videos (use --frames or --every)" in line
     assert "1 document (use --pages)" in line
     assert "2 archives (use --archives)" in line
-    assert "1 hidden file," in line
+    assert "1 hidden image, 1 hidden folder," in line
     assert "2 other files (without a suffix, .txt)" in line
 
 
@@ -92,6 +92,12 @@ def test_an_exclude_that_matches_all_says_so(run_cli: Run, folder: Path) -> None
     done = run_cli("inputs", folder, "--exclude", "*.png")
     assert done.code == 2
     assert "--exclude leaves out 3 images" in done.err
+
+
+def test_an_excluded_folder_is_told_where_nothing_else_is_found(run_cli: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "drafts" / "a.png")
+    done = run_cli("inputs", tmp_path, "--exclude", "drafts/")
+    assert "--exclude leaves out 1 folder" in done.err
 
 
 def test_what_was_asked_to_be_left_out_is_not_told(run_cli: Run, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from clipcli.inputs.formats import FileKind, kind_of
 
 Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired"]
-"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG. Otherwise its kind is the reason."""
+"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG. Else its kind is the reason."""
 
 
 class LeftOut:

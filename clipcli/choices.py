@@ -57,3 +57,6 @@ WeightMethod: TypeAlias = Literal["carprt", "zpe"]
 
 Prefer: TypeAlias = Literal["jpeg", "raw"]
 """Which file to use of a pair that shows the same photograph."""
+
+Engine: TypeAlias = Literal["local", "ray"]
+"""What runs the stages: threads of this process, or Ray."""

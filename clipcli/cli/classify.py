@@ -14,6 +14,7 @@ from clipcli import choices
 from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.ray_options import OnRay
 from clipcli.cli.values import fraction
 
 
@@ -168,6 +169,7 @@ def classify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     log: options.Log = None,
+    on_ray: OnRay = OnRay(),
 ) -> None:
     """Classify images by labels that you choose.
 
@@ -185,7 +187,18 @@ def classify(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import mistakes, outputs, progress, rejecting, reports, session, startup, tables, values
+    from clipcli.cli import (
+        mistakes,
+        outputs,
+        progress,
+        ray_runs,
+        rejecting,
+        reports,
+        session,
+        startup,
+        tables,
+        values,
+    )
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
@@ -198,6 +211,7 @@ def classify(
     from clipcli.scoring.ranking import Ranking
 
     startup.lift_pillow_limit()
+    folder = ray_runs.folder(on_ray, output, format_name)
     ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
@@ -208,6 +222,8 @@ def classify(
     check_roll_up(ranking, named.parents)
     shows_table = table if table is not None else not output and not format_name and sys.stdout.isatty()
     named_outputs = output or ([Path("-")] if format_name or not shows_table else [])
+    if folder is not None:
+        named_outputs, shows_table = [], False
     summary = progress.Summary()
     record = RunRecord(["clipcli", *sys.argv[1:]], summary, ranking)
     choice = rejecting.Choice(values.numbers("prior", prior), score, reject, reject_below)
@@ -235,27 +251,33 @@ def classify(
         encoder = run.encoder()
         classifier = choice.applied(run.classifier(encoder, named), run, encoder, named)
         record.encoder, record.classifier = encoder, classifier
-        run.run(
-            lambda stop: api.classify(
-                images,
-                encoder,
-                classifier,
-                **asdict(ranking),
-                batch_size=engine.batch_size,
-                workers=engine.workers,
-                decoding=engine.decoding,
-                cache=run.cache,
-                stop=stop,
-            ),
-            [*written.consumers, *shown],
-            summary,
-            None if found.is_read_once else lambda: sum(1 for _ in found),
+        outcomes = partial(
+            api.classify,
+            images,
+            encoder,
+            classifier,
+            **asdict(ranking),
+            batch_size=engine.batch_size,
+            workers=engine.workers,
+            decoding=engine.decoding,
+            cache=run.cache,
         )
+        if on_ray.is_chosen:
+            work = ray_runs.scoring(found, request, encoder, engine, classifier, ranking, layout)
+            outcomes = partial(ray_runs.outcomes, on_ray, work)
+        if folder is not None:
+            writer = ray_runs.row_writer(layout_of, layout, folder, excel)
+            run_is = ray_runs.classification(classifier, ranking, layout)
+            ray_runs.write(on_ray, work, folder, writer, run_is, summary)
+            folder.finish(record.as_dict())
+        else:
+            count = None if found.is_read_once else lambda: sum(1 for _ in found)
+            run.run(lambda stop: outcomes(stop=stop), [*written.consumers, *shown], summary, count)
     for one in shown:
         one.print()
     written.complete(
         About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
     )
-    summary.print(", ".join(map(str, written.files)), found.left_out)
+    summary.print(", ".join(map(str, [*written.files, *on_ray.places])), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -38,6 +38,34 @@ def working(what: str, shown: bool = True) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def polled(report: Callable[[], str], seconds: float) -> Iterator[None]:
+    """Say how far a run is that goes on elsewhere: on a terminal every so often, otherwise once a minute.
+
+    Args:
+        report: says it.
+        seconds: between two looks.
+    """
+    with EveryMinute(report):
+        if not console.shows_progress():
+            yield
+            return
+        from rich.text import Text
+
+        over = threading.Event()
+        with console.stderr().status(Text("running")) as status:
+
+            def show() -> None:
+                while not over.wait(seconds):
+                    status.update(Text(console.visible(report())))
+
+            threading.Thread(target=show, name="progress", daemon=True).start()
+            try:
+                yield
+            finally:
+                over.set()
+
+
 class EveryMinute:
     """A context in which a line says how far the run is, once a minute: for logs, and without a terminal.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -88,11 +88,31 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
-        search = Search(PathFilter(self.include, self.exclude), self.reading, LeftOut())
-        for source in self._sources:
-            yield from self._alike(source.items(search))
-        yield from self._alike(self._of_list())
-        self.__dict__["_left_out"] = search.left_out
+        left_out = LeftOut()
+        for number in range(self.sources):
+            yield from self.of_source(number, left_out)
+        self.__dict__["_left_out"] = left_out
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is kept when it is sent to another process: what the user named."""
+        return Inputs, tuple(getattr(self, one.name) for one in fields(self))
+
+    @property
+    def sources(self) -> int:
+        """How many sources there are: the paths, and the list."""
+        return len(self.paths) + (self.from_file is not None)
+
+    def of_source(self, number: int, left_out: LeftOut | None = None) -> Iterator[Item | ImageFailure]:
+        """The images of one source.
+
+        Args:
+            number: which one.
+            left_out: where to count what folders hold and is not taken.
+        """
+        if number == len(self.paths):
+            return self._alike(self._of_list())
+        search = Search(PathFilter(self.include, self.exclude), self.reading, left_out or LeftOut())
+        return self._alike(self._sources[number].items(search))
 
     def _of_list(self) -> Iterable[Item | ImageFailure]:
         listed = self._listed

@@ -34,3 +34,11 @@ class Counts(Consumer["Outcome | ImageFeatures"]):
             self.unknown += 1
         else:
             self.labels[outcome.predictions[0].label] += 1
+
+    def take(self, others: Counts) -> None:
+        """Add what others counted."""
+        self.images += others.images
+        self.known += others.known
+        self.unknown += others.unknown
+        self.reasons += others.reasons
+        self.labels += others.labels

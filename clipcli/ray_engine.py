@@ -1,0 +1,201 @@
+"""The engine for many machines: the stages of `clipcli.stages`, as a pipeline of Ray Data.
+
+    list (a task a source) -> decode (tasks) -> encode and score (a pool of actors) -> write parts (tasks)
+
+Rows travel in order, so that each part holds consecutive images, and the parts together are, byte for byte,
+what the local engine writes. A task that is lost with its machine is done again by Ray; a run whose driver is
+lost goes on from the parts that are finished, see `clipcli.output.parts`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clipcli.errors import ClipcliError, UsageError
+from clipcli.output.parts import Part, PartFolder
+from clipcli.prefetch import available_cores
+from clipcli.ray_stages import Encode, PartWriter, Work, datasink, decode, listing
+from clipcli.records import ImageFeatures, Outcome
+
+_GPU_BATCH, _CPU_BATCH = 256, 64
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its new way, of which it would warn
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what fails is told by exceptions
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the stages run.
+
+    Args:
+        address: of a running Ray, `auto` being the one of this machine; None starts one here, for this run.
+        gpus: how many GPUs are used, each by an encoder of its own; None is all of them.
+        encoders: how many encoders there are; None is one for each GPU, or else for each `cpus_per_encoder`.
+        cpus_per_encoder: cores that an encoder uses, where there are no GPUs; None is all of a machine.
+
+    Raises:
+        UsageError: a number below 1, or Ray is not installed.
+    """
+
+    address: str | None = None
+    gpus: int | None = None
+    encoders: int | None = None
+    cpus_per_encoder: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, least in (("gpus", 0), ("encoders", 1), ("cpus_per_encoder", 1)):
+            value = getattr(self, option)
+            if value is not None and value < least:
+                raise UsageError(f"`{option}` must be at least {least}, not {value}")
+        if find_spec("ray") is None:
+            raise UsageError("Ray is not installed", "pip install 'clipcli[ray]'")
+
+
+@contextlib.contextmanager
+def running(cluster: Cluster) -> Iterator[None]:
+    """A Ray to work with: the one that is named, or one that lives as long as the block.
+
+    Raises:
+        ClipcliError: it cannot be reached or started.
+    """
+    os.environ |= {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    import ray
+
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"address": cluster.address}
+        if cluster.address is None:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+            )
+            options = {"address": "local", "include_dashboard": False, "_temp_dir": folder}
+            options["num_cpus"] = available_cores()
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
+        try:
+            ray.init(**options, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClipcliError(f"Ray at {cluster.address or 'this machine'}: {error}") from error
+        stack.callback(ray.shutdown)
+        yield
+
+
+def outcomes(work: Work, cluster: Cluster) -> Iterator[Outcome | ImageFeatures]:
+    """Every outcome in the order of the inputs, while Ray runs; for runs whose output is one file.
+
+    Raises:
+        ClipcliError: a stage failed.
+    """
+    with _told():
+        for batch in _encoded(work, cluster, []).iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from map(pickle.loads, batch["outcome"].to_pylist())
+
+
+def write_parts(work: Work, cluster: Cluster, folder: PartFolder, writer: PartWriter, run: Any) -> None:
+    """Write every outcome to a table in parts, while Ray runs; parts that are finished are kept.
+
+    Args:
+        work: what is to be done.
+        cluster: where.
+        folder: where the parts go.
+        writer: makes what writes a part.
+        run: identifies the run, see `PartFolder.begin`.
+
+    Raises:
+        UsageError: the folder holds something else.
+        ClipcliError: a stage failed.
+    """
+    finished = folder.begin(run)
+    with _told():
+        dataset = _encoded(work, cluster, finished, folder)
+        dataset.write_datasink(datasink(folder, writer), ray_remote_args={"num_cpus": 0})
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Errors of stages as the stages raised them."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, ClipcliError):
+            raise cause from error
+        raise ClipcliError(f"Ray: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _encoded(work: Work, cluster: Cluster, finished: Sequence[Part], folder: PartFolder | None = None) -> Any:
+    """A dataset of rows in order: `place` of the image, and its `outcome`."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    shares = _shares(cluster, ray.cluster_resources(), _cores_of_a_node(ray))
+    size = work.batch_size or (_GPU_BATCH if shares.gpus else _CPU_BATCH)
+    work_ref = ray.put(work)
+    listed = ray.data.read_datasource(
+        listing(work, finished, folder),
+        override_num_blocks=work.inputs.sources,
+        num_cpus=0,
+    )
+    decoded = listed.map_batches(
+        decode,
+        fn_args=(work_ref, str(Path.cwd())),
+        batch_size=size,
+        batch_format="pyarrow",
+        num_cpus=shares.cpus_per_decoder,
+    )
+    return decoded.map_batches(
+        Encode,
+        fn_constructor_args=(work_ref,),
+        batch_size=size,
+        batch_format="pyarrow",
+        concurrency=shares.encoders,
+        num_cpus=shares.cpus_of_encoder,
+        num_gpus=shares.gpus,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(shares.threads)}},
+    )
+
+
+class _Shares(NamedTuple):
+    """What each stage gets of the machines."""
+
+    encoders: int
+    gpus: int
+    threads: int
+    cpus_of_encoder: float
+    cpus_per_decoder: float
+
+
+def _shares(cluster: Cluster, resources: Mapping[str, float], cores: int) -> _Shares:
+    """Encoders on all GPUs, or else on all cores but a part that decodes.
+
+    Without GPUs, encoding takes far more time than decoding: decoders need a share so that they can start,
+    and take turns with the encoder's threads.
+    """
+    gpus = int(resources.get("GPU", 0)) if cluster.gpus is None else cluster.gpus
+    if gpus:
+        return _Shares(cluster.encoders or gpus, 1, 1, 1, 1)
+    threads = min(cluster.cpus_per_encoder or cores, cores)
+    encoders = cluster.encoders or max(1, int(resources.get("CPU", 1)) // threads)
+    decoder = min(1.0, threads / 2)
+    return _Shares(encoders, 0, threads, threads - decoder, decoder)
+
+
+def _cores_of_a_node(ray: Any) -> int:
+    """The cores of the smallest machine that has any."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return min((count for count in cores if count), default=1)

@@ -10,9 +10,11 @@ lost goes on from the parts that are finished, see `clipcli.output.parts`.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +89,21 @@ def running(cluster: Cluster) -> Iterator[None]:
             raise ClipcliError(f"Ray at {cluster.address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)
         yield
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on stderr: Ray's own library writes there how it logs, and that it uses a token."""
+    sys.stderr.flush()
+    with Path(os.devnull).open("wb") as nothing:
+        kept = os.dup(2)
+        try:
+            os.dup2(nothing.fileno(), 2)
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def outcomes(work: Work, cluster: Cluster) -> Iterator[Outcome | ImageFeatures]:

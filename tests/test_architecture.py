@@ -31,6 +31,8 @@ LAYERS = [
     {"output", "train"},
     {"stages"},
     {"pipeline"},
+    {"ray_stages"},
+    {"ray_engine"},
     {"gallery"},
     {"known_images"},
     {"api"},

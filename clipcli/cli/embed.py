@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from clipcli import choices
 from clipcli.cli import console, options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.ray_options import OnRay
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def embed(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     log: options.Log = None,
+    on_ray: OnRay = OnRay(),
 ) -> None:
     """Write the features of images, or of texts, for other tools.
 
@@ -98,21 +101,26 @@ def embed(
     """
     console.begin(quiet, verbose, log)
     from clipcli import api
-    from clipcli.cli import progress, session, startup
+    from clipcli.cli import progress, ray_runs, session, startup
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import consume
     from clipcli.output.feature_files import check_feature_files
+    from clipcli.ray_stages import Work
 
-    if not output:
+    folder = ray_runs.folder(on_ray, output, "parquet")
+    if not output and folder is None:
         raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
     startup.lift_pillow_limit()
+    output = output or []
     check_feature_files(output)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
     request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     summary = progress.Summary()
+    if texts is not None and on_ray.is_chosen:
+        raise UsageError("texts are encoded in this process", "Leave --engine ray out.")
     if texts is not None:
         lines = _lines(texts, inputs, from_file)
         chosen = session.templates_of(templates) if templates else ()
@@ -133,21 +141,29 @@ def embed(
     with session.opened(request, cache, no_cache, verify) as run:
         encoder = run.encoder()
         writers = _writers(output, encoder, found.columns, dtype, "image")
-        run.run(
-            lambda stop: api.encode(
-                images,
-                encoder,
-                batch_size=batch_size,
-                workers=workers,
-                decoding=decoding,
-                cache=run.cache,
-                stop=stop,
-            ),
-            writers,
-            summary,
-            None if found.is_read_once else lambda: sum(1 for _ in found),
+        outcomes = partial(
+            api.encode,
+            images,
+            encoder,
+            batch_size=batch_size,
+            workers=workers,
+            decoding=decoding,
+            cache=run.cache,
         )
-    summary.print(", ".join(map(str, output)), found.left_out)
+        if on_ray.is_chosen:
+            work = Work(found, request, encoder.preprocess, None, decoding, batch_size)
+            outcomes = partial(ray_runs.outcomes, on_ray, work)
+        if folder is not None:
+            about = {"fingerprint": encoder.fingerprint, **encoder.provenance()}
+            writer = ray_runs.FeaturesOfParts(about, found.columns, dtype)
+            ray_runs.write(
+                on_ray, work, folder, writer, {"encoder": encoder.fingerprint, "dtype": dtype}, summary
+            )
+            folder.finish(about)
+        else:
+            count = None if found.is_read_once else lambda: sum(1 for _ in found)
+            run.run(lambda stop: outcomes(stop=stop), writers, summary, count)
+    summary.print(", ".join(map(str, [*output, *on_ray.places])), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -77,11 +77,13 @@ def check_options(predictions: str | None, undo: Path | None, others: bool, min_
     Raises:
         UsageError: it is not so.
     """
+    from clipcli.inputs.tables.parted import is_parted
+
     if undo is not None and (predictions is not None or others):
         raise UsageError("`undo` goes without predictions and their options", "The journal knows them all.")
     if undo is None and predictions is None:
         raise UsageError("no predictions given", "Name the output of `clipcli classify`.")
-    if predictions is not None and not Path(predictions).is_file():
+    if predictions is not None and not (Path(predictions).is_file() or is_parted(predictions)):
         raise UsageError(f"no such file: {predictions}", "Name the output of `clipcli classify`.")
     if min_score is not None and not -1 <= min_score <= 1:
         raise UsageError(f"`min_score` must be a number from -1 to 1, not {min_score:g}")
@@ -167,10 +169,12 @@ class Job(ABC, Generic[_Plan]):
 
     def _asked(self) -> Record:
         """What an interrupted run must have been asked for to be completed."""
+        from clipcli.inputs.tables.parted import is_parted, parts_of
         from clipcli.output.filing.placing import digest_of
 
         path = os.path.realpath(self.predictions)
-        return {"predictions": path, "sha256": digest_of(path), **asdict(self.chosen)}
+        digests = map(digest_of, parts_of(path) if is_parted(path) else [path])
+        return {"predictions": path, "sha256": " ".join(digests), **asdict(self.chosen)}
 
     def _interrupted(self, asked: Record) -> Journal | None:
         from clipcli.output.filing import journal as journals

@@ -113,9 +113,10 @@ def examples_of(paths: Sequence[str], column: str | None, picked: Picked) -> Fou
 
 
 def _is_table(path: str) -> bool:
+    from clipcli.inputs.tables.parted import is_parted
     from clipcli.inputs.tables.recognise import table_format
 
-    return table_format(path) is not None and Path(path).is_file()
+    return is_parted(path) or (table_format(path) is not None and Path(path).is_file())
 
 
 def _check_labels(images: Sequence[Item | ImageFailure]) -> None:

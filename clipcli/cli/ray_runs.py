@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clipcli.choices import LayoutName
+from clipcli.choices import FeatureType, LayoutName
 from clipcli.cli import console, progress
 from clipcli.errors import UsageError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clipcli.inputs.inputs import Inputs
     from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import RowWriter
+    from clipcli.output.feature_writer import FeatureWriter
     from clipcli.output.parts import PartFolder
     from clipcli.output.rows import Layout
     from clipcli.pipeline import EngineOptions
@@ -99,6 +100,27 @@ def row_writer(
     from clipcli.output.rows import default_layout
 
     return _Rows(layout_of(layout or default_layout(folder.suffix[1:])), excel)
+
+
+@dataclass(frozen=True)
+class FeaturesOfParts:
+    """Makes what writes the features of a part.
+
+    Args:
+        about: what the file tells of the model.
+        carried: columns of the user's table, and the types of their cells.
+        dtype: of the features.
+    """
+
+    about: Mapping[str, Any]
+    carried: Mapping[str, type]
+    dtype: FeatureType
+
+    def __call__(self, path: Path) -> FeatureWriter:
+        """A writer of Parquet."""
+        from clipcli.output.feature_files import open_feature_file
+
+        return open_feature_file(path, self.about, self.carried, self.dtype, "image")
 
 
 def outcomes(on_ray: OnRay, work: Work, stop: Callable[[], bool]) -> Iterator[Any]:

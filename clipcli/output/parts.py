@@ -17,18 +17,18 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipcli.errors import UsageError
 from clipcli.files import write_errors
+from clipcli.inputs.tables.parted import PREFIX, SUCCESS
 from clipcli.output.counts import Counts
 from clipcli.records import Columns, ImageFailure, ImageFeatures, Item, Outcome
 
-RUN, SUCCESS, FINISHED = "run.json", "_SUCCESS", "_parts"
-_PREFIX = "part-"
+RUN, FINISHED = "run.json", "_parts"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Part:
     @property
     def name(self) -> str:
         """What its file is called, without a suffix."""
-        return f"{_PREFIX}{self.source:04}-{self.first:012}"
+        return f"{PREFIX}{self.source:04}-{self.first:012}"
 
 
 class Digest:
@@ -105,7 +105,7 @@ class PartFolder:
             finished = [self._read(name) for name in self._listed(FINISHED)]
             known = {part.name for part in finished}
             for name in names:
-                if name.startswith(_PREFIX) and name.partition(".")[0] not in known:
+                if name.startswith(PREFIX) and name.partition(".")[0] not in known:
                     self._files.rm_file(self._at(name))
         return finished
 
@@ -147,18 +147,6 @@ class PartFolder:
         """Mark the run as finished; `about` tells of it."""
         with write_errors(self.path):
             self._write(self._at(SUCCESS), json.dumps(about, indent=2))
-
-    def files(self) -> Iterator[str]:
-        """The parts, in the order of the images."""
-        for name in self._listed():
-            if name.startswith(_PREFIX):
-                yield self._at(name)
-
-    @contextlib.contextmanager
-    def opened(self, file: str) -> Iterator[Any]:
-        """A part, to be read as bytes."""
-        with self._files.open(file, "rb") as stream:
-            yield stream
 
     @property
     def _files(self) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
 from clipcli.inputs.tables.parquet import parquet_columns, parquet_rows
+from clipcli.inputs.tables.parted import is_parted, parts_of
 from clipcli.inputs.tables.rows import (
     MAX_COLUMNS,
     Row,
@@ -30,7 +32,7 @@ class TableFile:
     """A table on disk. Each iteration reads it anew.
 
     Args:
-        path: a regular file.
+        path: a regular file, or a folder of its parts.
         name: what errors call it.
         table_format: how it is stored.
         any_bytes: keep bytes of a text file that are not text, as lone surrogates, rather than refuse them.
@@ -50,11 +52,8 @@ class TableFile:
             UsageError: the file cannot be read, two columns have one name, or there are no columns.
         """
         with named_errors(self.name):
-            columns = (
-                parquet_columns(self.path, self.name)
-                if self.table_format == "parquet"
-                else self._columns_of_rows()
-            )
+            types = self._types()
+        columns = {name: kind or str for name, kind in types.items()}
         if not columns:
             first = next(self.rows(), None)
             problem = f"{self.name}, {first.place}: {first.problem}" if first else f"{self.name} is empty"
@@ -68,6 +67,8 @@ class TableFile:
             UsageError: the file is damaged or cannot be read.
         """
         with named_errors(self.name):
+            if self._parts:
+                return self._parts[0].header()
             if self.table_format == "parquet":
                 return list(parquet_columns(self.path, self.name))
             return self._header_and_rows()[0]
@@ -82,7 +83,10 @@ class TableFile:
             UsageError: the file is damaged or cannot be read.
         """
         with named_errors(self.name):
-            if self.table_format == "parquet":
+            if self._parts:
+                for part in self._parts:
+                    yield from (_within(part, row) for row in part.rows(names))
+            elif self.table_format == "parquet":
                 yield from parquet_rows(self.path, self.name, names)
             else:
                 yield from self._header_and_rows()[1]
@@ -101,7 +105,26 @@ class TableFile:
     def _sheet(self) -> Sheet:
         return Sheet(self.path, self.name)
 
-    def _columns_of_rows(self) -> dict[str, type]:
+    @cached_property
+    def _parts(self) -> list[TableFile]:
+        """The tables that this one consists of; none if it is a file."""
+        if not is_parted(self.path):
+            return []
+        return [replace(self, path=path, name=path) for path in parts_of(self.path)]
+
+    def _types(self) -> dict[str, type | None]:
+        """Every column and the type of its cells, None where all are empty."""
+        if self._parts:
+            types: dict[str, type | None] = {}
+            for part in self._parts:
+                for name, kind in part._types().items():
+                    types[name] = common_type(types.get(name), kind)
+            return types
+        if self.table_format == "parquet":
+            return {**parquet_columns(self.path, self.name)}
+        return self._types_of_rows()
+
+    def _types_of_rows(self) -> dict[str, type | None]:
         header, rows = self._header_and_rows()
         types: dict[str, type | None] = dict.fromkeys(unique(header, self.name))
         for row in rows:
@@ -109,4 +132,8 @@ class TableFile:
                 types[name] = common_type(types.get(name), type_of(value))
             if len(types) > MAX_COLUMNS:
                 raise UsageError(f"{self.name}, {row.place}: more than {MAX_COLUMNS:,} columns")
-        return {name: kind or str for name, kind in types.items()}
+        return types
+
+
+def _within(part: TableFile, row: Row) -> Row:
+    return row._replace(place=f"{os.path.basename(part.name)}, {row.place}")

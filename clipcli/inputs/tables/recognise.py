@@ -11,6 +11,7 @@ import re
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.inputs.tables.files import TableFormat
+from clipcli.inputs.tables.parted import is_parted, parts_of
 
 IMAGE_COLUMNS = frozenset({"image", "path", "filepath", "file_name", "filename", "file", "image_path"})
 """Columns that name the images of a table, in lower case."""
@@ -39,8 +40,12 @@ _UTF16_ASCII = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")
 
 
 def table_format(path: str) -> TableFormat | None:
-    """The format that a file's suffix tells, or None where it is that of no table."""
-    return _SUFFIXES.get(os.path.splitext(path)[1].lower())
+    """The format that a file's suffix tells, or None where it is that of no table.
+
+    Of a folder that is a table in parts, that of the parts.
+    """
+    known = _SUFFIXES.get(os.path.splitext(path)[1].lower())
+    return table_format(parts_of(path)[0]) if known is None and is_parted(path) else known
 
 
 def looks_like_table(head: bytes, image_column: str | None = None) -> TableFormat | None:

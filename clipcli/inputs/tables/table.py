@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables.files import TableFile, TableFormat
+from clipcli.inputs.tables.parted import is_parted
 from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import Columns, ImageFailure
@@ -30,7 +31,7 @@ class Table:
     A pipe is kept in a temporary file first, as the types of its columns are known only at its end.
 
     Args:
-        source: a file, a named pipe, or an open stream.
+        source: a file, a folder of its parts, a named pipe, or an open stream.
         image_column: the column that names the images; None takes the only one that is named `image`,
             `path`, `filepath`, `file_name`, `filename`, `file` or `image_path`, in any case.
         keep: the columns that travel to the output, in this order; None means all but that of the images.
@@ -71,7 +72,7 @@ class Table:
             return name, "", self._spooled(source, head, name)
         path = os.fspath(source)
         with named_errors(path):
-            if stat.S_ISREG(os.stat(path).st_mode):
+            if stat.S_ISREG(os.stat(path).st_mode) or is_parted(path):
                 return path, os.path.dirname(path), path
             with open(path, "rb") as stream:
                 return path, "", self._spooled(stream, head, path)

@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import pickle
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from clipcli.ray_stages import Encode, PartWriter, Work, datasink, decode, listi
 from clipcli.records import ImageFeatures, Outcome
 
 _GPU_BATCH, _CPU_BATCH = 256, 64
+_CONNECT_SECONDS = 10
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its new way, of which it would warn
@@ -76,7 +78,9 @@ def running(cluster: Cluster) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"address": cluster.address}
-        if cluster.address is None:
+        if cluster.address is not None:
+            _check_address(cluster.address)
+        else:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
             )
@@ -89,6 +93,24 @@ def running(cluster: Cluster) -> Iterator[None]:
             raise ClipcliError(f"Ray at {cluster.address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)
         yield
+
+
+def _check_address(address: str) -> None:
+    """See that something answers there: Ray itself tries for minutes.
+
+    Raises:
+        ClipcliError: nothing does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():  # `auto`, and what else Ray may know
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        raise ClipcliError(
+            f"no Ray at {address}: {reason}", "Start one there with `ray start --head`."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ ROWS_IN_PART = 10_000
 """Images in a part, about; the last ones of a source have fewer."""
 
 _SOURCE_BITS = 44  # of a row's place, below its source: 10^13 images
-_LISTED = 512  # items in a block of the listing
+_LISTED = 128  # items in a block of the listing
 _READERS = 4  # threads that read and decode in a task: reading waits
 _NO_SCORES: Float32Array = np.empty(0, dtype=np.float32)
 

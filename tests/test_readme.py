@@ -33,12 +33,14 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>.*?) -->\n)?```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.DOTALL
 )
 NOT_RUN = {
-    "installs a second time": 2,
+    "installs a second time": 3,
     "the tests run it in a clone of its own": 2,
     "installs a plug-in": 3,
     "needs the network": 5,
     "needs a GPU": 2,
     "needs exiftool": 1,
+    "needs a cluster": 3,
+    "starts Ray a second time": 1,
 }
 
 

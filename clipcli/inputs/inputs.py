@@ -16,9 +16,10 @@ from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Source, source_of
+from clipcli.inputs.sources import Source, sources_of
 from clipcli.inputs.tables import Table, looks_like_table, table_format
-from clipcli.inputs.tables.rows import as_type
+from clipcli.inputs.tables.rows import as_type, common_type
+from clipcli.inputs.tables.table import check_column
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
 
@@ -35,12 +36,13 @@ class Inputs:
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
         image_column: the column of the table that holds the paths; None finds it by its name.
-        keep: the columns that travel to the output; None is all of them.
+        keep: the columns that travel to the output, of the table and of all other sources that have columns;
+            None is all of them.
         reading: what to take from files that hold several images.
 
     Raises:
-        UsageError: nothing is named, a path does not exist, a glob matches nothing or is malformed, or the
-            table cannot be read as one.
+        UsageError: nothing is named, a path does not exist, a glob matches nothing or is malformed, the table
+            cannot be read as one, or there is no column of a name.
     """
 
     paths: tuple[str, ...] = ()
@@ -62,6 +64,8 @@ class Inputs:
             raise UsageError(
                 "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
+        if self.keep is not None:
+            self.columns  # noqa: B018 (tells now which one there is not)
 
     @cached_property
     def columns(self) -> dict[str, type]:
@@ -69,8 +73,12 @@ class Inputs:
         found: dict[str, type] = {}
         for source in self._tables:
             for name, kind in source.columns.items():
-                found[name] = kind if found.get(name, kind) is kind else str
-        return found
+                found[name] = common_type(found.get(name), kind) or str
+        if self.keep is None:
+            return found
+        for name in self.keep:
+            check_column(name, found, self.paths[0] if len(self.paths) == 1 else "the input")
+        return {name: found[name] for name in self.keep}
 
     @property
     def left_out(self) -> LeftOut:
@@ -105,8 +113,8 @@ class Inputs:
                 yield from map(item_named, PathList(file, listed).names())
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
-        """The items; where several sources bring columns, with all of these, of one type each."""
-        if len(self._tables) < 2:
+        """The items; where several sources bring columns, with all that are wanted, of one type each."""
+        if len(self._tables) < (2 if self.keep is None else 1):
             yield from items
             return
         for item in items:
@@ -115,13 +123,17 @@ class Inputs:
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
-        return tuple(map(source_of, self.paths))
+        return tuple(source for path in self.paths for source in sources_of(path))
 
     @property
     def _tables(self) -> list[Source | Table]:
         """What brings columns."""
-        tables: list[Source | Table] = [source for source in self._sources if source.columns]
-        return [*tables, self._listed] if isinstance(self._listed, Table) else tables
+        listed = self._listed
+        return [*self._with_columns, listed] if isinstance(listed, Table) else [*self._with_columns]
+
+    @cached_property
+    def _with_columns(self) -> list[Source]:
+        return [source for source in self._sources if source.columns]
 
     @cached_property
     def _listed(self) -> Table | PathList | str | None:
@@ -129,15 +141,16 @@ class Inputs:
         path = self.from_file
         if path is None:
             return None
+        keep = None if self._with_columns else self.keep  # else another source may have what it has not
         if path != "-" and (self.image_column is not None or table_format(path)):
-            return Table(path, self.image_column, self.keep)
+            return Table(path, self.image_column, keep)
         if path != "-" and os.path.isfile(path):
             return path
         stream = PathList(_stdin() if path == "-" else open(path, "rb"), path)  # noqa: SIM115 (read to its end)
         if self.image_column is None and not looks_like_table(stream.head):
             return stream
         try:
-            return Table(stream.file, self.image_column, self.keep, head=stream.head, name=stream.name)
+            return Table(stream.file, self.image_column, keep, head=stream.head, name=stream.name)
         finally:
             stream.close()
 

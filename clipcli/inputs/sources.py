@@ -11,6 +11,7 @@ from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.braces import braced
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
@@ -27,10 +28,23 @@ class Source(Protocol):
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Cells that its images bring along, in order, with their types."""
+        """Cells that its images bring along, in order, with their types.
+
+        Inputs with several sources, or of which only some columns are wanted, see to it that all items have
+        the same ones.
+        """
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images, in order; what cannot be listed is an `ImageFailure`."""
+
+
+def sources_of(path: str) -> Iterator[Source]:
+    """The sources that an argument names: several, if it has braces.
+
+    Raises:
+        UsageError: as in `source_of`.
+    """
+    yield from map(source_of, braced(path))
 
 
 def source_of(path: str) -> Source:

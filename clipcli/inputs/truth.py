@@ -127,7 +127,7 @@ class TableTruth:
 
 @dataclass(frozen=True)
 class ColumnTruth:
-    """A cell of the table that names the images.
+    """A cell that images bring along: of the table that names them, or of the source that holds them.
 
     Args:
         column: that holds the label.

@@ -104,7 +104,7 @@ class Table:
         Raises:
             UsageError: there is no such column, or as in iterating.
         """
-        _check_column(column, self.all_columns, self.name)
+        check_column(column, self.all_columns, self.name)
         for row in self._file.rows({self.image_column, column, *self.columns}):
             yield self._item(row), row.cells.get(column)
 
@@ -151,7 +151,7 @@ def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:
 
 def _image_column(columns: Mapping[str, type], asked: str | None, name: str) -> str:
     if asked is not None:
-        _check_column(asked, columns, name)
+        check_column(asked, columns, name)
         return asked
     known = [column for column in columns if column.strip().lower() in IMAGE_COLUMNS]
     if len(known) == 1:
@@ -169,11 +169,21 @@ def _kept(
     if keep is None:
         keep = [column for column in columns if column != image_column]
     for column in keep:
-        _check_column(column, columns, name)
+        check_column(column, columns, name)
     return {column: columns[column] for column in keep}
 
 
-def _check_column(column: str, columns: Mapping[str, type], name: str) -> None:
+def check_column(column: str, columns: Mapping[str, type], name: str) -> None:
+    """Refuse a column that is not there.
+
+    Args:
+        column: its name.
+        columns: those that there are.
+        name: what has them, as the error calls it.
+
+    Raises:
+        UsageError: it is none of them.
+    """
     if column not in columns:
         near = difflib.get_close_matches(column, columns, 1, cutoff=0.5)
         guess = f"Did you mean {near[0]!r}? " if near else ""

@@ -16,10 +16,10 @@ from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Source, sources_of
+from clipcli.inputs.sources import Rows, Source, sources_of
 from clipcli.inputs.tables import Table, looks_like_table, table_format
+from clipcli.inputs.tables.image_column import check_column
 from clipcli.inputs.tables.rows import as_type, common_type
-from clipcli.inputs.tables.table import check_column
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
 
@@ -32,10 +32,10 @@ class Inputs:
         paths: files, folders and globs, in order; `-` is a list on standard input.
         from_file: a list of paths, separated by newlines or NUL, or a table of which one column holds paths;
             a file or a pipe, `-` is standard input. It is a table if its suffix says so (.csv, .tsv, .jsonl,
-            .parquet, .xlsx), if `image_column` is given or, from a pipe, if it begins as one.
+            .parquet, .arrow, .feather, .xlsx), if `image_column` is given or, from a pipe, if it begins so.
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
-        image_column: the column of the table that holds the paths; None finds it by its name.
+        image_column: the column of each table that names or holds the images; None finds it.
         keep: the columns that travel to the output, of the table and of all other sources that have columns;
             None is all of them.
         reading: what to take from files that hold several images.
@@ -56,11 +56,12 @@ class Inputs:
     def __post_init__(self) -> None:
         if not self.paths and self.from_file is None:
             raise UsageError("no images given", "Name files, folders or globs, or use `from_file` LIST.")
-        PathFilter(self.include, self.exclude)
+        self._filter  # noqa: B018 (tells now that a glob is malformed)
         if self.from_file not in (None, "-"):
             check_list(str(self.from_file))
         self._sources  # noqa: B018 (tells now what does not exist)
-        if (self.image_column is not None or self.keep is not None) and not self._tables:
+        tables = self.image_column is None or self._holds_tables
+        if not tables or (self.keep is not None and not self._tables):
             raise UsageError(
                 "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
@@ -96,7 +97,8 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
-        search = Search(PathFilter(self.include, self.exclude), self.reading, LeftOut())
+        wanted = None if self.keep is None else tuple(self.columns)
+        search = Search(self._filter, self.reading, LeftOut(), columns=wanted)
         for source in self._sources:
             yield from self._alike(source.items(search))
         yield from self._alike(self._of_list())
@@ -123,7 +125,18 @@ class Inputs:
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
-        return tuple(source for path in self.paths for source in sources_of(path))
+        found = (sources_of(path, self._filter, self.image_column) for path in self.paths)
+        return tuple(source for sources in found for source in sources)
+
+    @cached_property
+    def _filter(self) -> PathFilter:
+        return PathFilter(self.include, self.exclude)
+
+    @property
+    def _holds_tables(self) -> bool:
+        """Whether there is a table, whose column of images can be named."""
+        rows = any(isinstance(source, Rows) for source in self._sources)
+        return rows or isinstance(self._listed, Table)
 
     @property
     def _tables(self) -> list[Source | Table]:

@@ -15,8 +15,8 @@ from clipcli.inputs.braces import braced
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.tables import table_format
-from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
+from clipcli.inputs.tables import Table, table_format
+from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
 
 
@@ -38,22 +38,39 @@ class Source(Protocol):
         """The images, in order; what cannot be listed is an `ImageFailure`."""
 
 
-def sources_of(path: str) -> Iterator[Source]:
-    """The sources that an argument names: several, if it has braces.
+def sources_of(
+    path: str, path_filter: PathFilter = ALL_PATHS, image_column: str | None = None
+) -> Iterator[Source]:
+    """The sources that an argument names: several, if it has braces or is a glob of tables.
+
+    Args:
+        path: the argument.
+        path_filter: what the user wants of the files in folders.
+        image_column: that of tables; None finds it.
 
     Raises:
         UsageError: as in `source_of`.
     """
-    yield from map(source_of, braced(path))
+    for one in braced(path):
+        for name in tables_of_glob(one) or [one]:
+            yield source_of(name, image_column)
 
 
-def source_of(path: str) -> Source:
-    """The source that an argument names.
+def source_of(path: str, image_column: str | None = None) -> Source:
+    """The source that a name stands for.
+
+    Args:
+        path: the name.
+        image_column: that of a table; None finds it.
 
     Raises:
         UsageError: there is no such thing, or it is none of images.
     """
-    return StandardInput() if path == "-" else Files(path)
+    if path == "-":
+        return StandardInput()
+    if is_columnar(path) and os.path.isfile(path):
+        return Rows(path, image_column)
+    return Files(path)
 
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
@@ -71,6 +88,26 @@ class StandardInput:
         yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
 
 
+class Rows:
+    """A Parquet or Arrow file with images, or their paths, in a column.
+
+    Args:
+        path: the file.
+        image_column: the column; None finds it.
+
+    Raises:
+        UsageError: it cannot be read, or has no such column.
+    """
+
+    def __init__(self, path: str, image_column: str | None = None) -> None:
+        self.table = Table(path, image_column)
+        self.columns: Mapping[str, type] = self.table.columns
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """An image for each row."""
+        return self.table.images(self.columns if search.columns is None else search.columns)
+
+
 class Files:
     """A file, a folder with all that it holds, or a glob.
 
@@ -78,7 +115,7 @@ class Files:
         path: its name.
 
     Raises:
-        UsageError: it does not exist, the glob matches nothing, or it is a table.
+        UsageError: it does not exist, the glob matches nothing, or it is a table that can hold only paths.
     """
 
     columns: Mapping[str, type] = {}
@@ -102,6 +139,19 @@ class Files:
         if os.path.lexists(self._path) or not glob.has_magic(self._path):  # gone since: still a row
             return images_of(self._path, search)
         return expand(self._path, search)
+
+
+def tables_of_glob(pattern: str) -> list[str]:
+    """The files that match a glob, if all of them are Parquet or Arrow files; otherwise none."""
+    if os.path.lexists(pattern) or not glob.has_magic(pattern):
+        return []
+    found = sorted(glob.iglob(pattern))
+    return found if all(is_columnar(path) and os.path.isfile(path) for path in found) else []
+
+
+def is_columnar(path: str) -> bool:
+    """Whether a name is that of a table that may hold images."""
+    return table_format(path) in ("parquet", "arrow")
 
 
 def _missing(path: str) -> tuple[str, str]:

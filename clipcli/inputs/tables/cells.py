@@ -198,7 +198,7 @@ def path_in_cell(column: Column, row: int) -> str | None:
     if not column.path_part:
         return None
     path = _cells_of(column._replace(part=column.path_part)).read(row, "path")
-    return path and path.decode("utf-8", "replace")
+    return None if path is None else path.decode("utf-8", "replace")
 
 
 def _bytes_of(cell: Any, field_name: str) -> bytes | None:

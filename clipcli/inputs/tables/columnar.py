@@ -104,16 +104,17 @@ class ParquetFile:
         return Chunk(self._starts[group], self._starts[group + 1], self._cells(group, column, part))
 
     def _cells(self, group: int, column: str, part: str) -> Iterator[Any]:
-        rows = self._rows_at_once(group, part)
+        rows = self._rows_at_once(group)
         for batch in self._file.iter_batches(rows, row_groups=[group], columns=[part], use_threads=False):
             yield batch.column(column)
 
-    def _rows_at_once(self, group: int, part: str) -> int:
-        """So many that they take some megabytes, by what the file says of the whole row group."""
+    def _rows_at_once(self, group: int) -> int:
+        """So many that they take some megabytes, by what the file says of the whole row group.
+
+        To ask for a single column ends the process where that is encrypted and the footer is not.
+        """
         about = self._file.metadata.row_group(group)
-        leaves = [about.column(place) for place in range(about.num_columns)]
-        size: int = sum(leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema == part)
-        rows = int(about.num_rows)
+        rows, size = int(about.num_rows), int(about.total_byte_size)
         return max(1, min(_SLICE_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 

@@ -103,7 +103,7 @@ class Table:
     def images(self, columns: Collection[str]) -> Iterator[TableItem | ImageFailure]:
         """Every row, read with only these of the columns that travel."""
         wanted = {name: kind for name, kind in self.columns.items() if name in columns}
-        for number, row in enumerate(self._file.rows({self.image_column, *wanted})):
+        for number, row in enumerate(self._file.rows({*self._paths, *wanted})):
             yield self._item(number, row, wanted)
 
     def with_cells(self, column: str) -> Iterator[tuple[TableItem | ImageFailure, Any]]:
@@ -113,7 +113,7 @@ class Table:
             UsageError: there is no such column, or as in iterating.
         """
         check_column(column, self.all_columns, self.name)
-        for number, row in enumerate(self._file.rows({self.image_column, column, *self.columns})):
+        for number, row in enumerate(self._file.rows({*self._paths, column, *self.columns})):
             yield self._item(number, row, self.columns), row.cells.get(column)
 
     def _item(self, number: int, row: Row, wanted: Mapping[str, type]) -> TableItem | ImageFailure:
@@ -132,6 +132,12 @@ class Table:
         if not isinstance(text, str) or not text.strip():
             return ImageFailure(place, f"no image named in {row.place}", columns)
         return self._file_item(text, columns)
+
+    @property
+    def _paths(self) -> set[str]:
+        """The column of images, if it has paths: bytes of images are not read before they are decoded."""
+        cells = self._images.cells
+        return {self.image_column} if cells is None or cells.path_part else set()
 
     @property
     def cells(self) -> Column | None:

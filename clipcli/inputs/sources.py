@@ -6,12 +6,13 @@ import difflib
 import glob
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
 from clipcli.inputs.braces import braced
+from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
@@ -52,8 +53,13 @@ def sources_of(
         UsageError: as in `source_of`.
     """
     for one in braced(path):
-        for name in tables_of_glob(one) or [one]:
-            yield source_of(name, image_column)
+        is_folder = one != "-" and os.path.isdir(one)
+        tables = dataset_tables(one, path_filter, image_column) if is_folder else tables_of_glob(one)
+        yield from (Rows(name, image_column) for name in tables)
+        if is_folder and tables:
+            yield Files(one, tables)
+        elif not tables:
+            yield source_of(one, image_column)
 
 
 def source_of(path: str, image_column: str | None = None) -> Source:
@@ -70,6 +76,8 @@ def source_of(path: str, image_column: str | None = None) -> Source:
         return StandardInput()
     if is_columnar(path) and os.path.isfile(path):
         return Rows(path, image_column)
+    if os.path.isdir(path) and (metadata := metadata_of(path)):
+        return ImageFolder(path, metadata)
     return Files(path)
 
 
@@ -113,6 +121,7 @@ class Files:
 
     Args:
         path: its name.
+        tables: files in the folder that are sources of their own.
 
     Raises:
         UsageError: it does not exist, the glob matches nothing, or it is a table that can hold only paths.
@@ -120,8 +129,8 @@ class Files:
 
     columns: Mapping[str, type] = {}
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, tables: Sequence[str] = ()) -> None:
+        self._path, self._tables = path, tables
         if not os.path.lexists(path) and matches_nothing(path):
             raise UsageError(*_missing(path))
         if table_format(path) and os.path.isfile(path):
@@ -134,11 +143,33 @@ class Files:
                 yield found
             else:
                 yield from images_in(FileItem(found), search)
+        for table in self._tables:
+            search.left_out.take_back(table)
 
     def _paths(self, search: Search) -> Iterator[str | ImageFailure]:
         if os.path.lexists(self._path) or not glob.has_magic(self._path):  # gone since: still a row
             return images_of(self._path, search)
         return expand(self._path, search)
+
+
+class ImageFolder(Files):
+    """A folder whose images have cells in metadata files, as `datasets` lays it out.
+
+    Args:
+        path: the folder.
+        metadata: what the files say.
+    """
+
+    def __init__(self, path: str, metadata: Metadata) -> None:
+        super().__init__(path)
+        self._metadata = metadata
+        self.columns: Mapping[str, type] = metadata.columns
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images with their cells; then what the metadata name and there is not."""
+        for item in super().items(search):
+            yield item if isinstance(item, ImageFailure) else self._metadata.with_cells(item)
+        yield from self._metadata.missing()
 
 
 def tables_of_glob(pattern: str) -> list[str]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from clipcli.errors import ImageError
 from clipcli.files import identity
@@ -54,6 +54,7 @@ class CellItem:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     linked: str | None = None
+    kind: ClassVar[str] = "table row"
 
     def version(self) -> Version | None:
         """That of the table, with column and row, and that of the linked file if there is one."""

@@ -108,6 +108,7 @@ def embed(
     if not output:
         raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
     startup.lift_pillow_limit()
+    startup.prepare_hub_client(offline)
     check_feature_files(output)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)

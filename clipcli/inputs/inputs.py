@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.hub_datasets import HubDataset
 from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
@@ -135,7 +136,7 @@ class Inputs:
     @property
     def _holds_tables(self) -> bool:
         """Whether there is a table, whose column of images can be named."""
-        rows = any(isinstance(source, Rows) for source in self._sources)
+        rows = any(isinstance(source, Rows | HubDataset) for source in self._sources)
         return rows or isinstance(self._listed, Table)
 
     @property

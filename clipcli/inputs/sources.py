@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from clipcli.errors import UsageError
 from clipcli.inputs.braces import braced
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
+from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
@@ -53,6 +54,9 @@ def sources_of(
         UsageError: as in `source_of`.
     """
     for one in braced(path):
+        if address := address_of(one):
+            yield HubDataset(address, path_filter, image_column)
+            continue
         is_folder = one != "-" and os.path.isdir(one)
         tables = dataset_tables(one, path_filter, image_column) if is_folder else tables_of_glob(one)
         yield from (Rows(name, image_column) for name in tables)

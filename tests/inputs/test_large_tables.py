@@ -1,4 +1,8 @@
-"""A Parquet file of 2 GB through the command itself: flat memory, and a killed run that goes on."""
+"""A Parquet file of 2 GB through the command itself: flat memory, and a killed run that goes on.
+
+Images are read, decoded, cached and scored as ever, but their features are their pixels, so that the run takes
+minutes: what a model makes of images is tested elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +47,16 @@ with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as
 CLASSIFY = """
 import os, sys
 from pathlib import Path
+import numpy as np
 import clipcli.models.encoder
 from clipcli.cli.app import main
 
 log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-encode = clipcli.models.encoder.OpenClipEncoder.encode_images
 
 def counting(self, pixels):
     os.write(log, f"{len(pixels)}\\n".encode())
-    return encode(self, pixels)
+    features = pixels.reshape(len(pixels), -1)[:, : self.encode_texts(["a"]).shape[1]].astype(np.float32) + 1
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 clipcli.models.encoder.OpenClipEncoder.encode_images = counting
 try:

@@ -49,6 +49,8 @@ class Table:
         stored_as: the format; None tells it by the suffix, or else by the first bytes.
         head: what has been read from the stream already.
         name: what errors call a stream.
+        called: what errors and the names of images call a file that is not the user's own: it is no path, and
+            paths in its cells name no files of this machine.
 
     Raises:
         UsageError: the file is missing, damaged or no table, a column is missing or named twice, or
@@ -65,8 +67,10 @@ class Table:
         stored_as: TableFormat | None = None,
         head: bytes = b"",
         name: str = "standard input",
+        called: str | None = None,
     ) -> None:
         self.name, self._folder, path = self._opened(source, head, name)
+        self.name, self._is_own = called or self.name, called is None
         stored_as = stored_as or table_format(self.name) or _recognised(path, self.name, image_column)
         self._file = TableFile(path, self.name, stored_as)
         found = self.all_columns = self._file.columns()
@@ -123,7 +127,7 @@ class Table:
         columns = {name: as_type(row.cells.get(name), kind) for name, kind in wanted.items()}
         cell = row.cells.get(self.image_column)
         if self._images.cells is not None:
-            linked = _linked(cell, self._folder)
+            linked = _linked(cell, self._folder) if self._is_own else None
             name = self._name_of_cell(number)
             return CellItem(name, self._images.cells, number, columns, linked=linked)
         if isinstance(cell, _NESTED):

@@ -142,14 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
 class _HubHandler(_Handler):
     def _respond(self, path: str) -> None:
         parts = path.strip("/").split("/")
-        api = parts[:2] == ["api", "models"]
-        organisation, name, route, *rest = (parts[2:] if api else parts) + [""] * 3
+        api = parts[0] == "api" and parts[1:2] in (["models"], ["datasets"])
+        before = 2 if api else int(parts[0] == "datasets")
+        organisation, name, route, *rest = parts[before:] + [""] * 3
         repository = f"{organisation}/{name}"
         files = self.hub.repositories.get(repository)
         if files is None:
             status = 404 if self.headers.get("Authorization") else 401
             self._answer(status, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
-        elif api and route == "revision":
+        elif api and route in ("", "revision"):
             self._json({"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]})
         elif api and route == "tree":
             self._json([_entry(name, content) for name, content in files.items()])

@@ -212,6 +212,7 @@ def classify(
 
     startup.lift_pillow_limit()
     folder = ray_runs.folder(on_ray, output, format_name)
+    startup.prepare_hub_client(offline)
     ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))

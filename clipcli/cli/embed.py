@@ -114,6 +114,7 @@ def embed(
         raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
     startup.lift_pillow_limit()
     output = output or []
+    startup.prepare_hub_client(offline)
     check_feature_files(output)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)

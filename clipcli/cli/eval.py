@@ -117,6 +117,7 @@ def evaluate(
     from clipcli.output.metrics_file import check_outputs
 
     startup.lift_pillow_limit()
+    startup.prepare_hub_client(offline)
     outputs = output or []
     check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)

@@ -76,11 +76,12 @@ def inputs(
     Example: `clipcli inputs photos/ --exclude drafts/ --count`
     """
     console.begin(quiet, verbose, log)
-    from clipcli.cli import session
+    from clipcli.cli import session, startup
     from clipcli.cli.left_out import told
     from clipcli.output.listing import Listing
     from clipcli.records import ImageFailure
 
+    startup.prepare_hub_client(offline=False)
     found = picked.inputs(inputs, from_file, image_column, session.columns_to_keep(keep))
     kinds: Counter[str] = Counter()
     listed = _counted(session.at_least_one(found), kinds)

@@ -133,6 +133,7 @@ def probe(
     from clipcli.scoring.probe import ProbeOptions
 
     startup.lift_pillow_limit()
+    startup.prepare_hub_client(offline)
     asked = probing.asked(ProbeOptions(method, seed), shots, seeds, output or [])
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated)

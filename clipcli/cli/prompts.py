@@ -95,6 +95,7 @@ def prompts(
 
     check_output(output)
     startup.lift_pillow_limit()
+    startup.prepare_hub_client(offline)
     shares = values.numbers("prior", prior)
     asked = adapting.Asked(weight_on, weight_by, shares, reject, reject_on, reject_rate, picked)
     template_sets = session.template_sets(labels, label, classes, templates, concept) if weight_on else []

@@ -202,6 +202,7 @@ def search(
     from clipcli.scoring.search import Cut
 
     startup.lift_pillow_limit()
+    startup.prepare_hub_client(offline)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
     asked = asked_for(words or [], query, like, minus, queries, near_duplicates)

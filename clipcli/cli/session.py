@@ -210,12 +210,7 @@ def _warn_of_home(folder: Path) -> None:
 
 def prepare_hub(request: ModelRequest) -> None:
     """Set what the hub's client reads when it is imported; warn of a licence before a download."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if request.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    if not console.stderr().is_terminal:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    startup.prepare_hub_client(request.offline)
     from clipcli.models.registry import forbids_commercial_use, is_cached, licence_of
 
     spec = request.spec()

@@ -117,6 +117,18 @@ def lift_pillow_limit() -> None:
     Image.MAX_IMAGE_PIXELS = None
 
 
+def prepare_hub_client(offline: bool) -> None:
+    """Set what the hub's client reads when it is imported, which the images may ask for before the model."""
+    from clipcli.cli import console
+
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if not console.stderr().is_terminal:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
 class _OpenClipFinder(MetaPathFinder):
     """Finds open_clip with the other finders, and lets it be loaded with shortcuts."""
 

@@ -34,11 +34,19 @@ class Source(NamedTuple):
         return None if isinstance(self.truth, FolderTruth) else SEPARATOR
 
     def inputs(self, picked: Picked, image_column: str | None) -> Inputs:
-        """The images."""
+        """The images.
+
+        Raises:
+            UsageError: their true labels are said to be in a column, but nothing has columns.
+        """
         from clipcli.inputs.truth import ColumnTruth
 
-        keep = (self.truth.column,) if isinstance(self.truth, ColumnTruth) else None
-        return picked.inputs(self.paths, self.from_file, image_column, keep)
+        if not isinstance(self.truth, ColumnTruth):
+            return picked.inputs(self.paths, self.from_file, image_column)
+        if self.from_file is None and not picked.inputs(self.paths, None, image_column).columns:
+            message = "`truth_column` names a column, but there is no table"
+            raise UsageError(message, "Name it with `truth`.")
+        return picked.inputs(self.paths, self.from_file, image_column, (self.truth.column,))
 
     def labelled(self, found: Inputs) -> Iterable[Item | ImageFailure]:
         """The images with their true labels, as often as they are asked for."""
@@ -58,7 +66,7 @@ def source(paths: list[str], from_file: str | None, truth: str | None, column: s
         column: that of the labels.
 
     Raises:
-        UsageError: a column without a table, or a table without labels.
+        UsageError: a table has no labels.
     """
     from clipcli.cli import session
     from clipcli.inputs.truth import ColumnTruth, FolderTruth, TableTruth, truth_column_of
@@ -70,8 +78,6 @@ def source(paths: list[str], from_file: str | None, truth: str | None, column: s
         return Source(paths, from_file, TableTruth(truth, column, paths))
     if column is None:
         return Source(paths, from_file, FolderTruth(paths))
-    if from_file is None:
-        raise UsageError("`truth_column` names a column, but there is no table", "Name it with `truth`.")
     return Source(paths, from_file, ColumnTruth(column))
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.hub_datasets import HubDataset
 from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Source, source_of
+from clipcli.inputs.sources import Rows, Source, sources_of
 from clipcli.inputs.tables import Table, looks_like_table, table_format
-from clipcli.inputs.tables.rows import as_type
+from clipcli.inputs.tables.image_column import check_column
+from clipcli.inputs.tables.rows import as_type, common_type
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
 
@@ -31,16 +33,17 @@ class Inputs:
         paths: files, folders and globs, in order; `-` is a list on standard input.
         from_file: a list of paths, separated by newlines or NUL, or a table of which one column holds paths;
             a file or a pipe, `-` is standard input. It is a table if its suffix says so (.csv, .tsv, .jsonl,
-            .parquet, .xlsx), if `image_column` is given or, from a pipe, if it begins as one.
+            .parquet, .arrow, .feather, .xlsx), if `image_column` is given or, from a pipe, if it begins so.
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
-        image_column: the column of the table that holds the paths; None finds it by its name.
-        keep: the columns that travel to the output; None is all of them.
+        image_column: the column of each table that names or holds the images; None finds it.
+        keep: the columns that travel to the output, of the table and of all other sources that have columns;
+            None is all of them.
         reading: what to take from files that hold several images.
 
     Raises:
-        UsageError: nothing is named, a path does not exist, a glob matches nothing or is malformed, or the
-            table cannot be read as one.
+        UsageError: nothing is named, a path does not exist, a glob matches nothing or is malformed, the table
+            cannot be read as one, or there is no column of a name.
     """
 
     paths: tuple[str, ...] = ()
@@ -54,14 +57,17 @@ class Inputs:
     def __post_init__(self) -> None:
         if not self.paths and self.from_file is None:
             raise UsageError("no images given", "Name files, folders or globs, or use `from_file` LIST.")
-        PathFilter(self.include, self.exclude)
+        self._filter  # noqa: B018 (tells now that a glob is malformed)
         if self.from_file not in (None, "-"):
             check_list(str(self.from_file))
         self._sources  # noqa: B018 (tells now what does not exist)
-        if (self.image_column is not None or self.keep is not None) and not self._tables:
+        tables = self.image_column is None or self._holds_tables
+        if not tables or (self.keep is not None and not self._tables):
             raise UsageError(
                 "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
+        if self.keep is not None:
+            self.columns  # noqa: B018 (tells now which one there is not)
 
     @cached_property
     def columns(self) -> dict[str, type]:
@@ -69,8 +75,12 @@ class Inputs:
         found: dict[str, type] = {}
         for source in self._tables:
             for name, kind in source.columns.items():
-                found[name] = kind if found.get(name, kind) is kind else str
-        return found
+                found[name] = common_type(found.get(name), kind) or str
+        if self.keep is None:
+            return found
+        for name in self.keep:
+            check_column(name, found, self.paths[0] if len(self.paths) == 1 else "the input")
+        return {name: found[name] for name in self.keep}
 
     @property
     def left_out(self) -> LeftOut:
@@ -111,7 +121,8 @@ class Inputs:
         """
         if number == len(self.paths):
             return self._alike(self._of_list())
-        search = Search(PathFilter(self.include, self.exclude), self.reading, left_out or LeftOut())
+        wanted = None if self.keep is None else tuple(self.columns)
+        search = Search(self._filter, self.reading, left_out or LeftOut(), columns=wanted)
         return self._alike(self._sources[number].items(search))
 
     def _of_list(self) -> Iterable[Item | ImageFailure]:
@@ -125,8 +136,8 @@ class Inputs:
                 yield from map(item_named, PathList(file, listed).names())
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
-        """The items; where several sources bring columns, with all of these, of one type each."""
-        if len(self._tables) < 2:
+        """The items; where several sources bring columns, with all that are wanted, of one type each."""
+        if len(self._tables) < (2 if self.keep is None else 1):
             yield from items
             return
         for item in items:
@@ -135,13 +146,28 @@ class Inputs:
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
-        return tuple(map(source_of, self.paths))
+        found = (sources_of(path, self._filter, self.image_column) for path in self.paths)
+        return tuple(source for sources in found for source in sources)
+
+    @cached_property
+    def _filter(self) -> PathFilter:
+        return PathFilter(self.include, self.exclude)
+
+    @property
+    def _holds_tables(self) -> bool:
+        """Whether there is a table, whose column of images can be named."""
+        rows = any(isinstance(source, Rows | HubDataset) for source in self._sources)
+        return rows or isinstance(self._listed, Table)
 
     @property
     def _tables(self) -> list[Source | Table]:
         """What brings columns."""
-        tables: list[Source | Table] = [source for source in self._sources if source.columns]
-        return [*tables, self._listed] if isinstance(self._listed, Table) else tables
+        listed = self._listed
+        return [*self._with_columns, listed] if isinstance(listed, Table) else [*self._with_columns]
+
+    @cached_property
+    def _with_columns(self) -> list[Source]:
+        return [source for source in self._sources if source.columns]
 
     @cached_property
     def _listed(self) -> Table | PathList | str | None:
@@ -149,15 +175,16 @@ class Inputs:
         path = self.from_file
         if path is None:
             return None
+        keep = None if self._with_columns else self.keep  # else another source may have what it has not
         if path != "-" and (self.image_column is not None or table_format(path)):
-            return Table(path, self.image_column, self.keep)
+            return Table(path, self.image_column, keep)
         if path != "-" and os.path.isfile(path):
             return path
         stream = PathList(_stdin() if path == "-" else open(path, "rb"), path)  # noqa: SIM115 (read to its end)
         if self.image_column is None and not looks_like_table(stream.head):
             return stream
         try:
-            return Table(stream.file, self.image_column, self.keep, head=stream.head, name=stream.name)
+            return Table(stream.file, self.image_column, keep, head=stream.head, name=stream.name)
         finally:
             stream.close()
 

@@ -38,3 +38,11 @@ class LeftOut:
         self.kinds[kind] += 1
         if kind == "other":
             self.suffixes[os.path.splitext(name)[1].lower()] += 1
+
+    def take_back(self, name: str) -> None:
+        """Count a file no longer that was taken after all, in another way than by its suffix."""
+        kind = kind_of(name)
+        self.kinds[kind] -= 1
+        if kind == "other":
+            self.suffixes[os.path.splitext(name)[1].lower()] -= 1
+            self.suffixes += Counter()  # without those that are 0

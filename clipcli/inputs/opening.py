@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
+from clipcli.errors import UsageError
+from clipcli.inputs.hub_datasets import hub_row_named
 from clipcli.inputs.item import FileItem, open_file
+from clipcli.inputs.tables.table import row_named
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
 
 def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
-    """The image of this name, unread: a file's path.
+    """The image of this name, unread: a file's path, or the row of a table (`train.parquet#17`).
 
     Args:
         name: what a list, a table or an output calls it.
@@ -19,7 +22,11 @@ def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
     Returns:
         The item, or why there can be none of that name. Whether it exists shows when it is read.
     """
-    return FileItem(name, columns)
+    try:
+        found = hub_row_named(name, columns) or row_named(name, columns)
+    except UsageError as error:
+        return ImageFailure(name, error.message, columns)
+    return found or FileItem(name, columns)
 
 
 def opened(item: Item) -> BinaryIO:

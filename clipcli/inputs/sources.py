@@ -6,16 +6,19 @@ import difflib
 import glob
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.braces import braced
+from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
+from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.tables import table_format
-from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
+from clipcli.inputs.tables import Table, table_format
+from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
 
 
@@ -27,19 +30,59 @@ class Source(Protocol):
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Cells that its images bring along, in order, with their types."""
+        """Cells that its images bring along, in order, with their types.
+
+        Inputs with several sources, or of which only some columns are wanted, see to it that all items have
+        the same ones.
+        """
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images, in order; what cannot be listed is an `ImageFailure`."""
 
 
-def source_of(path: str) -> Source:
-    """The source that an argument names.
+def sources_of(
+    path: str, path_filter: PathFilter = ALL_PATHS, image_column: str | None = None
+) -> Iterator[Source]:
+    """The sources that an argument names: several, if it has braces or is a glob of tables.
+
+    Args:
+        path: the argument.
+        path_filter: what the user wants of the files in folders.
+        image_column: that of tables; None finds it.
+
+    Raises:
+        UsageError: as in `source_of`.
+    """
+    for one in braced(path):
+        if address := address_of(one):
+            yield HubDataset(address, path_filter, image_column)
+            continue
+        is_folder = one != "-" and os.path.isdir(one)
+        tables = dataset_tables(one, path_filter, image_column) if is_folder else tables_of_glob(one)
+        yield from (Rows(name, image_column) for name in tables)
+        if is_folder and tables:
+            yield Files(one, tables)
+        elif not tables:
+            yield source_of(one, image_column)
+
+
+def source_of(path: str, image_column: str | None = None) -> Source:
+    """The source that a name stands for.
+
+    Args:
+        path: the name.
+        image_column: that of a table; None finds it.
 
     Raises:
         UsageError: there is no such thing, or it is none of images.
     """
-    return StandardInput() if path == "-" else Files(path)
+    if path == "-":
+        return StandardInput()
+    if is_columnar(path) and os.path.isfile(path):
+        return Rows(path, image_column)
+    if os.path.isdir(path) and (metadata := metadata_of(path)):
+        return ImageFolder(path, metadata)
+    return Files(path)
 
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
@@ -57,20 +100,41 @@ class StandardInput:
         yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
 
 
+class Rows:
+    """A Parquet or Arrow file with images, or their paths, in a column.
+
+    Args:
+        path: the file.
+        image_column: the column; None finds it.
+
+    Raises:
+        UsageError: it cannot be read, or has no such column.
+    """
+
+    def __init__(self, path: str, image_column: str | None = None) -> None:
+        self.table = Table(path, image_column)
+        self.columns: Mapping[str, type] = self.table.columns
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """An image for each row."""
+        return self.table.images(self.columns if search.columns is None else search.columns)
+
+
 class Files:
     """A file, a folder with all that it holds, or a glob.
 
     Args:
         path: its name.
+        tables: files in the folder that are sources of their own.
 
     Raises:
-        UsageError: it does not exist, the glob matches nothing, or it is a table.
+        UsageError: it does not exist, the glob matches nothing, or it is a table that can hold only paths.
     """
 
     columns: Mapping[str, type] = {}
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, tables: Sequence[str] = ()) -> None:
+        self._path, self._tables = path, tables
         if not os.path.lexists(path) and matches_nothing(path):
             raise UsageError(*_missing(path))
         if table_format(path) and os.path.isfile(path):
@@ -83,11 +147,46 @@ class Files:
                 yield found
             else:
                 yield from images_in(FileItem(found), search)
+        for table in self._tables:
+            search.left_out.take_back(table)
 
     def _paths(self, search: Search) -> Iterator[str | ImageFailure]:
         if os.path.lexists(self._path) or not glob.has_magic(self._path):  # gone since: still a row
             return images_of(self._path, search)
         return expand(self._path, search)
+
+
+class ImageFolder(Files):
+    """A folder whose images have cells in metadata files, as `datasets` lays it out.
+
+    Args:
+        path: the folder.
+        metadata: what the files say.
+    """
+
+    def __init__(self, path: str, metadata: Metadata) -> None:
+        super().__init__(path)
+        self._metadata = metadata
+        self.columns: Mapping[str, type] = metadata.columns
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images with their cells; then what the metadata name and there is not."""
+        for item in super().items(search):
+            yield item if isinstance(item, ImageFailure) else self._metadata.with_cells(item)
+        yield from self._metadata.missing()
+
+
+def tables_of_glob(pattern: str) -> list[str]:
+    """The files that match a glob, if all of them are Parquet or Arrow files; otherwise none."""
+    if os.path.lexists(pattern) or not glob.has_magic(pattern):
+        return []
+    found = sorted(glob.iglob(pattern))
+    return found if all(is_columnar(path) and os.path.isfile(path) for path in found) else []
+
+
+def is_columnar(path: str) -> bool:
+    """Whether a name is that of a table that may hold images."""
+    return table_format(path) in ("parquet", "arrow")
 
 
 def _missing(path: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.dataset_folders import has_split_folders, subfolders
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables import Table
 from clipcli.records import ImageFailure, Item, Value
@@ -46,7 +47,8 @@ class FolderTruth:
     """The name of the folder that stands for an image's class.
 
     Of an input with subfolders it is the subfolder, however deep the image lies below it, and images beside
-    the subfolders have no class. Of any other image it is the folder that it lies in.
+    the subfolders have no class. If all subfolders are named as the splits of a dataset (`train`, `test`), it
+    is the folder below. Of any other image it is the folder that it lies in.
 
     Args:
         inputs: files, folders and globs, as the user named them.
@@ -61,12 +63,14 @@ class FolderTruth:
         return self._of_folder(os.path.dirname(item.name))
 
     def _class_of(self, folder: str) -> str | None:
-        root, below = folder, ""
+        root, below, deeper = folder, "", ""
         while root not in self._roots:
-            parent, below = os.path.split(root)
+            parent, name = os.path.split(root)
             if parent in ("", root):
                 return _name(folder)
-            root = parent
+            root, below, deeper = parent, name, below
+        if below and has_split_folders(root):
+            return _text(deeper) or None
         return _text(below) if below else (None if _has_folders(root) else _name(root))
 
 
@@ -127,7 +131,7 @@ class TableTruth:
 
 @dataclass(frozen=True)
 class ColumnTruth:
-    """A cell of the table that names the images.
+    """A cell that images bring along: of the table that names them, or of the source that holds them.
 
     Args:
         column: that holds the label.
@@ -171,8 +175,7 @@ def _trimmed(path: str) -> str:
 
 
 def _has_folders(path: str) -> bool:
-    with os.scandir(path or ".") as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    return bool(subfolders(path))
 
 
 def _name(folder: str) -> str:

@@ -102,21 +102,27 @@ def _both_cases(found: re.Match[str]) -> str:
     return f"[{letter}{upper}]" if letter and len(upper) == 1 and upper != letter else found[0]
 
 
+ALL_PATHS = PathFilter()
+"""Leaves nothing out."""
+
+
 class Search(NamedTuple):
     """How folders are searched, and where what is left out is counted.
 
-    `below` is what paths must match besides, as those of a glob with `**` do.
+    `below` is what paths must match besides, as those of a glob with `**` do. `columns` are those that the
+    items of a source are to bring along, if only some of its columns are wanted: the others need not be read.
     """
 
     filter: PathFilter
     reading: Reading
     left_out: LeftOut
     below: Globs | None = None
+    columns: tuple[str, ...] | None = None
 
 
 def any_search() -> Search:
     """A search for the images in a folder, all of them."""
-    return Search(PathFilter(), FIRST_IMAGES, LeftOut())
+    return Search(ALL_PATHS, FIRST_IMAGES, LeftOut())
 
 
 def matches_nothing(pattern: str) -> bool:

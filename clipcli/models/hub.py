@@ -8,13 +8,13 @@ off, but a new run starts a file from its beginning.
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clipcli import files
 from clipcli.errors import WeightsDamagedError, WeightsUnavailableError
+from clipcli.hub_client import OFFLINE, quiet_hub, reason, refusal
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOKENIZER_FILES = [
@@ -26,7 +26,6 @@ _TOKENIZER_FILES = [
     "added_tokens.json",
     "config.json",
 ]
-_OFFLINE = "it is not in the cache, and offline mode forbids the network"
 
 
 def find_file(
@@ -42,12 +41,12 @@ def find_file(
         if path is not None:
             return path
     if offline:
-        raise _unavailable(model, _OFFLINE, what)
+        raise _unavailable(model, OFFLINE, what)
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
         try:
-            with _quiet_hub():
+            with quiet_hub():
                 return _download(repository, name)
         except LocalEntryNotFoundError as error:
             raise _download_failure(model, error, what) from error
@@ -78,9 +77,9 @@ def find_tokenizer(model: str, repository: str, offline: bool) -> Path:
         with contextlib.suppress(LocalEntryNotFoundError):  # some of its files are missing
             return snapshot(local=True)
     if offline:
-        raise _unavailable(model, _OFFLINE, what)
+        raise _unavailable(model, OFFLINE, what)
     try:
-        with _quiet_hub():
+        with quiet_hub():
             with contextlib.suppress(EntryNotFoundError):  # asked because the snapshot has no time limit
                 get_hf_file_metadata(hf_hub_url(repository, "tokenizer_config.json"))
             return snapshot(local=False)
@@ -154,56 +153,20 @@ def digest_in_cache(weights: Path) -> str | None:
     return name if SHA256.fullmatch(name) else None
 
 
-@contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep the client's warnings about retries off the terminal; what matters raises."""
-    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
-
-    before = get_verbosity()
-    set_verbosity(logging.ERROR if before == logging.WARNING else before)
-    try:
-        yield
-    finally:
-        set_verbosity(before)
-
-
-def _unavailable(model: str, reason: str, what: str = "weights") -> WeightsUnavailableError:
+def _unavailable(model: str, why: str, what: str = "weights") -> WeightsUnavailableError:
     return WeightsUnavailableError(
-        f"no {what} for {model}: {reason}",
+        f"no {what} for {model}: {why}",
         f"Run `clipcli models pull {model}` where there is a network, or try the bundled --model nano.",
     )
 
 
 def _download_failure(model: str, error: Exception, what: str = "weights") -> WeightsUnavailableError:
     """What went wrong with a download, in one line, and what to do."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    if isinstance(error, GatedRepoError):
-        reason, hint = "the repository is gated", "Accept its licence on the hub and set HF_TOKEN."
-    elif isinstance(error, RepositoryNotFoundError):
-        reason = "the hub has no such repository, or it is private"
-        hint = "Check the name; for a private repository set HF_TOKEN."
-    elif isinstance(error, RevisionNotFoundError):
-        reason = "the repository has no such revision"
-        hint = "Write a branch, a tag or a commit's full hash after the @."
-    else:
-        return _unavailable(model, _reason(error), what)
-    return WeightsUnavailableError(f"no {what} for {model}: {reason}", hint)
-
-
-def _reason(error: Exception) -> str:
-    """Why a download failed; by the error's name where the client's versions use different libraries."""
-    name, text = type(error).__name__, str(error)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if name == "OfflineModeIsEnabled":
-        return _OFFLINE
-    if name in ("ReadError", "RemoteProtocolError", "ChunkedEncodingError") or "Consistency" in text:
-        return "the download broke off"
-    if status is not None:
-        return f"the hub answered with status {status}"
-    if any(part in name for part in ("Connect", "Timeout", "Network", "LocalEntry", "IncompleteSnapshot")):
-        return "it is not in the cache, and the hub cannot be reached"
-    return f"the download failed: {text.splitlines()[0] if text else name}"
+    refused = refusal(error)
+    if refused is None:
+        return _unavailable(model, reason(error), what)
+    why, hint = refused
+    return WeightsUnavailableError(f"no {what} for {model}: {why}", hint)
 
 
 def sha256_of(path: Path) -> str:

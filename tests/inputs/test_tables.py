@@ -417,13 +417,11 @@ def test_columns_without_a_name() -> None:
     assert list(Table(write("b.csv", "path,x,,\na.png,1,,\n")).columns) == ["x"], "empty ones at the end"
 
 
-def test_images_inside_a_table_are_no_paths() -> None:
-    frame = {"image": [{"bytes": b"\x89PNG", "path": "a.png"}], "label": [1]}
-    pq.write_table(pa.table(frame), "a.parquet")
-    assert (
-        refused("a.parquet").message
-        == "a.parquet: the column 'image' holds no paths but images or nested values"
-    )
+def test_nested_values_are_no_paths() -> None:
+    pq.write_table(pa.table({"image": [["a.png"]], "label": [1]}), "a.parquet")
+    message = "a.parquet: the column 'image' holds nested values, not one image or path a row"
+    assert refused("a.parquet", "image").message == message
+    assert refused("a.parquet").message == "a.parquet: no image column"
     table = Table(write("b.jsonl", [{"path": "a.png"}, {"path": ["b.png"]}]))
     assert outcomes(table)[1] == ("b.jsonl line 2", "no path but a nested value in line 2", {})
 

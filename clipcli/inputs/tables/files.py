@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables.parquet import parquet_columns, parquet_rows
+from clipcli.inputs.tables.arrow_rows import arrow_rows, arrow_schema
+from clipcli.inputs.tables.columnar import ColumnarFormat
 from clipcli.inputs.tables.parted import is_parted, parts_of
 from clipcli.inputs.tables.rows import (
     MAX_COLUMNS,
@@ -20,11 +21,14 @@ from clipcli.inputs.tables.rows import (
     unique,
     with_header,
 )
+from clipcli.inputs.tables.schema import Schema
 from clipcli.inputs.tables.text import csv_records, jsonl_rows
 from clipcli.inputs.tables.workbook import Sheet
 
-TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "xlsx"]
+TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "arrow", "xlsx"]
 """How a table is stored. `csv` is separated by commas, semicolons or tabs, as its header is."""
+
+_COLUMNAR: dict[TableFormat, ColumnarFormat] = {"parquet": "parquet", "arrow": "arrow"}
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,36 @@ class TableFile:
     def columns(self) -> dict[str, type]:
         """Every column and the type of its cells: str, int, float, bool, datetime or date.
 
-        All but Parquet is read to the end for it, so that damage is found early.
+        All but Parquet and Arrow is read to the end for it, so that damage is found early. Columns of images
+        have their paths as cells; those of images without paths are left out.
 
         Raises:
             UsageError: the file cannot be read, two columns have one name, or there are no columns.
         """
         with named_errors(self.name):
-            types = self._types()
-        columns = {name: kind or str for name, kind in types.items()}
-        if not columns:
+            schema = self.schema
+            columns = schema.carried if schema else self._columns_of_rows()
+        if not columns and not (schema and schema.types):
             first = next(self.rows(), None)
             problem = f"{self.name}, {first.place}: {first.problem}" if first else f"{self.name} is empty"
             raise UsageError(problem, "A table needs rows, and columns with names.")
         return columns
+
+    @cached_property
+    def schema(self) -> Schema | None:
+        """What a Parquet or Arrow file says of its columns; None for other tables.
+
+        Raises:
+            UsageError: as in `columns`.
+        """
+        if self.columnar is None:
+            return None
+        return self._parts[0].schema if self._parts else arrow_schema(self.path, self.name, self.columnar)
+
+    @property
+    def columnar(self) -> ColumnarFormat | None:
+        """The format, if it is one by columns."""
+        return _COLUMNAR.get(self.table_format)
 
     def header(self) -> list[str]:
         """The columns in order; none for JSON lines, whose rows name them.
@@ -69,9 +90,7 @@ class TableFile:
         with named_errors(self.name):
             if self._parts:
                 return self._parts[0].header()
-            if self.table_format == "parquet":
-                return list(parquet_columns(self.path, self.name))
-            return self._header_and_rows()[0]
+            return list(self.schema.carried) if self.schema else self._header_and_rows()[0]
 
     def rows(self, names: Collection[str] | None = None) -> Iterator[Row]:
         """Every row in order.
@@ -86,8 +105,8 @@ class TableFile:
             if self._parts:
                 for part in self._parts:
                     yield from (_within(part, row) for row in part.rows(names))
-            elif self.table_format == "parquet":
-                yield from parquet_rows(self.path, self.name, names)
+            elif self.columnar is not None:
+                yield from arrow_rows(self.path, self.name, self.columnar, names)
             else:
                 yield from self._header_and_rows()[1]
 
@@ -112,19 +131,15 @@ class TableFile:
             return []
         return [replace(self, path=path, name=path) for path in parts_of(self.path)]
 
-    def _types(self) -> dict[str, type | None]:
-        """Every column and the type of its cells, None where all are empty."""
-        if self._parts:
-            types: dict[str, type | None] = {}
-            for part in self._parts:
-                for name, kind in part._types().items():
-                    types[name] = common_type(types.get(name), kind)
-            return types
-        if self.table_format == "parquet":
-            return {**parquet_columns(self.path, self.name)}
-        return self._types_of_rows()
+    def _columns_of_rows(self) -> dict[str, type]:
+        types: dict[str, type | None] = {}
+        for file in self._parts or [self]:
+            for name, kind in file._types_of_rows().items():
+                types[name] = common_type(types.get(name), kind)
+        return {name: kind or str for name, kind in types.items()}
 
     def _types_of_rows(self) -> dict[str, type | None]:
+        """Every column and the type of its cells, None where all are empty."""
         header, rows = self._header_and_rows()
         types: dict[str, type | None] = dict.fromkeys(unique(header, self.name))
         for row in rows:

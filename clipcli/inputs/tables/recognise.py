@@ -22,11 +22,26 @@ _SUFFIXES: dict[str, TableFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".xlsx": "xlsx",
 }
 _DELIMITERS: dict[str, TableFormat] = {"\t": "tsv", ",": "csv", ";": "csv"}
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
-_BINARY_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PAR1", b"PK\x03\x04", b"%PDF", b"\x1f\x8b")
+_BINARY_MARKS = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"RIFF",
+    b"PAR1",
+    b"ARROW1\0",
+    b"PK\x03\x04",
+    b"%PDF",
+    b"\x1f\x8b",
+)
+_ARROW_MARKS = (b"ARROW1\0\0", b"FEA1")  # the second is Feather's first version
+_LONGEST_SCHEMA = 1 << 24
 _EXAMINED_BYTES = 4096
 _EXAMINED_LINES = 10
 _MANY_CONTROLS = 0.05  # of all bytes; of random ones they are a tenth
@@ -56,10 +71,8 @@ def looks_like_table(head: bytes, image_column: str | None = None) -> TableForma
         image_column: the column that the user named, if any; a text in lines is then a CSV, whereas
             without it a header is recognised only by a column from `IMAGE_COLUMNS` among others.
     """
-    if head.startswith(b"PK\x03\x04"):
-        return "xlsx"
-    if head.startswith(b"PAR1") and _CONTROL.match(head[4:5]):
-        return "parquet"
+    if binary := _binary_format(head):
+        return binary
     lines = _first_lines(head)
     if not lines or (image_column is None and _exists(lines[0], "")):
         return None
@@ -69,6 +82,20 @@ def looks_like_table(head: bytes, image_column: str | None = None) -> TableForma
         if _is_header(_cells(lines[0], delimiter), image_column):
             return known
     return "csv" if image_column is not None else None
+
+
+def _binary_format(head: bytes) -> TableFormat | None:
+    if head.startswith(b"PK\x03\x04"):
+        return "xlsx"
+    if head.startswith(b"PAR1") and _CONTROL.match(head[4:5]):
+        return "parquet"
+    return "arrow" if head.startswith(_ARROW_MARKS) or _is_arrow_stream(head) else None
+
+
+def _is_arrow_stream(head: bytes) -> bool:
+    """A mark of four bytes, and then the length of the schema."""
+    length = int.from_bytes(head[4:8], "little")
+    return head.startswith(b"\xff\xff\xff\xff") and length % 8 == 0 and 0 < length < _LONGEST_SCHEMA
 
 
 def check_plain_list(head: bytes, name: str, is_file: bool = True) -> None:

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from clipcli.errors import UsageError
+from clipcli.errors import ImageError, UsageError
+from clipcli.files import identity
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.tables.cells import CellItem, Column, path_in_cell
 from clipcli.inputs.tables.files import TableFile, TableFormat
+from clipcli.inputs.tables.image_column import ImageColumn, check_column
+from clipcli.inputs.tables.image_column import image_column as image_column_of
 from clipcli.inputs.tables.parted import is_parted
-from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
+from clipcli.inputs.tables.recognise import looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
-from clipcli.records import Columns, ImageFailure
+from clipcli.records import NO_COLUMNS, Columns, ImageFailure
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
+_ROW = re.compile(r"(?s)(?P<table>.+\.(?i:parquet|arrow|feather|ipc))#(?:(?P<column>.+)=)?(?P<row>[1-9]\d*)")
 _URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+
+
+TableItem: TypeAlias = FileItem | CellItem
+"""An image that a table names, or holds."""
 
 
 class Table:
     """The images of a table, in order; iterable any number of times, and in several threads.
 
+    Parquet and Arrow files may hold the images themselves, as bytes or as `{bytes, path}`. Such an image is
+    called by its row, as in `train.parquet#17`; its path travels in the column of the images.
     Relative paths start at the table's folder if something is there, else at the working directory.
     A pipe is kept in a temporary file first, as the types of its columns are known only at its end.
 
     Args:
         source: a file, a folder of its parts, a named pipe, or an open stream.
-        image_column: the column that names the images; None takes the only one that is named `image`,
-            `path`, `filepath`, `file_name`, `filename`, `file` or `image_path`, in any case.
-        keep: the columns that travel to the output, in this order; None means all but that of the images.
+        image_column: the column that names the images or holds them; None takes the only one with images in
+            its cells, or else the only one that is named `image`, `path`, `filepath`, `file_name`,
+            `filename`, `file` or `image_path`, in any case.
+        keep: the columns that travel to the output, in this order; None means all but those of images.
         stored_as: the format; None tells it by the suffix, or else by the first bytes.
         head: what has been read from the stream already.
         name: what errors call a stream.
+        called: what errors and the names of images call a file that is not the user's own: it is no path, and
+            paths in its cells name no files of this machine.
 
     Raises:
         UsageError: the file is missing, damaged or no table, a column is missing or named twice, or
@@ -54,15 +68,17 @@ class Table:
         stored_as: TableFormat | None = None,
         head: bytes = b"",
         name: str = "standard input",
+        called: str | None = None,
     ) -> None:
         self.name, self._folder, path = self._opened(source, head, name)
+        self.name, self._is_own = called or self.name, called is None
         stored_as = stored_as or table_format(self.name) or _recognised(path, self.name, image_column)
         self._file = TableFile(path, self.name, stored_as)
         found = self.all_columns = self._file.columns()
-        self.image_column = _image_column(found, image_column, self.name)
-        self.columns: dict[str, type] = _kept(found, self.image_column, keep, self.name)
+        self._images = image_column_of(self._file, found, image_column)
+        self.image_column = self._images.name
+        self.columns: dict[str, type] = _kept(found, self._images, keep, self.name)
         """The columns that travel, in order, with the types of their cells."""
-        self._check_paths()
 
     def _opened(
         self, source: str | os.PathLike[str] | BinaryIO, head: bytes, name: str
@@ -85,42 +101,58 @@ class Table:
             spool.flush()
         return spool.name
 
-    def _check_paths(self) -> None:
-        """Refuse a dataset with the images inside at its first row, rather than once per row."""
-        first = next(self._file.rows({self.image_column}), None)
-        if first is not None and isinstance(first.cells.get(self.image_column), _NESTED):
-            raise UsageError(
-                f"{self.name}: the column {self.image_column!r} holds no paths but images or nested values",
-                "Name a column of paths with `image_column`, or write the images to files first.",
-            )
-
-    def __iter__(self) -> Iterator[FileItem | ImageFailure]:
+    def __iter__(self) -> Iterator[TableItem | ImageFailure]:
         """Every row: an image, or why there is none."""
-        for row in self._file.rows({self.image_column, *self.columns}):
-            yield self._item(row)
+        return self.images(self.columns)
 
-    def with_cells(self, column: str) -> Iterator[tuple[FileItem | ImageFailure, Any]]:
+    def images(self, columns: Collection[str]) -> Iterator[TableItem | ImageFailure]:
+        """Every row, read with only these of the columns that travel."""
+        wanted = {name: kind for name, kind in self.columns.items() if name in columns}
+        for number, row in enumerate(self._file.rows({*self._paths, *wanted})):
+            yield self._item(number, row, wanted)
+
+    def with_cells(self, column: str) -> Iterator[tuple[TableItem | ImageFailure, Any]]:
         """Every row with one cell as the file holds it: a list, where the format has lists.
 
         Raises:
             UsageError: there is no such column, or as in iterating.
         """
-        _check_column(column, self.all_columns, self.name)
-        for row in self._file.rows({self.image_column, column, *self.columns}):
-            yield self._item(row), row.cells.get(column)
+        check_column(column, self.all_columns, self.name)
+        for number, row in enumerate(self._file.rows({*self._paths, column, *self.columns})):
+            yield self._item(number, row, self.columns), row.cells.get(column)
 
-    def _item(self, row: Row) -> FileItem | ImageFailure:
+    def _item(self, number: int, row: Row, wanted: Mapping[str, type]) -> TableItem | ImageFailure:
         place = f"{self.name} {row.place}"
         if row.problem:
-            return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(self.columns))
-        columns = {name: as_type(row.cells.get(name), kind) for name, kind in self.columns.items()}
+            return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(wanted))
+        columns = {name: as_type(row.cells.get(name), kind) for name, kind in wanted.items()}
         cell = row.cells.get(self.image_column)
+        if self._images.cells is not None:
+            linked = _linked(cell, self._folder) if self._is_own else None
+            name = self._name_of_cell(number)
+            return CellItem(name, self._images.cells, number, columns, linked=linked)
         if isinstance(cell, _NESTED):
             return ImageFailure(place, f"no path but a nested value in {row.place}", columns)
         text = cell if isinstance(cell, str) else as_type(cell, str)
         if not isinstance(text, str) or not text.strip():
             return ImageFailure(place, f"no image named in {row.place}", columns)
         return self._file_item(text, columns)
+
+    @property
+    def _paths(self) -> set[str]:
+        """The column of images, if it has paths: bytes of images are not read before they are decoded."""
+        cells = self._images.cells
+        return {self.image_column} if cells is None or cells.path_part else set()
+
+    @property
+    def cells(self) -> Column | None:
+        """Where the images lie; None if the table holds their paths."""
+        return self._images.cells
+
+    def _name_of_cell(self, number: int) -> str:
+        """`train.parquet#17` for the row 17; of a column that must be asked for, `train.parquet#mask=17`."""
+        column = "" if self._images.is_found else f"{self.image_column}="
+        return f"{self.name}#{column}{number + 1}"
 
     def _file_item(self, cell: str, columns: Columns) -> FileItem | ImageFailure:
         if LONE_SURROGATE.search(cell):
@@ -150,32 +182,46 @@ def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:
     return known
 
 
-def _image_column(columns: Mapping[str, type], asked: str | None, name: str) -> str:
-    if asked is not None:
-        _check_column(asked, columns, name)
-        return asked
-    known = [column for column in columns if column.strip().lower() in IMAGE_COLUMNS]
-    if len(known) == 1:
-        return known[0]
-    problem = f"several columns may name the images: {', '.join(known)}" if known else "no image column"
-    raise UsageError(
-        f"{name}: {problem}",
-        f"Name it with `image_column`. The columns are {', '.join(columns)}.",
-    )
-
-
 def _kept(
-    columns: Mapping[str, type], image_column: str, keep: Sequence[str] | None, name: str
+    columns: Mapping[str, type], images: ImageColumn, keep: Sequence[str] | None, name: str
 ) -> dict[str, type]:
     if keep is None:
-        keep = [column for column in columns if column != image_column]
+        paths = {images.name} if images.cells is None else set()
+        return {column: kind for column, kind in columns.items() if column not in images.others | paths}
     for column in keep:
-        _check_column(column, columns, name)
+        check_column(column, columns, name)
+        if column in images.others:
+            raise UsageError(f"{name}: the column {column!r} holds images, which cannot be copied to a table")
     return {column: columns[column] for column in keep}
 
 
-def _check_column(column: str, columns: Mapping[str, type], name: str) -> None:
-    if column not in columns:
-        near = difflib.get_close_matches(column, columns, 1, cutoff=0.5)
-        guess = f"Did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"{name} has no column {column!r}", f"{guess}Its columns are {', '.join(columns)}.")
+def row_named(name: str, columns: Columns = NO_COLUMNS) -> CellItem | None:
+    """The image of a name such as `train.parquet#17`; None for other names, and where there is no such table.
+
+    Args:
+        name: as `Table` calls an image that lies in a cell.
+        columns: cells that travel with it.
+    """
+    found = _ROW.fullmatch(name)
+    if found is None or os.path.lexists(name) or not os.path.isfile(found["table"]):
+        return None
+    row = int(found["row"]) - 1
+    try:
+        with named_errors(name):
+            column = _cells_of_table(found["table"], found["column"], identity(os.stat(found["table"])))
+        path = column and path_in_cell(column, row)
+    except (UsageError, ImageError):
+        return None
+    linked = _linked(path, os.path.dirname(found["table"]))
+    return column and CellItem(name, column, row, columns, linked=linked)
+
+
+def _linked(cell: Any, folder: str) -> str | None:
+    """The file that the path of an image in a table means."""
+    return beside_table(cell, folder) if isinstance(cell, str) and cell.strip() else None
+
+
+@lru_cache(maxsize=64)
+def _cells_of_table(path: str, column: str | None, version: str) -> Column | None:
+    """Where the images of a table of this version lie; None if it holds paths."""
+    return Table(path, column, keep=()).cells

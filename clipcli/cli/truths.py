@@ -34,10 +34,16 @@ class Source(NamedTuple):
         return None if isinstance(self.truth, FolderTruth) else SEPARATOR
 
     def inputs(self, picked: Picked, image_column: str | None) -> Inputs:
-        """The images."""
+        """The images.
+
+        Raises:
+            UsageError: a column without a table, or without images that bring one.
+        """
         from clipcli.inputs.truth import ColumnTruth
 
         keep = (self.truth.column,) if isinstance(self.truth, ColumnTruth) else None
+        if keep and self.from_file is None and not picked.inputs(self.paths).columns:
+            raise UsageError("`truth_column` names a column, but there is no table", "Name it with `truth`.")
         return picked.inputs(self.paths, self.from_file, image_column, keep)
 
     def labelled(self, found: Inputs) -> Iterable[Item | ImageFailure]:
@@ -58,7 +64,7 @@ def source(paths: list[str], from_file: str | None, truth: str | None, column: s
         column: that of the labels.
 
     Raises:
-        UsageError: a column without a table, or a table without labels.
+        UsageError: a table without labels.
     """
     from clipcli.cli import session
     from clipcli.inputs.truth import ColumnTruth, FolderTruth, TableTruth, truth_column_of
@@ -70,8 +76,6 @@ def source(paths: list[str], from_file: str | None, truth: str | None, column: s
         return Source(paths, from_file, TableTruth(truth, column, paths))
     if column is None:
         return Source(paths, from_file, FolderTruth(paths))
-    if from_file is None:
-        raise UsageError("`truth_column` names a column, but there is no table", "Name it with `truth`.")
     return Source(paths, from_file, ColumnTruth(column))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.braces import names_of
 from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
@@ -62,6 +63,8 @@ class Inputs:
             raise UsageError(
                 "columns are named, but no table", "Name the table with `from_file`, such as products.csv."
             )
+        if self.keep is not None:
+            self.columns  # noqa: B018 (tells now which one is missing)
 
     @cached_property
     def columns(self) -> dict[str, type]:
@@ -70,7 +73,15 @@ class Inputs:
         for source in self._tables:
             for name, kind in source.columns.items():
                 found[name] = kind if found.get(name, kind) is kind else str
-        return found
+        if self.keep is None or isinstance(self._listed, Table):
+            return found
+        self._check_kept(found)
+        return {name: found[name] for name in self.keep}
+
+    def _check_kept(self, found: dict[str, type]) -> None:
+        if missing := [name for name in self.keep or () if name not in found]:
+            where, names = ", ".join(self.paths), ", ".join(found)
+            raise UsageError(f"{where}: no column {missing[0]!r}", f"The columns are {names}.")
 
     @property
     def left_out(self) -> LeftOut:
@@ -105,8 +116,8 @@ class Inputs:
                 yield from map(item_named, PathList(file, listed).names())
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
-        """The items; where several sources bring columns, with all of these, of one type each."""
-        if len(self._tables) < 2:
+        """The items; where several sources bring columns, or some are kept, with these of one type each."""
+        if len(self._tables) < 2 and (self.keep is None or isinstance(self._listed, Table)):
             yield from items
             return
         for item in items:
@@ -115,7 +126,7 @@ class Inputs:
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
-        return tuple(map(source_of, self.paths))
+        return tuple(source_of(name) for path in self.paths for name in names_of(path))
 
     @property
     def _tables(self) -> list[Source | Table]:

@@ -22,7 +22,7 @@ MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
 
-_RACY_SECONDS = 2  # as coarse as times are on some file systems
+RACY_SECONDS = 2  # as coarse as times are on some file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class FileItem:
             status = os.stat(path)
         except (OSError, ValueError):
             return None
-        if time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 < _RACY_SECONDS:
+        if time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 < RACY_SECONDS:
             return None
         return Version(os.fsencode(os.path.abspath(path)), identity(status))
 

@@ -7,13 +7,17 @@ import glob
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.archives.members import members
+from clipcli.inputs.archives.samples import columns_of
+from clipcli.inputs.formats import kind_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
-from clipcli.inputs.opening import item_named
+from clipcli.inputs.opening import is_within, item_named
 from clipcli.inputs.tables import table_format
 from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
@@ -39,12 +43,20 @@ def source_of(path: str) -> Source:
     Raises:
         UsageError: there is no such thing, or it is none of images.
     """
-    return StandardInput() if path == "-" else Files(path)
+    if path == "-":
+        return StandardInput()
+    if is_within(path):
+        return OneImage(path)
+    return Archive(path) if kind_of(path) == "archive" and os.path.isfile(path) else Files(path)
 
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     """The images that a file holds: itself, or what is in it."""
-    yield item
+    if kind_of(item.name) != "archive":
+        yield item
+        return
+    for found in members(item, search):
+        yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
 
 class StandardInput:
@@ -55,6 +67,40 @@ class StandardInput:
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """What the list names, once."""
         yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
+
+
+class OneImage:
+    """An image within a file, by its name, such as `scans.zip!/a.png`."""
+
+    columns: Mapping[str, type] = {}
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The image."""
+        yield item_named(self._name)
+
+
+class Archive:
+    """An archive that the user named; of a shard of samples, with what belongs to each image as columns.
+
+    Args:
+        path: its name.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:
+        """What the first samples of a shard have beside their images."""
+        return columns_of(self._path)
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images in it."""
+        for found in members(FileItem(self._path), search, self.columns):
+            yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
 
 class Files:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.formats import member_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables import Table
 from clipcli.records import ImageFailure, Item, Value
@@ -36,17 +37,20 @@ class Labelled:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         for item in self.items:
-            if isinstance(item, ImageFailure):
-                yield item
-            else:
-                yield cast(Item, replace(cast(FileItem, item), truth=self.truth(item)))
+            yield item if isinstance(item, ImageFailure) else with_truth(item, self.truth(item))
+
+
+def with_truth(item: Item | ImageFailure, truth: str | None) -> Item | ImageFailure:
+    """An image with a true label; what cannot be listed stays as it is."""
+    return item if isinstance(item, ImageFailure) else cast(Item, replace(cast(FileItem, item), truth=truth))
 
 
 class FolderTruth:
     """The name of the folder that stands for an image's class.
 
     Of an input with subfolders it is the subfolder, however deep the image lies below it, and images beside
-    the subfolders have no class. Of any other image it is the folder that it lies in.
+    the subfolders have no class. Of any other image it is the folder that it lies in, which may be one in an
+    archive; images that lie in none there have no class.
 
     Args:
         inputs: files, folders and globs, as the user named them.
@@ -61,13 +65,29 @@ class FolderTruth:
         return self._of_folder(os.path.dirname(item.name))
 
     def _class_of(self, folder: str) -> str | None:
+        if (within := member_of(f"{folder}/image")) is not None:
+            return self._class_within(*within)
+        found = self._input_of(folder)
+        if found is None:
+            return _name(folder)
+        root, below = found
+        return _text(below) if below else (None if _has_folders(root) else _name(root))
+
+    def _class_within(self, archive: str, member: str) -> str | None:
+        """The subfolder of an input that an archive lies in, or else the folder in the archive."""
+        found = self._input_of(os.path.dirname(archive))
+        folder = (found and found[1]) or os.path.basename(os.path.dirname(member))
+        return _text(folder) if folder else None
+
+    def _input_of(self, folder: str) -> tuple[str, str] | None:
+        """The input that a folder lies in, and the subfolder there, empty for the input itself."""
         root, below = folder, ""
         while root not in self._roots:
             parent, below = os.path.split(root)
             if parent in ("", root):
-                return _name(folder)
+                return None
             root = parent
-        return _text(below) if below else (None if _has_folders(root) else _name(root))
+        return root, below
 
 
 class ByPath(Generic[Known]):

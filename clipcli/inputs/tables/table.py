@@ -13,10 +13,11 @@ from urllib.parse import unquote_to_bytes
 
 from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.opening import is_within, item_named
 from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
-from clipcli.records import Columns, ImageFailure
+from clipcli.records import Columns, ImageFailure, Item
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
@@ -93,12 +94,12 @@ class Table:
                 "Name a column of paths with `image_column`, or write the images to files first.",
             )
 
-    def __iter__(self) -> Iterator[FileItem | ImageFailure]:
+    def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every row: an image, or why there is none."""
         for row in self._file.rows({self.image_column, *self.columns}):
             yield self._item(row)
 
-    def with_cells(self, column: str) -> Iterator[tuple[FileItem | ImageFailure, Any]]:
+    def with_cells(self, column: str) -> Iterator[tuple[Item | ImageFailure, Any]]:
         """Every row with one cell as the file holds it: a list, where the format has lists.
 
         Raises:
@@ -108,7 +109,7 @@ class Table:
         for row in self._file.rows({self.image_column, column, *self.columns}):
             yield self._item(row), row.cells.get(column)
 
-    def _item(self, row: Row) -> FileItem | ImageFailure:
+    def _item(self, row: Row) -> Item | ImageFailure:
         place = f"{self.name} {row.place}"
         if row.problem:
             return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(self.columns))
@@ -121,12 +122,12 @@ class Table:
             return ImageFailure(place, f"no image named in {row.place}", columns)
         return self._file_item(text, columns)
 
-    def _file_item(self, cell: str, columns: Columns) -> FileItem | ImageFailure:
+    def _file_item(self, cell: str, columns: Columns) -> Item | ImageFailure:
         if LONE_SURROGATE.search(cell):
             return ImageFailure(as_text(cell), "half of a character in its name", columns)
         url = _URL.fullmatch(cell)
         if url is None:
-            return FileItem(beside_table(cell, self._folder), columns)
+            return item_named(beside_table(cell, self._folder), columns)
         if url[1].lower() != "file":
             return ImageFailure(cell, "remote images are not supported yet: download it first", columns)
         host, slash, path = url[2].partition("/")
@@ -138,7 +139,7 @@ class Table:
 def beside_table(path: str, folder: str) -> str:
     """A path that a table in this folder names: from there if something is there, else as it stands."""
     beside = os.path.join(folder, path)
-    return beside if os.path.lexists(beside) else path
+    return beside if os.path.lexists(beside) or is_within(beside) else path
 
 
 def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:

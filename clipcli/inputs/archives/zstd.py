@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor, ZstdError, ZstdFile
+    from compression.zstd import CompressionParameter, ZstdDecompressor, ZstdError, ZstdFile, compress
 else:
-    from backports.zstd import ZstdDecompressor, ZstdError, ZstdFile
+    from backports.zstd import CompressionParameter, ZstdDecompressor, ZstdError, ZstdFile, compress
 
-__all__ = ["ZstdDecompressor", "ZstdError", "ZstdFile"]
+__all__ = ["CompressionParameter", "ZstdDecompressor", "ZstdError", "ZstdFile", "compress"]

@@ -6,11 +6,11 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import kind_of
 
-_BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(-?[0-9]+)\.\.(-?[0-9]+)")
 _MOST_NAMES = 100_000
 
@@ -40,21 +40,40 @@ def _archives(name: str) -> list[str]:
 
 
 def _expanded(text: str) -> Iterator[str]:
-    """As bash does it: the innermost braces last; braces without `,` or `..` stay."""
-    for found in _BRACES.finditer(text):
-        parts = _parts(found[1])
+    """As bash does it; braces without `,` or `..` in them stay."""
+    for start in (place for place, character in enumerate(text) if character == "{"):
+        commas, end = _marks(text, start)
+        parts = _parts(text, [start, *commas, end]) if end else None
         if parts is not None:
-            for part in parts:
-                yield from _expanded(text[: found.start()] + part + text[found.end() :])
+            yield from (
+                text[:start] + middle + rest
+                for part in parts
+                for middle in _expanded(part)
+                for rest in _expanded(text[end + 1 :])
+            )
             return
     yield text
 
 
-def _parts(inside: str) -> Iterator[str] | None:
-    """What stands between braces, one after the other; None if it is no list and no range."""
-    if (ends := _RANGE.fullmatch(inside)) is not None:
-        return _numbers(ends[1], ends[2])
-    return iter(inside.split(",")) if "," in inside else None
+def _marks(text: str, start: int) -> tuple[list[int], int]:
+    """Where the commas of a brace are, but not those of braces in it, and its end; 0 if it has none."""
+    depth, commas = 0, []
+    for place in range(start, len(text)):
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return commas, place
+        if depth == 1 and text[place] == ",":
+            commas.append(place)
+    return commas, 0
+
+
+def _parts(text: str, marks: list[int]) -> Iterator[str] | None:
+    """What stands between braces and their commas; None if it is no list and no range."""
+    parts = [text[before + 1 : after] for before, after in pairwise(marks)]
+    if len(parts) > 1:
+        return iter(parts)
+    ends = _RANGE.fullmatch(parts[0])
+    return _numbers(ends[1], ends[2]) if ends else None
 
 
 def _numbers(first: str, last: str) -> Iterator[str]:

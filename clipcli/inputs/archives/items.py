@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from clipcli.errors import ImageError
 from clipcli.inputs.archives import tars, zips
@@ -33,6 +34,7 @@ class MemberItem:
     stored: Stored
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
+    kind: ClassVar[str] = "archive member"
 
     def version(self) -> Version | None:
         """That of the archive, with what it tells of the member."""
@@ -58,6 +60,7 @@ class NamedMember:
     member: str
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
+    kind: ClassVar[str] = "archive member"
 
     def version(self) -> Version | None:
         """As that of `MemberItem`; None if there is no such member."""

@@ -25,6 +25,7 @@ _TEXTS = frozenset({"txt", "text", "transcript", "caption"})
 _NUMBERS = frozenset({"cls", "cls2", "class", "count", "index", "inx", "id"})
 _OBJECTS = frozenset({"json", "jsn"})
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 _MOST_BYTES = 2**20
 _MOST_IMAGES = 1000
 _LOOKED_AT = 20  # samples that tell the columns of a shard
@@ -97,8 +98,7 @@ def as_columns(sample: Sample, columns: Mapping[str, type]) -> Columns:
 
 def _as_type(name: str, value: Any, kind: type) -> Value:
     if common_type(type_of(value), kind) is not kind:
-        wanted = "a number" if kind in (int, float) else f"a {kind.__name__}"
-        raise ImageError(f"{name}: {as_text(value)[:40]!r} is not {wanted}, as in the first samples")
+        raise ImageError(f"{name}: {as_text(value)[:40]!r} is not {_KINDS[kind]}, as in the first samples")
     return as_type(value, kind)
 
 

@@ -57,7 +57,7 @@ def _expanded(text: str) -> Iterator[str]:
 
 def _marks(text: str, start: int) -> tuple[list[int], int]:
     """Where the commas of a brace are, but not those of braces in it, and its end; 0 if it has none."""
-    depth, commas = 0, []
+    depth, commas = 0, list[int]()
     for place in range(start, len(text)):
         depth += (text[place] == "{") - (text[place] == "}")
         if depth == 0:

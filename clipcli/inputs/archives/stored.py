@@ -88,10 +88,13 @@ def read_at(file: BinaryIO, offset: int, size: int) -> bytes:
     """A part of an archive.
 
     Raises:
-        ImageError: the archive ends before.
+        ImageError: the archive ends before, or cannot be read.
     """
-    file.seek(offset)
-    data = file.read(size)
+    if offset < 0:
+        raise ImageError("the archive is damaged: a member lies before its beginning")
+    with item.reading_errors():
+        file.seek(offset)
+        data = file.read(size)
     if len(data) < size:
         raise ImageError("the archive is truncated")
     return data

@@ -63,7 +63,7 @@ def entries(archive: ArchiveFile) -> Iterator[Entry]:
         except Exception as error:  # `zipfile` raises whatever a damaged directory makes it raise
             found = salvaged(file, str(error))
         for info in found:
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # it may be empty
                 yield _entry(info)
 
 

@@ -49,7 +49,7 @@ def cache(tmp_path: Path) -> Any:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were written just now count as if they had lain there for long."""
-    monkeypatch.setattr(item, "_RACY_SECONDS", 0)
+    monkeypatch.setattr(item, "RACY_SECONDS", 0)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_file_changed_just_now_is_not_trusted_by_its_times(
     assert FileItem(str(path)).version() is None
     os.utime(path, (LONG_AGO, LONG_AGO))
     assert FileItem(str(path)).version() is None  # it was changed now, whatever is told
-    monkeypatch.setattr(item, "_RACY_SECONDS", 0)
+    monkeypatch.setattr(item, "RACY_SECONDS", 0)
     assert FileItem(str(path)).version() is not None
 
 

@@ -25,6 +25,8 @@ def told(left_out: LeftOut) -> str:
         if left_out.kinds[kind]
     ]
     parts += _of_reason(left_out, "hidden", "hidden {}")
+    if nested := left_out.reasons["nested"]:
+        parts.append(f"{_count(nested, 'archive')} in other archives (unpack those first)")
     if left_out.kinds["other"]:
         parts.append(_others(left_out))
     return f"not taken from folders: {', '.join(parts)}" if parts else ""

@@ -98,7 +98,7 @@ def examples_of(paths: Sequence[str], column: str | None, picked: Picked) -> Fou
     tables = [path for path in paths if _is_table(path)]
     folders = [path for path in paths if path not in tables]
     sources = [truths.source([], None, table, column) for table in tables]
-    sources += [truths.source(folders, None, None, None)] if folders else []
+    sources += [truths.source(folders, None, None, None if tables else column)] if folders else []
     images: list[Item | ImageFailure] = []
     counts: Counter[str] = Counter()
     for source in sources:

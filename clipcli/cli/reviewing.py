@@ -35,13 +35,14 @@ def chosen(
 
     import numpy as np
 
-    from clipcli.inputs.item import FileItem
+    from clipcli.inputs.opening import item_named
     from clipcli.inputs.predictions import located
+    from clipcli.inputs.truth import with_truth
     from clipcli.output.labelled import LabelledFeatures
     from clipcli.scoring.review import review_order
 
     images = [replace(one, image=located(one.image, table)) for one in found]
-    items = [FileItem(one.image, truth=str(number)) for number, one in enumerate(images)]
+    items = [with_truth(item_named(one.image), str(number)) for number, one in enumerate(images)]
     collected = LabelledFeatures()
     with passes.opened(request) as run:
         passes.over(items, run, run.encoder(), collected, lambda: len(items)).print("")

@@ -136,14 +136,21 @@ def decode(
         return np.asarray(to_srgb(resized, profile, content.mode))
 
 
-def decode_whole(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Image.Image:
-    """Decode an encoded image as `decode` does, upright and in sRGB, but do not resize it.
+def decode_whole(
+    content: bytes | Image.Image, preprocess: Preprocess, options: DecodeOptions = DEFAULT
+) -> Image.Image:
+    """Decode an image as `decode` does, upright and in sRGB, but do not resize it.
 
     Unless `options.exact`, a large JPEG is decoded at reduced size, but never below twice the size that the
     model sees.
     """
-    with _decoded(data, preprocess, options) as (image, _, profile, mode):
-        return to_srgb(image, profile, mode)
+    if isinstance(content, bytes):
+        with _decoded(content, preprocess, options) as (image, _, profile, mode):
+            return to_srgb(image, profile, mode)
+    with as_image_errors():
+        check_size(content.size, options.max_pixels)
+        profile = content.info.get("icc_profile")
+        return to_srgb(to_rgb(_upright(content), profile), profile, content.mode)
 
 
 def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:

@@ -8,7 +8,7 @@ from clipcli.images.decode import MAX_PIXELS, DecodeOptions, decode_whole
 from clipcli.records import Preprocess
 
 
-def small_copy(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def small_copy(content: bytes | Image.Image, side: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An image upright, in sRGB and without metadata, its longer side at most `side` pixels, never enlarged.
 
     Of a truncated image, what can be read.
@@ -17,7 +17,7 @@ def small_copy(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> Image.Im
         ImageError: it cannot be decoded.
     """
     recipe = Preprocess(size=(side, side), resize_mode="longest")
-    image = decode_whole(data, recipe, DecodeOptions(max_pixels, truncated="ok"))
+    image = decode_whole(content, recipe, DecodeOptions(max_pixels, truncated="ok"))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     image.info.clear()
     return image

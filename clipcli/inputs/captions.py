@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import Table, TableItem
+from clipcli.inputs.tables import Table
 from clipcli.inputs.tables.rows import as_text
 from clipcli.inputs.truth import ByPath
 from clipcli.records import ImageFailure, Item
@@ -33,7 +33,7 @@ class Captions:
     def __init__(self, path: str, inputs: Sequence[str] = (), image_column: str | None = None) -> None:
         table = Table(path, image_column, keep=())
         self._captions = ByPath[list[str]](inputs)
-        self.images: list[TableItem] = []
+        self.images: list[Item] = []
         """The images of the table, each once, in order."""
         for row, cell in table.with_cells(_caption_column(table)):
             if isinstance(row, ImageFailure):

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import Table, TableItem
+from clipcli.inputs.item import changed
+from clipcli.inputs.tables import Table
 from clipcli.inputs.tables.files import TableFile
 from clipcli.inputs.tables.rows import as_type, common_type
 from clipcli.inputs.walk import PathFilter
@@ -158,7 +157,7 @@ class Metadata:
     def __init__(self, paths: list[str]) -> None:
         self.columns: dict[str, type] = {}
         self._cells: dict[str, Columns] = {}
-        self._missing: list[TableItem | ImageFailure] = []
+        self._missing: list[Item | ImageFailure] = []
         for path in paths:
             table = Table(path, _FILE_NAME)
             for name, kind in table.columns.items():
@@ -166,23 +165,21 @@ class Metadata:
             for row in table:
                 self._add(row, path)
 
-    def with_cells(self, item: Item) -> Item:
+    def with_cells(self, item: Item) -> Item | ImageFailure:
         """An image with its cells, which are empty for one that has none."""
         cells = self._typed(self._cells.get(os.path.abspath(item.name), NO_COLUMNS))
-        return cast(Item, replace(cast(Any, item), columns=cells))
+        return changed(item, columns=cells)
 
     def missing(self) -> Iterator[Item | ImageFailure]:
         """Rows without an image, whose files are not there."""
         for one in self._missing:
             cells = self._typed(one.columns)
-            yield (
-                one._replace(columns=cells) if isinstance(one, ImageFailure) else replace(one, columns=cells)
-            )
+            yield changed(one, columns=cells)
 
     def _typed(self, cells: Columns) -> Columns:
         return {name: as_type(cells.get(name), kind) for name, kind in self.columns.items()}
 
-    def _add(self, row: TableItem | ImageFailure, path: str) -> None:
+    def _add(self, row: Item | ImageFailure, path: str) -> None:
         if isinstance(row, ImageFailure) or not os.path.lexists(row.name):
             self._missing.append(row)
             return

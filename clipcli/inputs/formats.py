@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal, TypeAlias
 
 FileKind: TypeAlias = Literal["image", "raw", "video", "document", "archive", "other"]
@@ -56,3 +57,22 @@ def kind_of(name: str) -> FileKind:
     if lower.endswith(ARCHIVE_SUFFIXES):
         return "archive"
     return _KINDS.get(os.path.splitext(lower)[1], "other")
+
+
+_WITHIN = re.compile(
+    rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!/(?P<member>.+)"
+    r"|(?P<file>.+)#(?:t|page)=[^/]+",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def holder_of(name: str) -> str | None:
+    """The file that holds an image of this name: `scans.zip` of `scans.zip!/a.png`; None for any other."""
+    found = _WITHIN.fullmatch(name)
+    return found and (found["archive"] or found["file"])
+
+
+def member_of(name: str) -> tuple[str, str] | None:
+    """An archive, and the path of a member in it, that `scans.zip!/a.png` names; None for any other name."""
+    found = _WITHIN.fullmatch(name)
+    return (found["archive"], found["member"]) if found and found["archive"] else None

@@ -16,6 +16,7 @@ from typing import NoReturn
 from clipcli.errors import UsageError
 from clipcli.hub_client import quiet_hub, reason, refusal
 from clipcli.inputs.dataset_folders import is_table_of_dataset
+from clipcli.inputs.item import changed
 from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.tables.cells import CellItem
 from clipcli.inputs.tables.table import row_named
@@ -97,7 +98,7 @@ class HubDataset:
         wanted = self.columns if search.columns is None else search.columns
         for file in self._files:
             for one in self._table(file).images(wanted):
-                yield one if isinstance(one, ImageFailure) else replace(one, name=self._name(one, file))
+                yield one if isinstance(one, ImageFailure) else changed(one, name=self._name(one, file))
 
     def _name(self, one: object, file: str) -> str:
         assert isinstance(one, CellItem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from clipcli.errors import UsageError
 from clipcli.inputs.hub_datasets import HubDataset
+from clipcli.inputs.item import changed
 from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.opening import item_named
@@ -109,8 +110,8 @@ class Inputs:
 
     @property
     def sources(self) -> int:
-        """How many sources there are: the paths, and the list."""
-        return len(self.paths) + (self.from_file is not None)
+        """How many sources there are: what the paths stand for, and the list."""
+        return len(self._sources) + (self.from_file is not None)
 
     def of_source(self, number: int, left_out: LeftOut | None = None) -> Iterator[Item | ImageFailure]:
         """The images of one source.
@@ -119,7 +120,7 @@ class Inputs:
             number: which one.
             left_out: where to count what folders hold and is not taken.
         """
-        if number == len(self.paths):
+        if number == len(self._sources):
             return self._alike(self._of_list())
         wanted = None if self.keep is None else tuple(self.columns)
         search = Search(self._filter, self.reading, left_out or LeftOut(), columns=wanted)
@@ -142,7 +143,7 @@ class Inputs:
             return
         for item in items:
             cells = {name: as_type(item.columns.get(name), kind) for name, kind in self.columns.items()}
-            yield _with_columns(item, cells)
+            yield changed(item, columns=cells)
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
@@ -191,9 +192,3 @@ class Inputs:
 
 def _stdin() -> BufferedReader:
     return cast(BufferedReader, sys.stdin.buffer)
-
-
-def _with_columns(item: Any, cells: dict[str, Any]) -> Item | ImageFailure:
-    if isinstance(item, ImageFailure):
-        return item._replace(columns=cells)
-    return cast(Item, replace(item, columns=cells))

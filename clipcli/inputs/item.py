@@ -7,13 +7,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 from clipcli.errors import ImageError
 from clipcli.files import identity
-from clipcli.records import Columns, Version
+from clipcli.records import Columns, ImageFailure, Item, Version
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,7 @@ MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
 
-_RACY_SECONDS = 2  # as coarse as times are on some file systems
+RACY_SECONDS = 2  # as coarse as times are on some file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class FileItem:
             status = os.stat(path)
         except (OSError, ValueError):
             return None
-        if time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 < _RACY_SECONDS:
+        if time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 < RACY_SECONDS:
             return None
         return Version(os.fsencode(os.path.abspath(path)), identity(status))
 
@@ -94,6 +94,13 @@ class PixelsItem:
     def read(self) -> Image.Image:
         """The image itself, which whoever reads it leaves as it is."""
         return self.image
+
+
+def changed(item: Item | ImageFailure, **fields: Any) -> Item | ImageFailure:
+    """An item, or what cannot be listed, with other values of some of its fields."""
+    if isinstance(item, ImageFailure):
+        return item._replace(**fields)
+    return cast("Item", replace(cast(Any, item), **fields))
 
 
 def read_file(path: str) -> bytes:

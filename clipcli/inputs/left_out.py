@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 from clipcli.inputs.formats import FileKind, kind_of
 
-Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired"]
-"""Hidden, left out by a pattern, or the other one of a pair of RAW and JPEG. Else its kind is the reason."""
+Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired", "nested"]
+"""Hidden, left out by a pattern, the other one of a pair of RAW and JPEG, or an archive in an archive. Else
+its kind is the reason."""
 
 
 class LeftOut:

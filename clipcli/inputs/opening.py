@@ -1,19 +1,21 @@
-"""One image by its name, as outputs have it; and a file's content as a stream."""
+"""One image by its name, as outputs have it."""
 
 from __future__ import annotations
 
-import io
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING
 
-from clipcli.errors import UsageError
+from clipcli.errors import ImageError, UsageError
 from clipcli.inputs.hub_datasets import hub_row_named
-from clipcli.inputs.item import FileItem, open_file
+from clipcli.inputs.naming import file_named
 from clipcli.inputs.tables.table import row_named
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
-    """The image of this name, unread: a file's path, or the row of a table (`train.parquet#17`).
+    """The image of this name, unread: the row of a table (`train.parquet#17`), or as in `file_named`.
 
     Args:
         name: what a list, a table or an output calls it.
@@ -26,15 +28,16 @@ def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
         found = hub_row_named(name, columns) or row_named(name, columns)
     except UsageError as error:
         return ImageFailure(name, error.message, columns)
-    return found or FileItem(name, columns)
+    return found or file_named(name, columns)
 
 
-def opened(item: Item) -> BinaryIO:
-    """An item's content as a stream that can be searched; of a file, without reading all of it.
+def read_named(name: str) -> bytes | Image.Image:
+    """The image of this name: encoded, or decoded already.
 
     Raises:
-        ImageError: it cannot be read.
+        ImageError: there is none, or it cannot be read.
     """
-    if isinstance(item, FileItem):
-        return open_file(item.location)
-    return io.BytesIO(cast(bytes, item.read()))
+    item = item_named(name)
+    if isinstance(item, ImageFailure):
+        raise ImageError(item.reason)
+    return item.read()

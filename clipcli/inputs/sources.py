@@ -7,15 +7,20 @@ import glob
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs.braces import braced
+from clipcli.inputs.archives.members import members
+from clipcli.inputs.archives.samples import columns_of
+from clipcli.inputs.braces import names_of
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
+from clipcli.inputs.formats import kind_of
 from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
+from clipcli.inputs.naming import is_within
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
@@ -53,7 +58,7 @@ def sources_of(
     Raises:
         UsageError: as in `source_of`.
     """
-    for one in braced(path):
+    for one in names_of(path):
         if address := address_of(one):
             yield HubDataset(address, path_filter, image_column)
             continue
@@ -78,16 +83,22 @@ def source_of(path: str, image_column: str | None = None) -> Source:
     """
     if path == "-":
         return StandardInput()
+    if is_within(path):
+        return OneImage(path)
     if is_columnar(path) and os.path.isfile(path):
         return Rows(path, image_column)
     if os.path.isdir(path) and (metadata := metadata_of(path)):
         return ImageFolder(path, metadata)
-    return Files(path)
+    return Archive(path) if kind_of(path) == "archive" and os.path.isfile(path) else Files(path)
 
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     """The images that a file holds: itself, or what is in it."""
-    yield item
+    if kind_of(item.name) != "archive":
+        yield item
+        return
+    for found in members(item, search):
+        yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
 
 class StandardInput:
@@ -118,6 +129,40 @@ class Rows:
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """An image for each row."""
         return self.table.images(self.columns if search.columns is None else search.columns)
+
+
+class OneImage:
+    """An image within a file, by its name, such as `scans.zip!/a.png`."""
+
+    columns: Mapping[str, type] = {}
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The image."""
+        yield item_named(self._name)
+
+
+class Archive:
+    """An archive that the user named; of a shard of samples, with what belongs to each image as columns.
+
+    Args:
+        path: its name.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:
+        """What the first samples of a shard have beside their images."""
+        return columns_of(self._path)
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images in it."""
+        for found in members(FileItem(self._path), search, self.columns):
+            yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
 
 class Files:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar
 
 from clipcli.errors import UsageError
 from clipcli.inputs.dataset_folders import has_split_folders, subfolders
-from clipcli.inputs.item import FileItem
+from clipcli.inputs.formats import member_of
+from clipcli.inputs.item import changed
 from clipcli.inputs.tables import Table
 from clipcli.records import ImageFailure, Item, Value
 
@@ -37,10 +38,12 @@ class Labelled:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         for item in self.items:
-            if isinstance(item, ImageFailure):
-                yield item
-            else:
-                yield cast(Item, replace(cast(FileItem, item), truth=self.truth(item)))
+            yield item if isinstance(item, ImageFailure) else with_truth(item, self.truth(item))
+
+
+def with_truth(item: Item | ImageFailure, truth: str | None) -> Item | ImageFailure:
+    """An image with a true label; what cannot be listed stays as it is."""
+    return item if isinstance(item, ImageFailure) else changed(item, truth=truth)
 
 
 class FolderTruth:
@@ -48,7 +51,8 @@ class FolderTruth:
 
     Of an input with subfolders it is the subfolder, however deep the image lies below it, and images beside
     the subfolders have no class. If all subfolders are named as the splits of a dataset (`train`, `test`), it
-    is the folder below. Of any other image it is the folder that it lies in.
+    is the folder below. Of any other image it is the folder that it lies in, which may be one in an archive;
+    images that lie in none there have no class.
 
     Args:
         inputs: files, folders and globs, as the user named them.
@@ -63,15 +67,31 @@ class FolderTruth:
         return self._of_folder(os.path.dirname(item.name))
 
     def _class_of(self, folder: str) -> str | None:
+        if (within := member_of(f"{folder}/image")) is not None:
+            return self._class_within(*within)
+        found = self._input_of(folder)
+        if found is None:
+            return _name(folder)
+        root, below, deeper = found
+        if below and has_split_folders(root):
+            return _text(deeper) or None
+        return _text(below) if below else (None if _has_folders(root) else _name(root))
+
+    def _class_within(self, archive: str, member: str) -> str | None:
+        """The subfolder of an input that an archive lies in, or else the folder in the archive."""
+        found = self._input_of(os.path.dirname(archive))
+        folder = (found and found[1]) or os.path.basename(os.path.dirname(member))
+        return _text(folder) if folder else None
+
+    def _input_of(self, folder: str) -> tuple[str, str, str] | None:
+        """The input that a folder lies in, the subfolder there and the one below that, or empty texts."""
         root, below, deeper = folder, "", ""
         while root not in self._roots:
             parent, name = os.path.split(root)
             if parent in ("", root):
-                return _name(folder)
+                return None
             root, below, deeper = parent, name, below
-        if below and has_split_folders(root):
-            return _text(deeper) or None
-        return _text(below) if below else (None if _has_folders(root) else _name(root))
+        return root, below, deeper
 
 
 class ByPath(Generic[Known]):

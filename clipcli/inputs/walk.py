@@ -200,13 +200,31 @@ def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
     is_folder = kind == "folder"
     if search.below is not None and not is_folder and not search.below.match(relative):
         return False
-    reason = "hidden" if name.startswith(".") else search.filter.reason(relative, is_folder)
+    holds_images = is_folder or kind_of(name) == "archive"  # `include` chooses among these
+    reason = "hidden" if name.startswith(".") else search.filter.reason(relative, holds_images)
     if is_folder and reason is not None:
         search.left_out.add_folder(reason)
     elif is_folder or (reason is None and search.reading.takes(kind_of(name))):
         return True
     elif reason is None or search.reading.takes(kind_of(name)):
         search.left_out.add(name, reason)
+    return False
+
+
+def is_taken_within(path: str, search: Search) -> bool:
+    """Whether the search wants a member of an archive, by its path in it; if not, it is counted."""
+    *folders, name = path.split("/")
+    if not name or _LITTER.intersection((*folders, name)) or name.startswith("._"):
+        return False
+    is_hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, name))
+    reason = "hidden" if is_hidden else search.filter.reason(path, False)
+    kind = kind_of(path)
+    if reason is None and kind == "archive":
+        search.left_out.add(path, "nested")
+    elif reason is None and search.reading.takes(kind):
+        return True
+    elif reason is None or search.reading.takes(kind):
+        search.left_out.add(path, reason)
     return False
 
 

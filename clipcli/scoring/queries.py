@@ -11,6 +11,7 @@ from clipcli.cache import FeatureCache
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.inputs.memory import ImageSource
+from clipcli.inputs.naming import is_within
 from clipcli.prompts.text_files import check_text, content_lines, is_file, read_text
 from clipcli.records import Encoder, Float32Array
 from clipcli.scoring.class_embeddings import text_features
@@ -69,10 +70,10 @@ def image_term(written: str, sign: int = 1) -> Term:
     Raises:
         UsageError: there is no such file, or the weight is 0.
     """
-    weight, path = (1.0, written) if is_file(Path(written)) else _weighted(written)
+    weight, path = (1.0, written) if _is_image(written) else _weighted(written)
     if re.match(r"https?://", path):
         raise UsageError(f"images are not fetched from the web: {path}", "Download it, and name the file.")
-    if not is_file(Path(path)):
+    if not _is_image(path):
         raise UsageError(f"no such image: {path}")
     return Term(written, sign * weight, image=path)
 
@@ -84,8 +85,13 @@ def minus_term(written: str) -> Term:
         UsageError: it is named like an image, and there is no such file.
     """
     is_image = is_file(Path(written)) or Path(written).suffix.lower() in IMAGE_SUFFIXES
-    is_image = is_image or is_file(Path(_weighted(written)[1]))
+    is_image = is_image or _is_image(_weighted(written)[1])
     return image_term(written, -1) if is_image else text_term(written, -1)
+
+
+def _is_image(path: str) -> bool:
+    """Whether there is such a file, or one that an archive of this name may hold."""
+    return is_file(Path(path)) or is_within(path)
 
 
 def _weighted(written: str) -> tuple[float, str]:

@@ -100,7 +100,7 @@ def aged(path: str) -> str:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files have a version at once."""
-    monkeypatch.setattr(item_module, "_RACY_SECONDS", -1)
+    monkeypatch.setattr(item_module, "RACY_SECONDS", -1)
 
 
 # --- What is read --------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A Parquet file of 2 GB through the command itself: flat memory, and a killed run that goes on.
 
-Images are read, decoded, cached and scored as ever, but their features are their pixels, so that the run takes
-minutes: what a model makes of images is tested elsewhere.
+Images are read, decoded, cached and scored as ever, but their features are their pixels, so that the run
+takes minutes: what a model makes of images is tested elsewhere.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from archive_files import archive
 
 from clipcli.errors import UsageError
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.reading import Reading
 from clipcli.inputs.truth import ColumnTruth, FolderTruth, Labelled, TableTruth, truth_column_of
 from clipcli.records import ImageFailure
 
@@ -132,3 +134,21 @@ def test_a_column_of_the_images_own_table() -> None:
     truth = ColumnTruth("kind")
     cells = [{"kind": "cat "}, {"kind": None}, {"kind": "  "}, {}, {"kind": 7}]
     assert [truth(FileItem("a.png", columns)) for columns in cells] == ["cat", None, None, None, "7"]
+
+
+# --- Archives ------------------------------------------------------------------------------------
+
+
+def test_the_class_of_a_member_is_its_folder_in_the_archive(tmp_path: Path) -> None:
+    members = [("cat/1.png", b""), ("animals/cat/deep/2.png", b""), ("3.png", b"")]
+    archive(tmp_path / "scans.zip", members)
+    expected = {"cat/1.png": "cat", "animals/cat/deep/2.png": "deep", "3.png": None}
+    assert truths(["scans.zip"]) == {f"scans.zip!/{name}": truth for name, truth in expected.items()}
+
+
+def test_the_class_of_an_archive_in_a_class_folder_is_that_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "set/cat/x", "set/y")
+    archive(tmp_path / "set/cat/scans.tar", [("dog/1.png", b""), ("2.png", b"")])
+    archive(tmp_path / "set/scans.tar", [("dog/3.png", b""), ("4.png", b"")])
+    images = Labelled(Inputs(("set",), reading=Reading(archives=True)), FolderTruth(["set"]))
+    assert [one.truth for one in images] == ["cat", "cat", "dog", None]

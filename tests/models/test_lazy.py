@@ -126,7 +126,7 @@ def test_verify_goes_by_content_where_the_file_system_hides_a_change(
     run_cli: Cli, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(item, "identity", lambda _: "as always")
-    monkeypatch.setattr(item, "_RACY_SECONDS", 0)
+    monkeypatch.setattr(item, "RACY_SECONDS", 0)
     monkeypatch.setattr(locate, "identity", lambda _: "as always")
     arguments = ("classify", pictures, "-l", "cat,sun", "-m", "nano", "--format", "csv", "--quiet")
     before = run_cli(*arguments).out

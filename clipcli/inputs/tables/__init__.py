@@ -2,6 +2,6 @@
 
 from clipcli.inputs.tables.files import TableFormat
 from clipcli.inputs.tables.recognise import check_plain_list, looks_like_table, table_format
-from clipcli.inputs.tables.table import Table, TableItem
+from clipcli.inputs.tables.table import Table
 
-__all__ = ["Table", "TableFormat", "TableItem", "check_plain_list", "looks_like_table", "table_format"]
+__all__ = ["Table", "TableFormat", "check_plain_list", "looks_like_table", "table_format"]

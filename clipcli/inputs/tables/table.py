@@ -8,12 +8,13 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from clipcli.errors import ImageError, UsageError
 from clipcli.files import identity
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.naming import file_named, is_within
 from clipcli.inputs.tables.cells import CellItem, Column, path_in_cell
 from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.image_column import ImageColumn, check_column
@@ -21,16 +22,12 @@ from clipcli.inputs.tables.image_column import image_column as image_column_of
 from clipcli.inputs.tables.parted import is_parted
 from clipcli.inputs.tables.recognise import looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
-from clipcli.records import NO_COLUMNS, Columns, ImageFailure
+from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
 _ROW = re.compile(r"(?s)(?P<table>.+\.(?i:parquet|arrow|feather|ipc))#(?:(?P<column>.+)=)?(?P<row>[1-9]\d*)")
 _URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-
-
-TableItem: TypeAlias = FileItem | CellItem
-"""An image that a table names, or holds."""
 
 
 class Table:
@@ -101,17 +98,17 @@ class Table:
             spool.flush()
         return spool.name
 
-    def __iter__(self) -> Iterator[TableItem | ImageFailure]:
+    def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every row: an image, or why there is none."""
         return self.images(self.columns)
 
-    def images(self, columns: Collection[str]) -> Iterator[TableItem | ImageFailure]:
+    def images(self, columns: Collection[str]) -> Iterator[Item | ImageFailure]:
         """Every row, read with only these of the columns that travel."""
         wanted = {name: kind for name, kind in self.columns.items() if name in columns}
         for number, row in enumerate(self._file.rows({*self._paths, *wanted})):
             yield self._item(number, row, wanted)
 
-    def with_cells(self, column: str) -> Iterator[tuple[TableItem | ImageFailure, Any]]:
+    def with_cells(self, column: str) -> Iterator[tuple[Item | ImageFailure, Any]]:
         """Every row with one cell as the file holds it: a list, where the format has lists.
 
         Raises:
@@ -121,7 +118,7 @@ class Table:
         for number, row in enumerate(self._file.rows({*self._paths, column, *self.columns})):
             yield self._item(number, row, self.columns), row.cells.get(column)
 
-    def _item(self, number: int, row: Row, wanted: Mapping[str, type]) -> TableItem | ImageFailure:
+    def _item(self, number: int, row: Row, wanted: Mapping[str, type]) -> Item | ImageFailure:
         place = f"{self.name} {row.place}"
         if row.problem:
             return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(wanted))
@@ -154,12 +151,12 @@ class Table:
         column = "" if self._images.is_found else f"{self.image_column}="
         return f"{self.name}#{column}{number + 1}"
 
-    def _file_item(self, cell: str, columns: Columns) -> FileItem | ImageFailure:
+    def _file_item(self, cell: str, columns: Columns) -> Item | ImageFailure:
         if LONE_SURROGATE.search(cell):
             return ImageFailure(as_text(cell), "half of a character in its name", columns)
         url = _URL.fullmatch(cell)
         if url is None:
-            return FileItem(beside_table(cell, self._folder), columns)
+            return file_named(beside_table(cell, self._folder), columns)
         if url[1].lower() != "file":
             return ImageFailure(cell, "remote images are not supported yet: download it first", columns)
         host, slash, path = url[2].partition("/")
@@ -171,7 +168,7 @@ class Table:
 def beside_table(path: str, folder: str) -> str:
     """A path that a table in this folder names: from there if something is there, else as it stands."""
     beside = os.path.join(folder, path)
-    return beside if os.path.lexists(beside) else path
+    return beside if os.path.lexists(beside) or is_within(beside) else path
 
 
 def _recognised(path: str, name: str, image_column: str | None) -> TableFormat:

@@ -8,10 +8,12 @@ import stat
 from functools import lru_cache
 from typing import NamedTuple
 
+from clipcli.inputs.formats import member_of
 from clipcli.output.filing.placing import certain, status
 
 MISSING, LINK_TO_NOTHING, NO_FILE = "no such file", "a link to a file that is gone", "not a regular file"
 NOT_LOCAL = "not a file of its own on this computer"
+INSIDE = "inside an archive: unpack it first"
 TWICE, UNREAD = "named more than once; its first row counts", "it could not be read, so it has no label"
 _ELSEWHERE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|!/|#(page|t)=|^array [0-9]+$")
 
@@ -36,7 +38,7 @@ def why_left(name: str, path: str) -> Left | None:
         return None if stat.S_ISREG(os.stat(path).st_mode) else Left(name, NO_FILE)
     except FileNotFoundError:
         if _ELSEWHERE.search(name):
-            return Left(name, NOT_LOCAL, is_problem=False)
+            return Left(name, INSIDE if member_of(name) else NOT_LOCAL, is_problem=False)
         return Left(name, MISSING if status(path) is None else LINK_TO_NOTHING)
     except (OSError, ValueError) as error:
         return Left(name, reason_of(error))

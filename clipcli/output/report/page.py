@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clipcli.inputs.formats import holder_of
 from clipcli.inputs.predictions import PredictedImage
 from clipcli.output.cells import as_text, readable
 from clipcli.output.metrics_file import as_dict
@@ -26,6 +27,7 @@ SCRIPTS = ("data", "corrections", "selection", "grid", "large", "picker", "overv
 """The files of the script, which the page has as one."""
 
 _BLOCK = 100  # thumbnails that the page unpacks together, when one of them is to be seen
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _STATUSES = ("ok", "unknown", "error")
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")  # in a script, and what UTF-8 cannot hold
 
@@ -115,7 +117,7 @@ def content(images: Sequence[ReportImage], about: About, page: Path, store: Stor
         "model": about.model,
         "version": __version__,
         "figures": as_dict(about.evaluation) if about.evaluation else None,
-        "addresses": [address(one.path or one.predicted.image, page) for one in images],
+        "addresses": [_link(one.path or one.predicted.image, page) for one in images],
         "block": _BLOCK,
         "folder": quote(os.fsencode(store.folder)),
         "thumbnails": store.references if store.folder else None,
@@ -142,6 +144,12 @@ def _short(value: float | None) -> float | None:
 
 def _cell(value: Value) -> str:
     return "" if value is None else str(as_text(value))
+
+
+def _link(image: str, page: Path) -> str:
+    """The address of an image; nothing for one that is no file of its own, or lies elsewhere."""
+    is_elsewhere = holder_of(image) or _URL.match(image)
+    return "" if is_elsewhere and not os.path.lexists(image) else address(image, page)
 
 
 def address(image: str, page: Path) -> str:

@@ -19,7 +19,7 @@ from clipcli.errors import ImageError
 from clipcli.files import replacing
 from clipcli.images.decode import MAX_PIXELS
 from clipcli.images.thumbnails import small_copy
-from clipcli.inputs.item import read_file
+from clipcli.inputs.opening import read_named
 from clipcli.prefetch import available_cores, prefetch_map
 
 SIDE = 160
@@ -36,15 +36,15 @@ Thumbnail: TypeAlias = bytes | ImageError
 """A WebP file, or why there is none."""
 
 
-def thumbnail(path: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
-    """A small copy of an image file, upright and in sRGB; of a damaged one, of the part that can be read.
+def thumbnail(name: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
+    """A small copy of an image, upright and in sRGB; of a damaged one, of the part that can be read.
 
     Args:
-        path: the file.
+        name: of the image: the path of a file, or what else outputs call one.
         max_pixels: images with more pixels have none.
     """
     try:
-        return _as_webp(small_copy(read_file(path), SIDE, max_pixels))
+        return _as_webp(small_copy(read_named(name), SIDE, max_pixels))
     except ImageError as error:
         return error
 
@@ -56,18 +56,18 @@ def _as_webp(image: Image.Image) -> bytes:
 
 
 def thumbnails(
-    paths: Sequence[str], max_pixels: int = MAX_PIXELS, workers: int | None = None
+    names: Sequence[str], max_pixels: int = MAX_PIXELS, workers: int | None = None
 ) -> Iterator[Thumbnail]:
-    """The thumbnail of each image file, in order, made in threads.
+    """The thumbnail of each image, in order, made in threads.
 
     Args:
-        paths: the files.
+        names: of the images.
         max_pixels: images with more pixels have none.
         workers: threads; None is one per core.
     """
     threads = workers or available_cores()
     make = partial(thumbnail, max_pixels=max_pixels)
-    return prefetch_map(make, paths, threads, threads * _PREFETCH)
+    return prefetch_map(make, names, threads, threads * _PREFETCH)
 
 
 class Store(ABC):

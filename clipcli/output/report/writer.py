@@ -81,10 +81,10 @@ class ReportWriter(Consumer[Outcome]):
             OutputError: the page or a thumbnail cannot be written.
         """
         folder, lost = folder_beside(self.path), 0
-        paths = [one.path or one.predicted.image for one in self.images]
+        names = [one.path or one.predicted.image for one in self.images]
         with replacing(self.path) as unfinished:
-            store = Inside() if len(paths) <= MOST_INSIDE else Beside(folder)
-            made = tracked(thumbnails(paths, max_pixels, workers), len(paths))
+            store = Inside() if len(names) <= MOST_INSIDE else Beside(folder)
+            made = tracked(thumbnails(names, max_pixels, workers), len(names))
             for image, thumbnail in zip(self.images, made, strict=True):
                 store.add(thumbnail)
                 lost += isinstance(thumbnail, ImageError) and image.predicted.status != "error"

@@ -26,7 +26,7 @@ _MOST_DESCRIPTION = 255
 
 
 class Place(NamedTuple):
-    """A cell that is to have the thumbnail of an image file."""
+    """A cell that is to have the thumbnail of an image."""
 
     sheet: Any
     row: int
@@ -52,19 +52,19 @@ def insert_thumbnails(places: Sequence[Place]) -> None:
             place.sheet.insert_image(place.row, 0, "thumbnail.jpg", options)
 
 
-def _jpegs(paths: Sequence[str]) -> Iterator[bytes | None]:
+def _jpegs(names: Sequence[str]) -> Iterator[bytes | None]:
     threads = available_cores()
-    return (packed or None for packed in prefetch_map(_jpeg, paths, threads, threads * _PREFETCH))
+    return (packed or None for packed in prefetch_map(_jpeg, names, threads, threads * _PREFETCH))
 
 
-def _jpeg(path: str) -> bytes:
+def _jpeg(name: str) -> bytes:
     """A thumbnail, or nothing."""
     from clipcli.images.thumbnails import small_copy
-    from clipcli.inputs.item import read_file
+    from clipcli.inputs.opening import read_named
 
     packed = io.BytesIO()
     try:
-        small_copy(read_file(path), SIDE).save(packed, "JPEG", quality=_QUALITY)
+        small_copy(read_named(name), SIDE).save(packed, "JPEG", quality=_QUALITY)
     except ImageError:
         return b""
     return packed.getvalue()

@@ -15,6 +15,7 @@ function showLarge() {
   byId("position").textContent = `${(active + 1).toLocaleString("en")} of ${selection.length.toLocaleString("en")}`;
   byId("previous").disabled = active === 0;
   byId("next").disabled = active === selection.length - 1;
+  byId("open").hidden = !report.addresses[image]; // it lies in another file, or elsewhere
   byId("open").href = report.addresses[image];
   showFile(image);
   showState(image);
@@ -27,18 +28,21 @@ function showFile(image) {
   shownImage.alt = shown(report.names[image]);
   shownImage.classList.remove("small");
   byId("large-note").textContent = "";
+  const isFile = report.addresses[image] !== "";
+  const unseen = isFile ? "This browser cannot show the file, or it lies elsewhere now." : "The image is no file of its own.";
   shownImage.onerror = () => {
     shownImage.onerror = () => (shownImage.hidden = true);
     const address = thumbnail(image);
     byId("large-note").textContent = address
-      ? "A thumbnail: this browser cannot show the file, or it lies elsewhere now."
-      : shown(report.errors[image] ?? "This browser cannot show the file, or it lies elsewhere now.");
+      ? `A thumbnail: ${unseen[0].toLowerCase()}${unseen.slice(1)}`
+      : shown(report.errors[image] ?? unseen);
     shownImage.classList.add("small");
     if (address) shownImage.src = address;
     else shownImage.hidden = true;
   };
   shownImage.hidden = false;
-  shownImage.src = report.addresses[image];
+  if (isFile) shownImage.src = report.addresses[image];
+  else shownImage.onerror();
 }
 
 /** What may change while the image is shown: its labels, and what the user set. */

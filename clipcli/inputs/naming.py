@@ -1,0 +1,32 @@
+"""The image of a name, as lists and tables have it: a file, or what lies within one."""
+
+from __future__ import annotations
+
+import os
+
+from clipcli.inputs.archives.items import NamedMember
+from clipcli.inputs.formats import holder_of, member_of
+from clipcli.inputs.item import FileItem
+from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
+
+
+def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
+    """The image of this name, unread: a file's path, or a member of an archive (`scans.zip!/a.png`).
+
+    Args:
+        name: what a list or a table calls it.
+        columns: cells that travel with it.
+
+    Returns:
+        The item, or why there can be none of that name. Whether it exists shows when it is read.
+    """
+    member = member_of(name)
+    if member is None or os.path.lexists(name):
+        return FileItem(name, columns)
+    return NamedMember(name, *member, columns)
+
+
+def is_within(name: str) -> bool:
+    """Whether this names an image within a file that is there, such as a member of an archive."""
+    holder = holder_of(name)
+    return holder is not None and os.path.isfile(holder) and not os.path.lexists(name)

@@ -1,0 +1,20 @@
+"""An item's content as a stream."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO, cast
+
+from clipcli.inputs.item import FileItem, open_file
+from clipcli.records import Item
+
+
+def opened(item: Item) -> BinaryIO:
+    """An item's content as a stream that can be searched; of a file, without reading all of it.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    if isinstance(item, FileItem):
+        return open_file(item.location)
+    return io.BytesIO(cast(bytes, item.read()))

@@ -149,7 +149,7 @@ def test_columns_are_kept_and_can_be_the_truth(tmp_path: Path) -> None:
     for column, expected in (("txt", ["cat", "dog"]), ("cls", ["1", "2"])):
         labelled = Labelled(Inputs(("a.tar",), keep=(column,)), ColumnTruth(column))
         assert [one.truth for one in labelled] == expected
-    with pytest.raises(UsageError, match=r"a\.tar: no column 'label'"):
+    with pytest.raises(UsageError, match=r"a\.tar has no column 'label'"):
         Inputs(("a.tar",), keep=("label",))
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs.left_out import LeftOut
+from clipcli.inputs.left_out import LeftOut, Tally
 from clipcli.inputs.lists import PathList, check_list
-from clipcli.inputs.opening import item_named
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Source, source_of
+from clipcli.inputs.sources import Source, each_opened, source_of
+from clipcli.inputs.sources import listed as listed_images
 from clipcli.inputs.tables import Table, looks_like_table, table_format
 from clipcli.inputs.tables.rows import as_type
 from clipcli.inputs.walk import PathFilter, Search
@@ -88,21 +88,22 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
-        search = Search(PathFilter(self.include, self.exclude), self.reading, LeftOut())
+        left_out = LeftOut(self._first_pages)
+        search = Search(PathFilter(self.include, self.exclude), self.reading, left_out)
         for source in self._sources:
             yield from self._alike(source.items(search))
-        yield from self._alike(self._of_list())
-        self.__dict__["_left_out"] = search.left_out
+        yield from self._alike(self._of_list(search))
+        self.__dict__["_left_out"] = left_out
 
-    def _of_list(self) -> Iterable[Item | ImageFailure]:
+    def _of_list(self, search: Search) -> Iterable[Item | ImageFailure]:
         listed = self._listed
         if isinstance(listed, Table):
-            yield from listed
+            yield from each_opened(listed, search)
         elif isinstance(listed, PathList):
-            yield from map(item_named, listed.names())
+            yield from listed_images(listed.names(), search)
         elif listed is not None:
             with Path(listed).open("rb") as file:
-                yield from map(item_named, PathList(file, listed).names())
+                yield from listed_images(PathList(file, listed).names(), search)
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
         """The items; where several sources bring columns, with all of these, of one type each."""
@@ -112,6 +113,11 @@ class Inputs:
         for item in items:
             cells = {name: as_type(item.columns.get(name), kind) for name, kind in self.columns.items()}
             yield _with_columns(item, cells)
+
+    @cached_property
+    def _first_pages(self) -> Tally:
+        """Of all readings together: images are read once, however often they are listed."""
+        return Tally()
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:

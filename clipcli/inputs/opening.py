@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import BinaryIO, cast
 
+from clipcli.inputs.extras import unread
+from clipcli.inputs.formats import kind_of
 from clipcli.inputs.item import FileItem, open_file
+from clipcli.inputs.parts import part_named, part_of
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
 
 def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
-    """The image of this name, unread: a file's path.
+    """The image of this name, unread: a file's path, or the name of a part of a file.
 
     Args:
         name: what a list, a table or an output calls it.
@@ -19,6 +23,20 @@ def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
     Returns:
         The item, or why there can be none of that name. Whether it exists shows when it is read.
     """
+    part = None if os.path.lexists(name) else part_named(name)
+    if part is None:
+        item = _whole(name, columns)
+        if isinstance(item, ImageFailure):
+            return item
+        return unread(item) or (part_of(item, "raw") if kind_of(name) == "raw" else item)
+    whole = _whole(part.whole, columns)
+    if isinstance(whole, ImageFailure):
+        return whole
+    return unread(whole) or part_of(whole, part.kind, part.position)
+
+
+def _whole(name: str, columns: Columns) -> Item | ImageFailure:
+    """What is no part of a file."""
     return FileItem(name, columns)
 
 

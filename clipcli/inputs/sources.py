@@ -6,14 +6,18 @@ import difflib
 import glob
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs import animation, document, video
+from clipcli.inputs.extras import missing_for, unread
+from clipcli.inputs.formats import kind_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
+from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.tables import table_format
 from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
@@ -44,7 +48,30 @@ def source_of(path: str) -> Source:
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     """The images that a file holds: itself, or what is in it."""
-    yield item
+    kind = kind_of(item.name)
+    if (failure := unread(item)) is not None:
+        yield failure
+    elif kind == "raw":
+        yield part_of(item, "raw")
+    elif kind == "video":
+        yield from video.frames_of(item, search.reading)
+    elif kind == "document":
+        yield from document.pages_of(item)
+    elif search.reading.all_frames:
+        yield from animation.frames_of(item)
+    else:
+        yield animation.first_frame(item, search.left_out.first_pages)
+
+
+def listed(names: Iterable[str], search: Search) -> Iterator[Item | ImageFailure]:
+    """The images of files, and parts of files, that are named one by one."""
+    return each_opened(map(item_named, names), search)
+
+
+def each_opened(items: Iterable[Item | ImageFailure], search: Search) -> Iterator[Item | ImageFailure]:
+    """The images that files hold, one file after the other; an image of a file is itself."""
+    for item in items:
+        yield from (item,) if isinstance(item, ImageFailure | PartItem) else images_in(item, search)
 
 
 class StandardInput:
@@ -54,7 +81,7 @@ class StandardInput:
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """What the list names, once."""
-        yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
+        yield from listed(PathList(cast(BufferedReader, sys.stdin.buffer), "-").names(), search)
 
 
 class Files:
@@ -75,6 +102,8 @@ class Files:
             raise UsageError(*_missing(path))
         if table_format(path) and os.path.isfile(path):
             raise UsageError(f"{path} is a table, not an image", f"Use `from_file` {path}.")
+        if (missing := missing_for(path)) is not None and not os.path.isdir(path):
+            raise UsageError(f"{path}: {missing[0]}", f"{missing[1]}.")
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The file, or the files in it; a folder that cannot be listed is an `ImageFailure`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import FeatureType, Score
+from clipcli.choices import FeatureType, PerVideo, Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
@@ -28,6 +28,7 @@ from clipcli.output.rows import (
     long_rows,
     reject_score,
 )
+from clipcli.per_video import mean_of_videos
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
@@ -143,6 +144,7 @@ def classify(
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    per_video: PerVideo | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily, one outcome per image, in order.
 
@@ -161,6 +163,8 @@ def classify(
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: where features computed before are found and new ones are kept.
         stop: asked before each batch; True ends the run early.
+        per_video: one outcome a video: `mean` of its frames' features, or `max`, the largest score of each
+            label in a frame, for a classifier without groups and sets.
 
     Returns:
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
@@ -172,7 +176,7 @@ def classify(
     """
     ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
     options = engine_options(encoder, batch_size, workers, decoding)
-    return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
+    return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop, per_video)
 
 
 def encode(
@@ -184,14 +188,18 @@ def encode(
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    mean_per_video: bool = False,
 ) -> Iterator[ImageFeatures | ImageFailure]:
     """Encode images lazily, one outcome per image, in order; arguments and errors as in `classify`.
+
+    With `mean_per_video`, a video has one outcome: the mean of its frames' features, of unit norm.
 
     Returns:
         An iterator of `ImageFeatures`, whose `features` are (D,) float32 of unit norm, and `ImageFailure`.
     """
     options = engine_options(encoder, batch_size, workers, decoding)
-    return pipeline.features(pipeline.encode(items_of(images), encoder, options, cache, stop))
+    batches = pipeline.encode(items_of(images), encoder, options, cache, stop)
+    return pipeline.features(mean_of_videos(batches) if mean_per_video else batches)
 
 
 def save_features(

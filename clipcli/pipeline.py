@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from clipcli.cache import FeatureCache, content_digest
+from clipcli.choices import PerVideo
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
+from clipcli.per_video import max_of_videos, mean_of_videos
 from clipcli.prefetch import available_cores, in_chunks, prefetch_map
 from clipcli.records import (
     BatchDecoder,
@@ -77,6 +79,7 @@ def classify(
     options: EngineOptions | None = None,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    per_video: PerVideo | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome per item, in their order, whatever failed.
 
@@ -88,16 +91,20 @@ def classify(
         options: batch size, threads and decoding.
         cache: where features computed before are found, and new ones kept, batch by batch.
         stop: asked before each batch; True ends the run early.
+        per_video: one outcome a video: by the mean of its frames' features, or their largest scores.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
-        UsageError: the classifier is calibrated for another score, or has no groups to roll up to.
+        UsageError: the classifier is calibrated for another score, has no groups to roll up to, or has groups
+            or sets, of which there are no largest scores.
     """
     ranking = ranking or Ranking()
     classifier.check_encoder(encoder)
     classifier.check_ranking(ranking)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
-    return _scored(batches, classifier, ranking)
+    if per_video == "max":
+        return max_of_videos(batches, classifier, ranking)
+    return _scored(mean_of_videos(batches) if per_video else batches, classifier, ranking)
 
 
 def _scored(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:

@@ -31,6 +31,7 @@ LAYERS = [
     {"models", "scoring"},
     {"output", "train"},
     {"stages"},
+    {"per_video"},
     {"pipeline"},
     {"gallery"},
     {"known_images"},

@@ -13,7 +13,7 @@ import typer
 from clipcli import choices
 from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.grouped import grouped
-from clipcli.cli.image_options import Picked
+from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.values import fraction
 
 
@@ -40,6 +40,7 @@ def classify(
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
     picked: Picked = Picked(),
+    per_video: PerVideoOption = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -246,10 +247,11 @@ def classify(
                 decoding=engine.decoding,
                 cache=run.cache,
                 stop=stop,
+                per_video=per_video,
             ),
             [*written.consumers, *shown],
             summary,
-            None if found.is_read_once else lambda: sum(1 for _ in found),
+            counted(found, per_video),
         )
     for one in shown:
         one.print()

@@ -11,7 +11,7 @@ import typer
 from clipcli import choices
 from clipcli.cli import console, options
 from clipcli.cli.grouped import grouped
-from clipcli.cli.image_options import Picked
+from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def embed(
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
     picked: Picked = Picked(),
+    per_video: PerVideoOption = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -107,6 +108,8 @@ def embed(
 
     if not output:
         raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
+    if per_video == "max":
+        raise UsageError("features have no best score, and so `per_video` cannot be max", "Use mean.")
     startup.lift_pillow_limit()
     check_feature_files(output)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
@@ -142,10 +145,11 @@ def embed(
                 decoding=decoding,
                 cache=run.cache,
                 stop=stop,
+                mean_per_video=per_video is not None,
             ),
             writers,
             summary,
-            None if found.is_read_once else lambda: sum(1 for _ in found),
+            counted(found, per_video),
         )
     summary.print(", ".join(map(str, output)), found.left_out)
     if summary.failed and not allow_failures:

@@ -1,4 +1,4 @@
-"""Camera RAW files, through LibRaw: the image that the camera put into them, or else one made of their data."""
+"""Camera RAW files, through LibRaw: the image that the camera put into them, or one made of their data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_part(part: PartItem) -> bytes | Image.Image:
 
 
 def _preview(raw: Any) -> bytes | Image.Image | None:
-    """The largest preview in a RAW file, with its orientation in its EXIF data; None if none is large enough."""
+    """The largest preview in a RAW file, with its orientation as EXIF; None if it is not large enough."""
     import rawpy
 
     try:
@@ -94,7 +94,7 @@ def _orientation(size: tuple[int, int], raw: Any, stated: int | None) -> int:
     image does, across or upright.
     """
     own = _EXIF_ORIENTATIONS[raw.sizes.flip]
-    choices = [*([stated] if stated in range(1, 9) else []), own, 1]
+    choices = [*([stated] if stated and stated in range(1, 9) else []), own, 1]
     across = _lies_across((raw.sizes.width, raw.sizes.height), own)
     fitting = (one for one in choices if across is None or _lies_across(size, one) == across)
     return next(fitting, choices[0])
@@ -126,7 +126,7 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 def _developed(raw: Any) -> Image.Image:
-    """The data as an upright image in sRGB with the camera's white balance, at half the size if that is enough."""
+    """The data in sRGB with the camera's white balance, upright; at half the size where that is enough."""
     from PIL import Image
     from rawpy import ColorSpace
 
@@ -173,8 +173,9 @@ def _check_bytes(file: BinaryIO) -> None:
 
 def _path(item: Item) -> str | None:
     """The path of a file that can be named to LibRaw, which then reads no more of it than it needs."""
-    is_named = isinstance(item, FileItem) and not _BYTES.search(item.location)
-    return item.location if is_named else None
+    if isinstance(item, FileItem) and not _BYTES.search(item.location):
+        return item.location
+    return None
 
 
 def _words(error: Exception) -> str:

@@ -83,7 +83,7 @@ def page_at(data: Sliceable, at: int) -> bytes:
     """
     try:
         found, _ = directory_at(data, at)
-        places = next((tag for tag in _STORED if tag in found.entries), None)
+        places = next((tag for tag in _STORED if {tag, _STORED[tag]} <= set(found.entries)), None)
         if (
             places is None
             or _STORED[places] not in found.entries

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import ImageError
@@ -69,11 +70,11 @@ def _times(item: Item, reading: Reading) -> range:
 def _length(container: Any, stream: Any) -> int:
     """Microseconds, of the stream of frames: sound may go on for longer."""
     if stream.duration:
-        return round(stream.duration * stream.time_base * MICROSECONDS)
+        return int(round(stream.duration * Fraction(stream.time_base) * MICROSECONDS))
     if found := _DURATION.match(stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = found.groups()
         return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * MICROSECONDS)
-    declared = container.duration or 0
+    declared: int = container.duration or 0
     of_frames, of_all = _ends(container, stream, declared)
     return declared if declared - of_all > _CUT_OFF else of_frames
 

@@ -6,10 +6,12 @@ that takes, and the last one to the end.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from clipcli.errors import ImageError
@@ -35,7 +37,9 @@ _SLACK = MICROSECONDS // 2  # of declared lengths, in which players show the las
 _USUAL_ASPECTS = (0.25, 4)  # of a pixel; others are damage
 _UNSPECIFIED, _BT709 = 2, 1  # colour matrices, as in ITU-T H.273
 _SD_LINES = 576
-_TURNS = {  # the display matrix as (a, b, c, d): where right and down lead; Pillow's transposition
+_TURNS: dict[
+    tuple[int, ...], str
+] = {  # the display matrix as (a, b, c, d): where right and down lead; Pillow's transposition
     (0, 1, -1, 0): "ROTATE_270",
     (-1, 0, 0, -1): "ROTATE_180",
     (0, -1, 1, 0): "ROTATE_90",
@@ -192,7 +196,7 @@ class VideoDecoder:
         stamp = frame.dts if frame.pts is None else frame.pts
         if stamp is None:
             raise ImageError("not supported: a video whose frames have no times")
-        return self._time(stamp)
+        return self._time(int(stamp))
 
     def _end_of(self, frame: Any) -> int:
         usual = MICROSECONDS / (self.stream.guessed_rate or self.stream.average_rate or 1)
@@ -200,10 +204,12 @@ class VideoDecoder:
         return self._time_of(frame) + round(max(length, usual))
 
     def _time(self, stamp: int) -> int:
-        return round((stamp - (self.stream.start_time or 0)) * self.stream.time_base * MICROSECONDS)
+        start: int = self.stream.start_time or 0
+        return int(round((stamp - start) * Fraction(self.stream.time_base) * MICROSECONDS))
 
     def _stamp(self, time: int) -> int:
-        return (self.stream.start_time or 0) + int(time / (self.stream.time_base * MICROSECONDS))
+        start: int = self.stream.start_time or 0
+        return start + math.floor(time / (Fraction(self.stream.time_base) * MICROSECONDS))
 
 
 def _container(file: BinaryIO) -> tuple[Any, Any]:
@@ -250,7 +256,9 @@ def _image(frame: Any, stream: Any) -> Image.Image:
     low, high = _USUAL_ASPECTS
     width = round(frame.width * aspect) if low <= aspect <= high else frame.width
     is_unsaid = frame.colorspace == _UNSPECIFIED and frame.height > _SD_LINES
-    image = frame.to_image(width=width, height=frame.height, src_colorspace=_BT709 if is_unsaid else None)
+    image: Image.Image = frame.to_image(
+        width=width, height=frame.height, src_colorspace=_BT709 if is_unsaid else None
+    )
     turn = _TURNS.get(_matrix(frame))
     return image.transpose(Image.Transpose[turn]) if turn else image
 

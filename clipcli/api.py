@@ -139,12 +139,12 @@ def classify(
     min_score: float | None = None,
     min_margin: float | None = None,
     roll_up: float | None = None,
+    per_video: PerVideo | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
-    per_video: PerVideo | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily, one outcome per image, in order.
 
@@ -158,13 +158,13 @@ def classify(
         min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
         min_margin: the same for best less second score. Thresholds of the classifier hold besides these.
         roll_up: the least score of an answer: the best label, or else the deepest group that has it.
+        per_video: one outcome a video: `mean` of its frames' features, or `max`, the largest score of each
+            label in a frame, for a classifier without groups and sets.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: where features computed before are found and new ones are kept.
         stop: asked before each batch; True ends the run early.
-        per_video: one outcome a video: `mean` of its frames' features, or `max`, the largest score of each
-            label in a frame, for a classifier without groups and sets.
 
     Returns:
         An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
@@ -174,9 +174,9 @@ def classify(
             for which the classifier is not calibrated, or labels without groups to roll up to.
         ModelMismatchError: the classifier was built with another model.
     """
-    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up, per_video)
     options = engine_options(encoder, batch_size, workers, decoding)
-    return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop, per_video)
+    return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
 
 
 def encode(

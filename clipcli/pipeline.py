@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from clipcli.cache import FeatureCache, content_digest
-from clipcli.choices import PerVideo
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
 from clipcli.per_video import max_of_videos, mean_of_videos
@@ -79,7 +78,6 @@ def classify(
     options: EngineOptions | None = None,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
-    per_video: PerVideo | None = None,
 ) -> Iterator[Outcome]:
     """Classify images lazily: one outcome per item, in their order, whatever failed.
 
@@ -91,7 +89,6 @@ def classify(
         options: batch size, threads and decoding.
         cache: where features computed before are found, and new ones kept, batch by batch.
         stop: asked before each batch; True ends the run early.
-        per_video: one outcome a video: by the mean of its frames' features, or their largest scores.
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
@@ -102,9 +99,9 @@ def classify(
     classifier.check_encoder(encoder)
     classifier.check_ranking(ranking)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
-    if per_video == "max":
+    if ranking.per_video == "max":
         return max_of_videos(batches, classifier, ranking)
-    return _scored(mean_of_videos(batches) if per_video else batches, classifier, ranking)
+    return _scored(mean_of_videos(batches) if ranking.per_video else batches, classifier, ranking)
 
 
 def _scored(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:

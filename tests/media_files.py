@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import tifffile
+from av.stream import Disposition
 from PIL import Image
 
 SIZE = (64, 48)
@@ -33,9 +34,10 @@ def number_of(image: Image.Image) -> int:
     return int("".join(str(int(value > 127)) for value in row), 2)
 
 
-def write_video(
+def write_video(  # noqa: PLR0913
     path: Path,
     frames: int = 60,
+    *,
     rate: int = 10,
     codec: str = "libx264",
     times: Sequence[int] | None = None,
@@ -43,13 +45,17 @@ def write_video(
     sound: float = 0,
     rotation: int | None = None,
     aspect: Fraction | None = None,
+    is_cover: bool = False,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """A video of numbered frames, at a rate or at times in milliseconds, with so many seconds of silence."""
     base = Fraction(1, 1000) if times else Fraction(1, rate)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if is_cover:
+            stream.disposition = Disposition.attached_pic
         stream.codec_context.time_base = base
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect

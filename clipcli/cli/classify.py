@@ -199,7 +199,7 @@ def classify(
     from clipcli.scoring.ranking import Ranking
 
     startup.lift_pillow_limit()
-    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up, per_video)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
     columns = session.columns_to_keep(keep)
@@ -247,7 +247,6 @@ def classify(
                 decoding=engine.decoding,
                 cache=run.cache,
                 stop=stop,
-                per_video=per_video,
             ),
             [*written.consumers, *shown],
             summary,

@@ -69,8 +69,9 @@ def _times(item: Item, reading: Reading) -> range:
 
 def _length(container: Any, stream: Any) -> int:
     """Microseconds, of the stream of frames: sound may go on for longer."""
-    if stream.duration:
-        return int(round(stream.duration * Fraction(stream.time_base) * MICROSECONDS))
+    duration: int = stream.duration or 0
+    if duration:
+        return round(duration * Fraction(stream.time_base) * MICROSECONDS)
     if found := _DURATION.match(stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = found.groups()
         return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * MICROSECONDS)

@@ -33,6 +33,7 @@ _FORMATS = "mov,matroska,webm,avi,flv,mpegts,mpegtsraw,mpeg,mpegvideo,ogg,asf"
 _THREADS = 4  # of one decoder, at most: each holds frames
 _AHEAD = 10 * MICROSECONDS  # what is not farther is decoded, if nothing tells where a seek would lead
 _BACK_OFF = (0, 5 * MICROSECONDS, 30 * MICROSECONDS)  # a seek may come out too late
+_MOST_ERRORS = 100  # before a frame; then there is none
 _SLACK = MICROSECONDS // 2  # of declared lengths, in which players show the last frame
 _USUAL_ASPECTS = (0.25, 4)  # of a pixel; others are damage
 _UNSPECIFIED, _BT709 = 2, 1  # colour matrices, as in ITU-T H.273
@@ -116,21 +117,25 @@ class VideoDecoder:
 
     def _begin(self) -> None:
         """Take up decoding where the container stands: at the frame `_next`, before which `_current` lies."""
-        self._damage = ""
         self._current: Any = None
-        self._frames = self.container.decode(self.stream)
         self._next: Any = None
+        self._frames = self.container.decode(self.stream)
         self._advance()
 
     def _advance(self) -> None:
-        """Decode one frame; damage ends the frames, as the end of the file does."""
+        """Decode one frame. What lies behind damage, up to the next keyframe, cannot be trusted."""
         import av
 
-        self._current = self._next
-        try:
-            self._next = next(self._frames, None)
-        except (av.error.FFmpegError, ValueError) as error:
-            self._next, self._damage = None, _words(error)
+        self._current, self._damage = self._next, ""
+        for _ in range(_MOST_ERRORS):
+            try:
+                found = (frame for frame in self._frames if frame.key_frame or not self._damage)
+                self._next = next(found, None)
+                return
+            except (av.error.FFmpegError, ValueError) as error:
+                self._damage = _words(error)
+                self._frames = self.container.decode(self.stream)
+        self._next = None
 
     def _shown(self, time: int) -> Any:
         """Decode until the next frame is later."""
@@ -139,8 +144,11 @@ class VideoDecoder:
         frame = self._current or self._next
         if frame is None:
             raise ImageError(f"damaged video: {self._damage or 'there are no frames in it'}")
-        if self._next is None and time >= (end := self._end_of(frame)) + (0 if self._damage else _SLACK):
-            raise ImageError(f"damaged video: {self._damage or f'it ends after {end / MICROSECONDS:.1f} s'}")
+        end = self._end_of(frame)
+        if self._damage and time >= end:
+            raise ImageError(f"damaged video: {self._damage}")
+        if self._next is None and time >= end + _SLACK:
+            raise ImageError(f"damaged video: it ends after {end / MICROSECONDS:.1f} s")
         if frame.is_corrupt:
             raise ImageError("damaged video: this frame cannot be decoded")
         return frame
@@ -151,9 +159,7 @@ class VideoDecoder:
         """Whether to decode from here on is the shortest way to a time."""
         if self._current is None or time < self._time_of(self._current):
             return False
-        if self._next is None:
-            return not self._damage
-        if time < self._time_of(self._next):
+        if self._next is None or time < self._time_of(self._next):
             return True
         keyframe = self._keyframe_before(time)
         if keyframe is None:
@@ -199,13 +205,13 @@ class VideoDecoder:
         return self._time(int(stamp))
 
     def _end_of(self, frame: Any) -> int:
-        usual = MICROSECONDS / (self.stream.guessed_rate or self.stream.average_rate or 1)
-        length = (frame.duration or 0) * self.stream.time_base * MICROSECONDS
+        usual: Fraction = MICROSECONDS / (self.stream.guessed_rate or self.stream.average_rate or Fraction(1))
+        length: Fraction = (frame.duration or 0) * self.stream.time_base * MICROSECONDS
         return self._time_of(frame) + round(max(length, usual))
 
     def _time(self, stamp: int) -> int:
         start: int = self.stream.start_time or 0
-        return int(round((stamp - start) * Fraction(self.stream.time_base) * MICROSECONDS))
+        return round((stamp - start) * Fraction(self.stream.time_base) * MICROSECONDS)
 
     def _stamp(self, time: int) -> int:
         start: int = self.stream.start_time or 0
@@ -234,7 +240,7 @@ def _container(file: BinaryIO) -> tuple[Any, Any]:
 def _prepared(stream: Any) -> Any:
     context = stream.codec_context
     if context is None:
-        raise ImageError("not supported: a video in a format that FFmpeg cannot decode")
+        raise ImageError("damaged video, or one in a format that FFmpeg cannot decode")
     check_size((context.width, context.height), MAX_PIXELS)
     stream.thread_type = "AUTO"
     context.thread_count = min(_THREADS, available_cores())

@@ -1,4 +1,4 @@
-"""The largest score that each class has over several images of the same thing, such as the frames of a video."""
+"""The largest score that each class has in several images of the same thing, such as frames of a video."""
 
 from __future__ import annotations
 

@@ -31,6 +31,8 @@ def pages_of(item: Item) -> Iterator[PartItem | ImageFailure]:
         document = _Document(item)
         count = document.count
         document.close()
+        if not count:
+            raise ImageError("a document without pages")
     except ImageError as error:
         yield ImageFailure(item.name, error.message, item.columns, item.truth)
         return

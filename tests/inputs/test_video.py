@@ -119,9 +119,7 @@ def test_kinds_of_files(name: str, codec: str, tmp_path: Path) -> None:
 
 
 def test_frames_that_come_at_any_time_are_shown_until_the_next(tmp_path: Path) -> None:
-    path = write_video(
-        tmp_path / "slides.webm", 5, codec="libvpx-vp9", times=[0, 100, 2000, 2100, 9000]
-    )
+    path = write_video(tmp_path / "slides.webm", 5, codec="libvpx-vp9", times=[0, 100, 2000, 2100, 9000])
     assert numbers(path, every=1) == [0, 1, 2, 3, 3, 3, 3, 3, 3, 4]
 
 
@@ -158,9 +156,7 @@ def test_frames_in_order_are_decoded_once(clip: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         video_decoder.VideoDecoder, "_advance", lambda self: (decoded.append(1), advance(self))[1]
     )
-    monkeypatch.setattr(
-        video_decoder.VideoDecoder, "_open", lambda self: (opened.append(1), open_(self))[1]
-    )
+    monkeypatch.setattr(video_decoder.VideoDecoder, "_open", lambda self: (opened.append(1), open_(self))[1])
     items = taken(clip, every=0.1)
     decoded.clear(), opened.clear()
     assert [number_of(image(item)) for item in items] == list(range(60))
@@ -354,13 +350,13 @@ def test_damage_in_the_middle_costs_the_frames_there(name: str, tmp_path: Path) 
     middle = content.find(b"mdat") + 2000 if name == "a.mp4" else len(content) // 2
     content[middle : middle + 60] = bytes(60)
     path.write_bytes(bytes(content))
-    found = outcomes(taken(path, every=1))
+    found = outcomes(taken(path, every=0.1))
     lost = [n for n, one in enumerate(found) if isinstance(one, str)]
-    assert all(one == 10 * n for n, one in enumerate(found) if n not in lost)
+    assert [one for one in found if isinstance(one, int)] == [n for n in range(120) if n not in lost]
     assert all(str(found[n]).startswith("damaged video: ") for n in lost)
-    assert lost and 0 < lost[0] and lost[-1] < 11
+    assert lost and 0 < lost[0] and lost[-1] < 110
     if name == "a.mp4":  # whose index tells where the next keyframe is
-        assert len(lost) <= 2
+        assert len(lost) <= 20
 
 
 def test_a_time_behind_the_end(clip: Path) -> None:
@@ -390,7 +386,11 @@ print(peak_megabytes())
 def test_memory_is_that_of_a_few_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 250, rate=25)
     few, many = (
-        float(subprocess.run([sys.executable, "-c", PEAK, str(path), step], capture_output=True, text=True, check=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-c", PEAK, str(path), step], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for step in ("0.01", "0.001")
     )
     assert many < few + 15

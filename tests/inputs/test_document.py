@@ -20,7 +20,7 @@ from PIL import Image
 from clipcli.errors import ImageError, UsageError
 from clipcli.inputs import document, extras
 from clipcli.inputs.inputs import Inputs
-from clipcli.inputs.item import BytesItem, FileItem
+from clipcli.inputs.item import BytesItem, FileItem, open_file
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.reading import Reading
@@ -134,9 +134,10 @@ def test_a_page_without_a_size_is_the_only_one_lost(tmp_path: Path) -> None:
 
 def test_pages_are_transparent_on_white_and_forms_show_what_is_filled_in(tmp_path: Path) -> None:
     form = (
-        "20 0 obj <</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(x)/F 4/Rect[0 0 100 100]/P 10 0 R/AP<</N 21 0 R>>>> endobj\n"
-        "21 0 obj <</Type/XObject/Subtype/Form/BBox[0 0 100 100]/Length 29>> stream\n1 0 0 rg 0 0 100 100 re f    \n"
-        "endstream endobj\n"
+        "20 0 obj <</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(x)/F 4/Rect[0 0 100 100]/P 10 0 R"
+        "/AP<</N 21 0 R>>>> endobj\n"
+        "21 0 obj <</Type/XObject/Subtype/Form/BBox[0 0 100 100]/Length 29>> stream\n"
+        "1 0 0 rg 0 0 100 100 re f    \nendstream endobj\n"
     )
     empty, filled = taken(
         written(
@@ -165,8 +166,8 @@ def test_any_order_in_several_threads(pdf: Path, tmp_path: Path) -> None:
 
 def test_a_long_document_is_opened_anew_now_and_then(pdf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "_PAGES_KEPT", 2)
-    opened = []
-    monkeypatch.setattr(document, "opened", lambda item: (opened.append(1), Path(item.name).open("rb"))[1])
+    opened: list[str] = []
+    monkeypatch.setattr(document, "opened", lambda item: (opened.append(item.name), open_file(item.name))[1])
     item = next(document.pages_of(FileItem(str(pdf))))
     assert isinstance(item, PartItem)
     opened.clear()
@@ -204,9 +205,12 @@ def test_damaged_documents(tmp_path: Path) -> None:
     assert failure(path).startswith("damaged document: ")
     path.write_bytes(b"%PDF-1.7 garbage")
     assert failure(path).startswith("damaged document: ")
-    with pypdfium2.PdfDocument.new() as empty:
-        empty.save(path)
-    assert failure(path) == "a document without pages"
+    assert failure(written(path)).startswith("damaged document: ")
+
+
+def test_a_document_without_pages_is_a_row(pdf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pypdfium2.PdfDocument, "__len__", lambda self: 0)
+    assert failure(pdf) == "a document without pages"
 
 
 def test_a_damaged_page_is_a_row_of_its_own(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def classify(
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify images lazily, one outcome per image, in order.
+    """Classify images lazily: an `ImagePredictions` or, if it cannot be read, `ImageFailure` each, in order.
 
     Args:
         images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) or (H, W) of
@@ -165,9 +165,6 @@ def classify(
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: where features computed before are found and new ones are kept.
         stop: asked before each batch; True ends the run early.
-
-    Returns:
-        An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
 
     Raises:
         UsageError: a path that does not exist, something that is no image, a value out of its range, a score

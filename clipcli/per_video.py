@@ -18,6 +18,8 @@ from clipcli.scoring.maximum import Measured, check_maximum, measure, ranked
 from clipcli.scoring.ranking import Ranking
 from clipcli.stages import EncodedBatch, score_batch
 
+_ROUNDING = 1e-6
+
 Row = TypeVar("Row")
 
 
@@ -35,9 +37,9 @@ def mean_of_videos(batches: Iterable[EncodedBatch]) -> Iterator[EncodedBatch]:
 
     Frames that fail do not count; a video of which all fail is a failure, with the reason of the first.
     """
-    videos = _Videos[Float32Array](np.add)
+    videos = _Videos[Float64Array](np.add)
     for batch in batches:
-        yield _as_batch(videos.after(_entries(batch, batch.features)))
+        yield _as_batch(videos.after(_entries(batch, batch.features.astype(np.float64))))
     yield _as_batch(videos.rest())
 
 
@@ -98,18 +100,19 @@ def _entries(batch: EncodedBatch, rows: Iterable[Row]) -> Iterator[_Entry[Row]]:
         yield _Entry(one) if failed else _Entry(one, next(remaining), next(known))
 
 
-def _as_batch(entries: list[_Entry[Float32Array]]) -> EncodedBatch:
+def _as_batch(entries: list[_Entry[Float64Array]]) -> EncodedBatch:
     """Entries as the engine hands them on; the sums of videos at unit norm."""
     vectors = [_unit(one.row) if one.is_video else one.row for one in entries if one.row is not None]
-    features = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+    features = np.stack(vectors).astype(np.float32) if vectors else np.empty((0, 0), dtype=np.float32)
     return EncodedBatch(
         [one.outcome for one in entries], features, [one.known for one in entries if one.row is not None]
     )
 
 
-def _unit(total: Float32Array) -> Float32Array:
+def _unit(total: Float64Array) -> Float32Array:
     norm = np.linalg.norm(total)
-    return (total / norm if norm else total).astype(np.float32)
+    is_unit = abs(norm - 1) < _ROUNDING  # as of a single frame, whose features stay as they are
+    return (total if is_unit or not norm else total / norm).astype(np.float32)
 
 
 # --- Grouping ------------------------------------------------------------------------------------

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
-from clipcli.inputs.parts import PartItem, part_named
-from clipcli.records import Float32Array, ImageFailure, Item, Outcome
+from clipcli.inputs.parts import VideoFrame, part_named
+from clipcli.records import ImageFailure, Item, Outcome
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.maximum import Measured, check_maximum, measure, ranked
 from clipcli.scoring.ranking import Ranking
 from clipcli.stages import EncodedBatch, score_batch
+
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-6
 
@@ -109,10 +112,10 @@ def _as_batch(entries: list[_Entry[Float64Array]]) -> EncodedBatch:
     )
 
 
-def _unit(total: Float64Array) -> Float32Array:
+def _unit(total: Float64Array) -> Float64Array:
     norm = np.linalg.norm(total)
     is_unit = abs(norm - 1) < _ROUNDING  # as of a single frame, whose features stay as they are
-    return (total if is_unit or not norm else total / norm).astype(np.float32)
+    return total if is_unit or not norm else total / norm
 
 
 # --- Grouping ------------------------------------------------------------------------------------
@@ -160,8 +163,8 @@ class _Videos(Generic[Row]):
 
 def _place(outcome: Item | ImageFailure) -> tuple[str, int] | None:
     """The video and the time of a frame; None of any other image."""
-    if isinstance(outcome, PartItem):
-        return (outcome.whole.name, outcome.position) if outcome.kind == "t" else None
+    if isinstance(outcome, VideoFrame):
+        return outcome.whole.name, outcome.position
     part = part_named(outcome.image) if isinstance(outcome, ImageFailure) else None
     return (part.whole, part.position) if part and part.kind == "t" else None
 

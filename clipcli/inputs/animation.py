@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from clipcli.errors import ImageError
 from clipcli.images.decode import MAX_PIXELS
 from clipcli.images.memory import BUDGET, bytes_needed, check_size
 from clipcli.images.reasons import as_image_errors
+from clipcli.inputs.item import FileItem
 from clipcli.inputs.left_out import Tally
 from clipcli.inputs.open_files import OpenFiles
 from clipcli.inputs.opening import opened
@@ -38,8 +39,9 @@ def frames_of(item: Item) -> Iterator[Item]:
 
 def first_frame(item: Item, first_pages: Tally) -> Item:
     """The file itself; a TIFF of several pages is counted when it is read: looking for them costs nothing."""
-    is_tiff = item.name.lower().endswith(_TIFF_SUFFIXES)
-    return FirstPage(item.name, item, first_pages, item.columns, item.truth) if is_tiff else item
+    if not isinstance(item, FileItem) or not item.name.lower().endswith(_TIFF_SUFFIXES):
+        return item
+    return FirstPage(item.name, item, first_pages, item.columns, item.truth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,10 @@ class FirstPage:
         first_pages: counts it if there are more pages.
     """
 
+    kind: ClassVar[str] = "file"
+
     name: str
-    whole: Item
+    whole: FileItem
     first_pages: Tally = field(compare=False, repr=False)
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
@@ -62,10 +66,10 @@ class FirstPage:
         """The file's."""
         return self.whole.version()
 
-    def read(self) -> bytes | Image.Image:
+    def read(self) -> bytes:
         """The file's content."""
         content = self.whole.read()
-        if isinstance(content, bytes) and has_more_pages(content):
+        if has_more_pages(content):
             self.first_pages.add()
         return content
 

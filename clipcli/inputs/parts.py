@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, cast
 
 from clipcli.libraries import reader_library
 from clipcli.records import Columns, Item, Version
@@ -27,23 +27,6 @@ _NAME = re.compile(r"(.+)#(?:(t)=([0-9]+\.[0-9]{1,6})|(page|frame)=([1-9][0-9]*)
 _MICROSECONDS = 6  # digits
 
 
-class _Reader(NamedTuple):
-    """What reads a kind of parts: a module with a function `read_part`, the library that decides the pixels,
-    and a number that increases when the same part gives other pixels."""
-
-    module: str
-    library: str
-    recipe: int
-
-
-_READERS: dict[PartKind, _Reader] = {
-    "t": _Reader("clipcli.inputs.video", "av", 1),
-    "page": _Reader("clipcli.inputs.document", "pypdfium2", 1),
-    "frame": _Reader("clipcli.inputs.animation", "pillow", 1),
-    "raw": _Reader("clipcli.inputs.raw", "rawpy", 1),
-}
-
-
 class PartName(NamedTuple):
     """What the name of a part says: `position` is microseconds, or a number from 1."""
 
@@ -56,17 +39,23 @@ class PartName(NamedTuple):
 class PartItem:
     """An image that is made from a file: a frame, a page, or what a RAW file shows.
 
+    `reader` is a module with a function `read_part`, `library` what decides the pixels besides, and `recipe`
+    a number that increases when the same part gives other pixels.
+
     Args:
         name: made by `part_of`.
         whole: the file.
-        kind: what kind of part it is.
         position: microseconds from the start of a video, or a number from 1; 0 of a RAW file.
         is_last: whether it is the last one that is taken of the file, which may be closed then.
     """
 
+    kind: ClassVar[str]
+    reader: ClassVar[str]
+    library: ClassVar[str]
+    recipe: ClassVar[int] = 1
+
     name: str
     whole: Item
-    kind: PartKind
     position: int
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
@@ -74,24 +63,49 @@ class PartItem:
 
     def version(self) -> Version | None:
         """The file's, with the part, and with what makes an image of it."""
-        version, reader = self.whole.version(), _READERS[self.kind]
+        version = self.whole.version()
         if version is None:
             return None
-        made_by = f"{reader.recipe}-{reader_library(reader.library)}"
-        return Version(
-            version.name + _suffix(self.kind, self.position).encode(), f"{version.token}-{made_by}"
-        )
+        part = self.name.removeprefix(self.whole.name).encode()
+        return Version(version.name + part, f"{version.token}-{self.recipe}-{reader_library(self.library)}")
 
     def read(self) -> bytes | Image.Image:
         """The image; errors as in `Item.read`."""
-        read_part = import_module(_READERS[self.kind].module).read_part
+        read_part = import_module(f"clipcli.inputs.{self.reader}").read_part
         return cast(Callable[[PartItem], "bytes | Image.Image"], read_part)(self)
+
+
+class VideoFrame(PartItem):
+    """What a video shows at a time."""
+
+    kind, reader, library = "video frame", "video", "av"
+
+
+class Page(PartItem):
+    """A page of a document."""
+
+    kind, reader, library = "page", "document", "pypdfium2"
+
+
+class Frame(PartItem):
+    """A frame of an animation, or a page of a TIFF."""
+
+    kind, reader, library = "frame", "animation", "pillow"
+
+
+class RawImage(PartItem):
+    """What a RAW file shows."""
+
+    kind, reader, library = "RAW file", "raw", "rawpy"
+
+
+_KINDS: dict[PartKind, type[PartItem]] = {"t": VideoFrame, "page": Page, "frame": Frame, "raw": RawImage}
 
 
 def part_of(whole: Item, kind: PartKind, position: int = 0, is_last: bool = True) -> PartItem:
     """A part of a file, with the file's columns."""
     name = whole.name + _suffix(kind, position)
-    return PartItem(name, whole, kind, position, whole.columns, whole.truth, is_last)
+    return _KINDS[kind](name, whole, position, whole.columns, whole.truth, is_last)
 
 
 def part_named(name: str) -> PartName | None:

@@ -91,7 +91,8 @@ class Entry:
     def is_file(self): return True
 class Scan:
     def __init__(self, count): self.count = count
-    def __enter__(self): return (Entry(f"IMG_{{n:07}}.{{s}}") for n in range(self.count) for s in ("CR2", "JPG"))
+    def __enter__(self):
+        return (Entry(f"IMG_{{n:07}}.{{end}}") for n in range(self.count) for end in ("CR2", "JPG"))
     def __exit__(self, *_): pass
 from clipcli.inputs.left_out import LeftOut
 from clipcli.inputs.reading import Reading

@@ -1,4 +1,4 @@
-"""RAW files: which image they show, and how it is turned. The files are DNGs that LibRaw takes for a camera's."""
+"""RAW files: which image they show, and how it is turned. The files are DNGs that the tests write."""
 
 from __future__ import annotations
 

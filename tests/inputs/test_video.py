@@ -62,7 +62,7 @@ def closed() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six seconds of ten frames each; a keyframe at least every twelve frames, with references across them."""
+    """Six seconds of ten frames each; a keyframe every twelve frames, with references across them."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return write_video(path, options={"g": "12", "bf": "3", "x264-params": "open-gop=1"})
 

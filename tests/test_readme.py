@@ -126,7 +126,7 @@ def _add_other_files(folder: Path) -> None:
     write_video(folder / "clips" / "b.mov")
     pages = [Image.new("RGB", (60, 80), color) for color in ("white", "grey")]
     write_pdf(folder / "scans" / "file.pdf", pages)
-    pages[0].save(folder / "scans" / "scan.tif", save_all=True, append_images=pages[1:])
+    pages[0].copy().save(folder / "scans" / "scan.tif", save_all=True, append_images=pages[1:])
 
 
 def test_few_blocks_are_left_out_and_each_says_why() -> None:

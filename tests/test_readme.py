@@ -125,8 +125,9 @@ def _add_other_files(folder: Path) -> None:
     write_video(folder / "clip.mp4")
     write_video(folder / "clips" / "b.mov")
     pages = [Image.new("RGB", (60, 80), color) for color in ("white", "grey")]
+    first, *others = (page.copy() for page in pages)  # saving an image as PDF changes it
+    first.save(folder / "scans" / "scan.tif", save_all=True, append_images=others)
     write_pdf(folder / "scans" / "file.pdf", pages)
-    pages[0].copy().save(folder / "scans" / "scan.tif", save_all=True, append_images=pages[1:])
 
 
 def test_few_blocks_are_left_out_and_each_says_why() -> None:

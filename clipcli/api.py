@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.choices import FeatureType, Score
+from clipcli.choices import FeatureType, PerVideo, Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
 from clipcli.models.nvjpeg import NvjpegDecoder
@@ -28,6 +28,7 @@ from clipcli.output.rows import (
     long_rows,
     reject_score,
 )
+from clipcli.per_video import mean_of_videos
 from clipcli.pipeline import EngineOptions
 from clipcli.prompts import class_lists
 from clipcli.prompts.templates import PromptSet, build_prompts, load_templates
@@ -138,13 +139,14 @@ def classify(
     min_score: float | None = None,
     min_margin: float | None = None,
     roll_up: float | None = None,
+    per_video: PerVideo | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Classify images lazily, one outcome per image, in order.
+    """Classify images lazily: an `ImagePredictions` or, if it cannot be read, `ImageFailure` each, in order.
 
     Args:
         images: one or several, mixed: paths, folders and globs; Pillow images; arrays (H, W, 3) or (H, W) of
@@ -156,21 +158,20 @@ def classify(
         min_score: an image whose best score is lower has the status `unknown`, beside its ranked labels.
         min_margin: the same for best less second score. Thresholds of the classifier hold besides these.
         roll_up: the least score of an answer: the best label, or else the deepest group that has it.
+        per_video: one outcome a video: `mean` of its frames' features, or `max`, the largest score of each
+            label in a frame, for a classifier without groups and sets.
         batch_size: images encoded together; None is what suits the device.
         workers: threads that read and decode; None is one per core.
         decoding: how image files are read. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, holds too.
         cache: where features computed before are found and new ones are kept.
         stop: asked before each batch; True ends the run early.
 
-    Returns:
-        An iterator of `ImagePredictions` and, for images that cannot be read, `ImageFailure`.
-
     Raises:
         UsageError: a path that does not exist, something that is no image, a value out of its range, a score
             for which the classifier is not calibrated, or labels without groups to roll up to.
         ModelMismatchError: the classifier was built with another model.
     """
-    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up, per_video)
     options = engine_options(encoder, batch_size, workers, decoding)
     return pipeline.classify(items_of(images), encoder, classifier, ranking, options, cache, stop)
 
@@ -184,14 +185,18 @@ def encode(
     decoding: DecodeOptions = DEFAULT,
     cache: FeatureCache | None = None,
     stop: Callable[[], bool] = lambda: False,
+    mean_per_video: bool = False,
 ) -> Iterator[ImageFeatures | ImageFailure]:
     """Encode images lazily, one outcome per image, in order; arguments and errors as in `classify`.
+
+    With `mean_per_video`, a video has one outcome: the mean of its frames' features, of unit norm.
 
     Returns:
         An iterator of `ImageFeatures`, whose `features` are (D,) float32 of unit norm, and `ImageFailure`.
     """
     options = engine_options(encoder, batch_size, workers, decoding)
-    return pipeline.features(pipeline.encode(items_of(images), encoder, options, cache, stop))
+    batches = pipeline.encode(items_of(images), encoder, options, cache, stop)
+    return pipeline.features(mean_of_videos(batches) if mean_per_video else batches)
 
 
 def save_features(

@@ -55,6 +55,9 @@ RejectMethod: TypeAlias = Literal["msp", "mcm", "energy", "negatives"]
 WeightMethod: TypeAlias = Literal["carprt", "zpe"]
 """How prompts get their weights from images without labels."""
 
+PerVideo: TypeAlias = Literal["mean", "max"]
+"""What a video has of its frames: the mean of their features, or the largest score of each label."""
+
 Prefer: TypeAlias = Literal["jpeg", "raw"]
 """Which file to use of a pair that shows the same photograph."""
 

@@ -22,6 +22,11 @@ def pixel_libraries() -> str:
     return _digest(_PIXELS)
 
 
+def reader_library(package: str) -> str:
+    """Tells apart the versions of a library that makes images of what is no image file."""
+    return _digest((package,))
+
+
 def tokenizer_libraries() -> str:
     """Tells apart the versions of what makes tokens of texts, where that is not open_clip."""
     return _digest(_TOKENIZERS)

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from clipcli.cache import FeatureCache, content_digest
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
+from clipcli.per_video import max_of_videos, mean_of_videos
 from clipcli.prefetch import available_cores, in_chunks, prefetch_map
 from clipcli.records import (
     BatchDecoder,
@@ -91,13 +92,16 @@ def classify(
 
     Raises:
         ModelMismatchError: the class embeddings come from another model.
-        UsageError: the classifier is calibrated for another score, or has no groups to roll up to.
+        UsageError: the classifier is calibrated for another score, has no groups to roll up to, or has groups
+            or sets, of which there are no largest scores.
     """
     ranking = ranking or Ranking()
     classifier.check_encoder(encoder)
     classifier.check_ranking(ranking)
     batches = encode(items, encoder, options or EngineOptions(), cache, stop)
-    return _scored(batches, classifier, ranking)
+    if ranking.per_video == "max":
+        return max_of_videos(batches, classifier, ranking)
+    return _scored(mean_of_videos(batches) if ranking.per_video else batches, classifier, ranking)
 
 
 def _scored(batches: Iterable[EncodedBatch], classifier: Classifier, ranking: Ranking) -> Iterator[Outcome]:

@@ -13,7 +13,7 @@ import typer
 from clipcli import choices
 from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.grouped import grouped
-from clipcli.cli.image_options import Picked
+from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
 from clipcli.cli.values import fraction
 
@@ -41,6 +41,7 @@ def classify(
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
     picked: Picked = Picked(),
+    per_video: PerVideoOption = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -211,9 +212,9 @@ def classify(
     from clipcli.scoring.ranking import Ranking
 
     startup.lift_pillow_limit()
-    folder = ray_runs.folder(on_ray, output, format_name)
+    folder = ray_runs.folder(on_ray, output, format_name, per_video)
     startup.prepare_hub_client(offline)
-    ranking = Ranking(top_k, score, min_score, min_margin, roll_up)
+    ranking = Ranking(top_k, score, min_score, min_margin, roll_up, per_video)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
     columns = session.columns_to_keep(keep)
@@ -272,7 +273,7 @@ def classify(
             ray_runs.write(on_ray, work, folder, writer, run_is, summary)
             folder.finish(record.as_dict())
         else:
-            count = None if found.is_read_once else lambda: sum(1 for _ in found)
+            count = counted(found, per_video)
             run.run(lambda stop: outcomes(stop=stop), [*written.consumers, *shown], summary, count)
     for one in shown:
         one.print()

@@ -66,6 +66,7 @@ _FIELDS = (
         *_FLAGS,
     ),
     *("near_duplicates", "within"),
+    *("all_frames", "archives", "every", "frames", "pages", "per_video", "prefer"),
 )
 
 INTERRUPTED = 130

@@ -12,7 +12,7 @@ import typer
 from clipcli import choices
 from clipcli.cli import console, options
 from clipcli.cli.grouped import grouped
-from clipcli.cli.image_options import Picked
+from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
 from clipcli.errors import UsageError
 
@@ -49,6 +49,7 @@ def embed(
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
     picked: Picked = Picked(),
+    per_video: PerVideoOption = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     device: options.Device = "auto",
@@ -109,9 +110,11 @@ def embed(
     from clipcli.output.feature_files import check_feature_files
     from clipcli.ray_stages import Work
 
-    folder = ray_runs.folder(on_ray, output, "parquet")
+    folder = ray_runs.folder(on_ray, output, "parquet", per_video)
     if not output and folder is None:
         raise UsageError("no output file named", "Use -o features.parquet, .npy, .npz or .safetensors.")
+    if per_video == "max":
+        raise UsageError("features have no best score, and so `per_video` cannot be max", "Use mean.")
     startup.lift_pillow_limit()
     output = output or []
     startup.prepare_hub_client(offline)
@@ -150,6 +153,7 @@ def embed(
             workers=workers,
             decoding=decoding,
             cache=run.cache,
+            mean_per_video=per_video is not None,
         )
         if on_ray.is_chosen:
             work = Work(found, request, encoder.preprocess, None, decoding, batch_size)
@@ -162,7 +166,7 @@ def embed(
             )
             folder.finish(about)
         else:
-            count = None if found.is_read_once else lambda: sum(1 for _ in found)
+            count = counted(found, per_video)
             run.run(lambda stop: outcomes(stop=stop), writers, summary, count)
     summary.print(", ".join(map(str, [*output, *on_ray.places])), found.left_out)
     if summary.failed and not allow_failures:

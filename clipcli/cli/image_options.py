@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +59,16 @@ AllFrames = Annotated[
         "--all-frames",
         help="Take all frames of GIF, WebP and APNG animations and all pages of TIFF files. [default: the"
         " first one]",
+        rich_help_panel=IMAGES,
+    ),
+]
+PerVideoOption = Annotated[
+    choices.PerVideo | None,
+    typer.Option(
+        "--per-video",
+        metavar="mean|max",
+        help="Give each video one row instead of one for each frame. mean: the mean of the frames' features."
+        " max: for each label, its best score in a frame. [default: a row for each frame]",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -122,3 +132,14 @@ class Picked:
     def is_default(self) -> bool:
         """Whether none of the options is given."""
         return self == Picked()
+
+
+def counted(found: Inputs, per_video: choices.PerVideo | None) -> Callable[[], int] | None:
+    """What counts the outcomes of a run; None where the images can be listed only once."""
+    if found.is_read_once:
+        return None
+    if per_video is None:
+        return lambda: sum(1 for _ in found)
+    from clipcli import per_video as grouping
+
+    return lambda: grouping.count(found)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _SHOWN_SUFFIXES = 3
 _KINDS: dict[FileKind, tuple[str, str]] = {
-    "raw": ("RAW file", "pip install 'clipcli[raw]'"),
+    "raw": ("RAW file", ""),
     "video": ("video", "use --frames or --every"),
     "document": ("document", "use --pages"),
     "archive": ("archive", "use --archives"),
@@ -20,7 +20,7 @@ _KINDS: dict[FileKind, tuple[str, str]] = {
 def told(left_out: LeftOut) -> str:
     """What was left out though nobody asked for it, and how to have it taken; nothing if that is nothing."""
     parts = [
-        f"{_count(left_out.kinds[kind], name)} ({remedy})"
+        f"{_count(left_out.kinds[kind], name)} ({_remedy(kind, remedy)})"
         for kind, (name, remedy) in _KINDS.items()
         if left_out.kinds[kind]
     ]
@@ -30,6 +30,21 @@ def told(left_out: LeftOut) -> str:
     if left_out.kinds["other"]:
         parts.append(_others(left_out))
     return f"not taken from folders: {', '.join(parts)}" if parts else ""
+
+
+def first_pages(left_out: LeftOut) -> str:
+    """That TIFF files have pages that were not read; nothing if none has."""
+    count = left_out.first_pages.count
+    if not count:
+        return ""
+    return f"{_count(count, 'TIFF file')} {'has' if count == 1 else 'have'} more pages: use --all-frames"
+
+
+def _remedy(kind: FileKind, remedy: str) -> str:
+    """How to have files of a kind taken; first of all, what must be installed."""
+    from clipcli.inputs.extras import can_read, install
+
+    return remedy if can_read(kind) else install(kind)
 
 
 def by_request(left_out: LeftOut) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from clipcli.cli import console
-from clipcli.cli.left_out import told
+from clipcli.cli.left_out import first_pages, told
 from clipcli.errors import ClipcliError
 from clipcli.output.counts import Counts
 
@@ -252,6 +252,8 @@ class Summary(Counts):
             console.tell(f"{self.unknown} unknown: the best label does not reach a threshold")
         if left_out is not None and (others := told(left_out)):
             console.tell(others)
+        if left_out is not None and (note := first_pages(left_out)):
+            console.tell(note)
         if output:
             console.tell(f"wrote {output}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clipcli.choices import FeatureType, LayoutName
+from clipcli.choices import FeatureType, LayoutName, PerVideo
 from clipcli.cli import console, progress
 from clipcli.errors import UsageError
 
@@ -36,7 +36,9 @@ _SECONDS = 5  # between two looks at what is finished
 _FORMATS = ("csv", "jsonl", "parquet")
 
 
-def folder(on_ray: OnRay, output: Sequence[Path] | None, format_name: str | None) -> PartFolder | None:
+def folder(
+    on_ray: OnRay, output: Sequence[Path] | None, format_name: str | None, per_video: PerVideo | None
+) -> PartFolder | None:
     """The folder of parts that the options name, after refusing what does not go together.
 
     Raises:
@@ -45,6 +47,8 @@ def folder(on_ray: OnRay, output: Sequence[Path] | None, format_name: str | None
     from clipcli.output.parts import PartFolder
 
     on_ray.check()
+    if on_ray.is_chosen and per_video is not None:
+        raise UsageError("one row a video needs --engine local", "Leave `per_video` or --engine out.")
     if on_ray.is_chosen:
         cluster_of(on_ray)
     if on_ray.parts is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
@@ -20,7 +20,7 @@ BIG_ENDIAN_BIG_TIFF = MARKS[3]
 
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 _TYPES |= {16: "Q", 17: "q", 18: "Q", 5: "II", 10: "ii"}
-_ABOUT_PIXELS = {*range(256, 260), 262, 266, 273, 274, *range(277, 282), 284, 292, 293, 317, 320}
+_ABOUT_PIXELS = {254, *range(256, 260), 262, 266, 273, 274, *range(277, 282), 284, 292, 293, 317, 320}
 _ABOUT_PIXELS |= {*range(322, 326), 332, *range(338, 342), 347, *range(512, 522), *range(529, 533), 34675}
 _OFFSETS = {273, 324, 513, 519, 520, 521}  # of strips and tiles, and of the parts of an old-style JPEG
 UNCOMPRESSED, PACKBITS = 1, 32773
@@ -35,6 +35,7 @@ _PALETTE = 3
 class Tag(IntEnum):
     """The tags that decide what pixels mean, as TIFF 6.0 numbers them; the names of some are plainer here."""
 
+    SUBFILE = 254
     WIDTH = 256
     HEIGHT = 257
     BITS = 258
@@ -59,6 +60,14 @@ class Tag(IntEnum):
     LEAST_SAMPLE = 340
     LARGEST_SAMPLE = 341
     PROFILE = 34675
+
+
+class Sliceable(Protocol):
+    """Bytes, or what reads them from a file when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
 
 
 class Directory(NamedTuple):
@@ -86,29 +95,51 @@ def directory(data: bytes) -> Directory | None:
     if data[:4] not in MARKS:
         return None
     try:
-        return _read_directory(data)
+        return directory_at(data, first_directory(data))[0]
     except (struct.error, KeyError, IndexError):
         return None
 
 
-def _read_directory(data: bytes) -> Directory:
-    order, large = "<" if data[:1] == b"I" else ">", b"+" in data[2:4]
+def first_directory(data: Sliceable) -> int:
+    """Where the first directory of a TIFF is; `struct.error` if the file is cut off."""
+    number, at = ("Q", 8) if b"+" in data[2:4] else ("I", 4)
+    (first,) = _unpacked(data, _order(data) + number, at)
+    return int(first)
+
+
+def directory_at(data: Sliceable, at: int) -> tuple[Directory, int]:
+    """A directory of a TIFF, and where the next one is, 0 behind the last.
+
+    Raises:
+        struct.error: it is cut off.
+    """
+    order, large = _order(data), b"+" in data[2:4]
     number, count_code, entry = ("Q", "Q", "HHQ8s") if large else ("I", "H", "HHI4s")
-    (at,) = struct.unpack_from(order + number, data, 8 if large else 4)
-    (count,) = struct.unpack_from(order + count_code, data, at)
+    (count,) = _unpacked(data, order + count_code, at)
     size = struct.calcsize("=" + entry)
     start = at + struct.calcsize("=" + count_code)
-    if start + count * size > len(data):
+    end = start + count * size
+    if end > len(data):
         raise struct.error("the directory is cut off")
     entries = {}
-    for tag, kind, length, field in struct.iter_unpack(order + entry, data[start : start + count * size]):
+    for tag, kind, length, field in struct.iter_unpack(order + entry, data[start:end]):
         if tag in _ABOUT_PIXELS and kind in _TYPES:
             stored = length * struct.calcsize("=" + _TYPES[kind])
-            at = struct.unpack(order + number, field)[0] if stored > len(field) else 0
-            value = data[at : at + stored] if at else field[:stored]
+            place = struct.unpack(order + number, field)[0] if stored > len(field) else 0
+            value = data[place : place + stored] if place else field[:stored]
             if len(value) == stored:
                 entries[tag] = kind, value
-    return Directory(order, entries)
+    following = data[end : end + struct.calcsize("=" + number)]
+    is_whole = len(following) == struct.calcsize("=" + number)
+    return Directory(order, entries), struct.unpack(order + number, following)[0] if is_whole else 0
+
+
+def _order(data: Sliceable) -> str:
+    return "<" if data[:1] == b"I" else ">"
+
+
+def _unpacked(data: Sliceable, code: str, at: int) -> tuple[Any, ...]:
+    return struct.unpack(code, data[at : at + struct.calcsize("=" + code[1:])])
 
 
 def without_other_tags(data: bytes) -> bytes:

@@ -16,6 +16,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """What a folder is searched for. A file named by the user is tried whatever its suffix."""
 
+JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
+
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"}
     | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}

@@ -14,11 +14,11 @@ from typing import Any, cast
 from clipcli.errors import UsageError
 from clipcli.inputs.hub_datasets import HubDataset
 from clipcli.inputs.item import changed
-from clipcli.inputs.left_out import LeftOut
+from clipcli.inputs.left_out import LeftOut, Tally
 from clipcli.inputs.lists import PathList, check_list
-from clipcli.inputs.opening import item_named
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Rows, Source, sources_of
+from clipcli.inputs.sources import Rows, Source, each_opened, sources_of
+from clipcli.inputs.sources import listed as listed_images
 from clipcli.inputs.tables import Table, looks_like_table, table_format
 from clipcli.inputs.tables.image_column import check_column
 from clipcli.inputs.tables.rows import as_type, common_type
@@ -99,7 +99,7 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
-        left_out = LeftOut()
+        left_out = LeftOut(self._first_pages)
         for number in range(self.sources):
             yield from self.of_source(number, left_out)
         self.__dict__["_left_out"] = left_out
@@ -120,21 +120,21 @@ class Inputs:
             number: which one.
             left_out: where to count what folders hold and is not taken.
         """
-        if number == len(self._sources):
-            return self._alike(self._of_list())
         wanted = None if self.keep is None else tuple(self.columns)
         search = Search(self._filter, self.reading, left_out or LeftOut(), columns=wanted)
+        if number == len(self._sources):
+            return self._alike(self._of_list(search))
         return self._alike(self._sources[number].items(search))
 
-    def _of_list(self) -> Iterable[Item | ImageFailure]:
+    def _of_list(self, search: Search) -> Iterable[Item | ImageFailure]:
         listed = self._listed
         if isinstance(listed, Table):
-            yield from listed
+            yield from each_opened(listed, search)
         elif isinstance(listed, PathList):
-            yield from map(item_named, listed.names())
+            yield from listed_images(listed.names(), search)
         elif listed is not None:
             with Path(listed).open("rb") as file:
-                yield from map(item_named, PathList(file, listed).names())
+                yield from listed_images(PathList(file, listed).names(), search)
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
         """The items; where several sources bring columns, with all that are wanted, of one type each."""
@@ -144,6 +144,11 @@ class Inputs:
         for item in items:
             cells = {name: as_type(item.columns.get(name), kind) for name, kind in self.columns.items()}
             yield changed(item, columns=cells)
+
+    @cached_property
+    def _first_pages(self) -> Tally:
+        """Of all readings together: images are read once, however often they are listed."""
+        return Tally()
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:

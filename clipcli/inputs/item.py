@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**31
 """Larger files are refused before they are read: 2.1 GB, more than `MAX_PIXELS` take up uncompressed."""
 
-
 RACY_SECONDS = 2  # as coarse as times are on some file systems
 
 

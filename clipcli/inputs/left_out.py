@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from typing import Literal, TypeAlias
 
@@ -13,14 +14,35 @@ Reason: TypeAlias = Literal["hidden", "not included", "excluded", "paired", "nes
 its kind is the reason."""
 
 
+class Tally:
+    """A number that threads count up. What another process counts in its copy is not known here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self) -> None:
+        """Count one."""
+        with self._lock:
+            self.count += 1
+
+    def __reduce__(self) -> tuple[type[Tally], tuple[()]]:
+        return Tally, ()
+
+
 class LeftOut:
     """Counts of files that were not taken.
 
     `kinds` counts files by what they hold, `suffixes` those that hold no images by their suffixes, `reasons`
-    images that were left out for another reason, and `folders` whole folders.
+    images that were left out for another reason, and `folders` whole folders. `first_pages` counts TIFF files
+    of which only the first page was read; it grows while images are read.
+
+    Args:
+        first_pages: where those are counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_pages: Tally | None = None) -> None:
+        self.first_pages = first_pages or Tally()
         self.kinds: Counter[FileKind] = Counter()
         self.suffixes: Counter[str] = Counter()
         self.reasons: Counter[Reason] = Counter()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 from clipcli.inputs.archives.items import NamedMember
-from clipcli.inputs.formats import holder_of, member_of
+from clipcli.inputs.extras import unread
+from clipcli.inputs.formats import holder_of, kind_of, member_of
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.parts import part_named, part_of
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
 
 def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
-    """The image of this name, unread: a file's path, or a member of an archive (`scans.zip!/a.png`).
+    """The image of this name, unread: a file's path, a member of an archive (`scans.zip!/a.png`) or a part of
+    one of them (`clip.mp4#t=3.0`).
 
     Args:
         name: what a list or a table calls it.
@@ -20,6 +23,16 @@ def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
     Returns:
         The item, or why there can be none of that name. Whether it exists shows when it is read.
     """
+    part = None if os.path.lexists(name) else part_named(name)
+    if part is None:
+        item = _whole(name, columns)
+        return unread(item) or (part_of(item, "raw") if kind_of(name) == "raw" else item)
+    whole = _whole(part.whole, columns)
+    return unread(whole) or part_of(whole, part.kind, part.position)
+
+
+def _whole(name: str, columns: Columns) -> Item:
+    """What is no part of a file."""
     member = member_of(name)
     if member is None or os.path.lexists(name):
         return FileItem(name, columns)

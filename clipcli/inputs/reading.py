@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from clipcli.choices import Prefer
 from clipcli.errors import UsageError
+from clipcli.inputs.extras import can_read
 from clipcli.inputs.formats import FileKind
 
 DEFAULT_FRAMES = 8
@@ -49,12 +49,15 @@ class Reading:
             raise UsageError(f"`frames` must be at least 1, not {self.frames}")
 
     def takes(self, kind: FileKind) -> bool:
-        """Whether a file of this kind is read when a folder holds it; RAW files only if they can be."""
-        if kind == "raw":
-            return find_spec("rawpy") is not None  # which takes longer than all the rest
-        videos = self.every is not None or self.frames is not None
-        wanted = {"archive": self.archives, "document": self.pages, "image": True, "video": videos}
-        return wanted.get(kind, False)
+        """Whether a file of this kind is read when a folder holds it, and can be read here."""
+        wanted = {
+            "archive": self.archives,
+            "document": self.pages,
+            "image": True,
+            "raw": True,
+            "video": self.every is not None or self.frames is not None,
+        }
+        return wanted.get(kind, False) and can_read(kind)
 
 
 FIRST_IMAGES = Reading()

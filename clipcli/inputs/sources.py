@@ -6,22 +6,25 @@ import difflib
 import glob
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs import animation, document, video
 from clipcli.inputs.archives.members import members
 from clipcli.inputs.archives.samples import columns_of
 from clipcli.inputs.braces import names_of
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
+from clipcli.inputs.extras import missing_for, unread
 from clipcli.inputs.formats import kind_of
 from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.naming import is_within
 from clipcli.inputs.opening import item_named
+from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
@@ -94,11 +97,33 @@ def source_of(path: str, image_column: str | None = None) -> Source:
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     """The images that a file holds: itself, or what is in it."""
-    if kind_of(item.name) != "archive":
-        yield item
-        return
-    for found in members(item, search):
-        yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+    kind = kind_of(item.name)
+    if kind == "archive":
+        for found in members(item, search):
+            yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+    elif (failure := unread(item)) is not None:
+        yield failure
+    elif kind == "raw":
+        yield part_of(item, "raw")
+    elif kind == "video":
+        yield from video.frames_of(item, search.reading)
+    elif kind == "document":
+        yield from document.pages_of(item)
+    elif search.reading.all_frames:
+        yield from animation.frames_of(item)
+    else:
+        yield animation.first_frame(item, search.left_out.first_pages)
+
+
+def listed(names: Iterable[str], search: Search) -> Iterator[Item | ImageFailure]:
+    """The images of files, and parts of files, that are named one by one."""
+    return each_opened(map(item_named, names), search)
+
+
+def each_opened(items: Iterable[Item | ImageFailure], search: Search) -> Iterator[Item | ImageFailure]:
+    """The images that files hold, one file after the other; an image of a file is itself."""
+    for item in items:
+        yield from (item,) if isinstance(item, ImageFailure | PartItem) else images_in(item, search)
 
 
 class StandardInput:
@@ -108,7 +133,7 @@ class StandardInput:
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """What the list names, once."""
-        yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
+        yield from listed(PathList(cast(BufferedReader, sys.stdin.buffer), "-").names(), search)
 
 
 class Rows:
@@ -184,6 +209,8 @@ class Files:
             raise UsageError(*_missing(path))
         if table_format(path) and os.path.isfile(path):
             raise UsageError(f"{path} is a table, not an image", f"Use `from_file` {path}.")
+        if (missing := missing_for(path)) is not None and not os.path.isdir(path):
+            raise UsageError(f"{path}: {missing[0]}", f"{missing[1]}.")
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The file, or the files in it; a folder that cannot be listed is an `ImageFailure`."""

@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from pathspec import GitIgnoreSpec
 
 from clipcli.errors import UsageError
-from clipcli.inputs.formats import kind_of
+from clipcli.inputs.formats import JPEG_SUFFIXES, kind_of
 from clipcli.inputs.left_out import LeftOut, Reason
 from clipcli.inputs.lists import read_list
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
@@ -182,19 +182,20 @@ def _contents(folder: _Folder, search: Search) -> Iterator[str | ImageFailure | 
             return
         with os.scandir(folder.path or ".") as entries:
             found = _sorted((entry.name, _kind(entry)) for entry in entries)
+        others = _less_wanted_of_pairs(folder, search) if search.reading.prefer else iter(())
     except OSError as error:
         yield ImageFailure(folder.path, f"folder cannot be read: {error.strerror}")
         return
-    for name, kind in found:
+    taken = (one for one in found if _is_taken(*one, folder.relative, search))
+    for name, kind in _without(taken, others, search.left_out):
         relative = folder.relative + name
-        if not _is_taken(name, relative, kind, search):
-            continue
         path = os.path.join(folder.path, name)
         yield _Folder(path, f"{relative}/", (*folder.parents, identity)) if kind == "folder" else path
 
 
-def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
+def _is_taken(name: str, kind: str, parent: str, search: Search) -> bool:
     """Whether a file or folder is one that the search wants; if not, it is counted, unless it is litter."""
+    relative = parent + name
     if name in _LITTER or name.startswith("._") or kind == "other":
         return False
     is_folder = kind == "folder"
@@ -226,6 +227,53 @@ def is_taken_within(path: str, search: Search) -> bool:
     elif reason is None or search.reading.takes(kind):
         search.left_out.add(path, reason)
     return False
+
+
+def _less_wanted_of_pairs(folder: _Folder, search: Search) -> Iterator[tuple[str, str]]:
+    """Of each pair of a RAW file and a JPEG in a folder, the one that is not preferred, by name.
+
+    Files that the search does not take have no pairs. The stems are sorted as names are, on disk.
+    """
+    quiet = search._replace(left_out=LeftOut())
+    with os.scandir(folder.path or ".") as entries:
+        found = ((entry.name, _kind(entry)) for entry in entries)
+        taken = (
+            name for name, kind in found if kind != "folder" and _is_taken(name, kind, folder.relative, quiet)
+        )
+        by_stem = _sorted((f"{_stem(name)}/{name}", which) for name in taken if (which := _of_pair(name)))
+    groups = (list(group) for _, group in groupby(by_stem, lambda one: one[0].partition("/")[0]))
+    return _sorted(
+        (key.partition("/")[2], "file")
+        for group in groups
+        if len({which for _, which in group}) > 1
+        for key, which in group
+        if which != search.reading.prefer
+    )
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0].casefold()
+
+
+def _of_pair(name: str) -> str:
+    """What a file is of a pair: raw, jpeg or nothing."""
+    if kind_of(name) == "raw":
+        return "raw"
+    return "jpeg" if name.lower().endswith(JPEG_SUFFIXES) else ""
+
+
+def _without(
+    entries: Iterable[tuple[str, str]], others: Iterator[tuple[str, str]], left_out: LeftOut
+) -> Iterator[tuple[str, str]]:
+    """Sorted entries but for some of them, which are sorted too and counted as pairs."""
+    other = next(others, None)
+    for name, kind in entries:
+        while other is not None and other[0] < name:
+            other = next(others, None)
+        if other is not None and other[0] == name:
+            left_out.add(name, "paired")
+        else:
+            yield name, kind
 
 
 def _sorted(entries: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -243,7 +243,7 @@ class Classifier:
         ranked_by = self.ranked_by(similarities, ranking.score)
         order = best_classes(ranked_by, max(ranking.top_k, 2))
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
-        ranked = map(self._ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
+        ranked = map(self.ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
         probs = scores if is_probs or not self.is_fitted else self.scores(similarities)
         unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0])
@@ -255,8 +255,8 @@ class Classifier:
                 image,
                 predictions,
                 row,
-                status="unknown" if is_unsure else _status(best, ranking),
-                margin=_margin(best),
+                status="unknown" if is_unsure else status_of(best, ranking),
+                margin=margin_of(best),
                 label_set=label_set,
                 reject_score=reject_score,
             )
@@ -289,7 +289,7 @@ class Classifier:
         )
         return [tuple(self.classnames[index] for index in indices) for indices in ranked]
 
-    def _ranked(
+    def ranked(
         self,
         image: str,
         indices: list[int],
@@ -305,16 +305,16 @@ class Classifier:
         )
 
 
-def _status(best_scores: list[float], ranking: Ranking) -> Status:
+def status_of(best_scores: list[float], ranking: Ranking) -> Status:
     if ranking.min_score is not None and best_scores[0] < np.float32(ranking.min_score):
         return "unknown"
-    margin = _margin(best_scores)
+    margin = margin_of(best_scores)
     if margin is None or ranking.min_margin is None:
         return "ok"
     return "unknown" if margin < ranking.min_margin else "ok"
 
 
-def _margin(best_scores: list[float]) -> float | None:
+def margin_of(best_scores: list[float]) -> float | None:
     return best_scores[0] - best_scores[1] if len(best_scores) > 1 else None
 
 

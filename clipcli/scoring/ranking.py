@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from clipcli.choices import Activation, Score
+from clipcli.choices import Activation, PerVideo, Score
 from clipcli.errors import UsageError
 
 
@@ -22,6 +22,8 @@ class Ranking:
         roll_up: an image whose best label is below it gets the deepest group with at least this score in
             front of its labels, and is `unknown` if there is none. What makes a label `unknown` makes it
             unsure too, and a group must also reach `min_score`.
+        per_video: one outcome a video: by the mean of its frames' features, or by the largest score of each
+            label; None gives each frame its own.
 
     Raises:
         UsageError: a value outside its range.
@@ -32,12 +34,15 @@ class Ranking:
     min_score: float | None = None
     min_margin: float | None = None
     roll_up: float | None = None
+    per_video: PerVideo | None = None
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
         if self.score not in get_args(Score):
             raise UsageError(f"no such score: {self.score!r}", f"Use one of {', '.join(get_args(Score))}.")
+        if self.per_video not in (None, *get_args(PerVideo)):
+            raise UsageError(f"`per_video` must be mean or max, not {self.per_video}")
         is_cosine = self.score == "cosine"
         for name, value in (("min_score", self.min_score), ("roll_up", self.roll_up)):
             _check_range(name, value, -1 if is_cosine else 0, 1)

@@ -15,6 +15,7 @@ from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
 from clipcli.cli.values import fraction
+from clipcli.files import shown as shown_path
 
 
 @grouped
@@ -256,6 +257,6 @@ def classify(
     written.complete(
         About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
     )
-    summary.print(", ".join(map(str, written.files)), found.left_out)
+    summary.print(", ".join(map(shown_path, written.files)), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
 from clipcli.errors import ClipcliError, ClipcliWarning
+from clipcli.remote.addresses import without_secrets
 from clipcli.version import __version__
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def begin(quiet: bool, verbose: bool, log: Path | None) -> None:
 
         with write_errors(log):
             _Settings.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        record(f"clipcli {__version__}: {' '.join(sys.argv[1:])}")
+        record(f"clipcli {__version__}: {without_secrets(' '.join(sys.argv[1:]))}")
 
 
 def _end(code: int) -> None:

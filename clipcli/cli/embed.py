@@ -13,6 +13,7 @@ from clipcli.cli import console, options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
 from clipcli.errors import UsageError
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
@@ -122,7 +123,7 @@ def embed(
             with progress.working("encoding texts"):
                 consume(_encoded(lines, encoder, chosen, run.cache), writers)
         console.tell(f"{len(lines)} texts by {encoder.name}")
-        console.tell(f"wrote {', '.join(map(str, output))}")
+        console.tell(f"wrote {', '.join(map(shown_path, output))}")
         return
 
     if templates:
@@ -147,7 +148,7 @@ def embed(
             summary,
             None if found.is_read_once else lambda: sum(1 for _ in found),
         )
-    summary.print(", ".join(map(str, output)), found.left_out)
+    summary.print(", ".join(map(shown_path, output)), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from clipcli.errors import UsageError
-from clipcli.inputs.item import FileItem
 from clipcli.inputs.tables import Table
 from clipcli.inputs.tables.rows import as_text
+from clipcli.inputs.tables.table import NamedItem
 from clipcli.inputs.truth import ByPath
 from clipcli.records import ImageFailure, Item
 
@@ -34,7 +34,7 @@ class Captions:
     def __init__(self, path: str, inputs: Sequence[str] = (), image_column: str | None = None) -> None:
         table = Table(path, image_column, keep=())
         self._captions = ByPath[list[str]](inputs)
-        self.images: list[FileItem] = []
+        self.images: list[NamedItem] = []
         """The images of the table, each once, in order."""
         for row, cell in table.with_cells(_caption_column(table)):
             if isinstance(row, ImageFailure):

@@ -14,9 +14,11 @@ from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
+from clipcli.inputs.remote import Address
 from clipcli.inputs.tables import table_format
 from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
+from clipcli.remote.addresses import is_remote
 
 
 class Source(Protocol):
@@ -39,6 +41,8 @@ def source_of(path: str) -> Source:
     Raises:
         UsageError: there is no such thing, or it is none of images.
     """
+    if is_remote(path):
+        return Remote(path)
     return StandardInput() if path == "-" else Files(path)
 
 
@@ -55,6 +59,27 @@ class StandardInput:
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """What the list names, once."""
         yield from map(item_named, PathList(cast(BufferedReader, sys.stdin.buffer), "-").names())
+
+
+class Remote:
+    """An image on a web server, or an object, a folder or a glob in a bucket.
+
+    Args:
+        url: its address; errors as in `Address`.
+    """
+
+    columns: Mapping[str, type] = {}
+
+    def __init__(self, url: str) -> None:
+        self._address = Address(url)
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images; what cannot be listed is an `ImageFailure`."""
+        for found in self._address.items(search):
+            if isinstance(found, ImageFailure):
+                yield found
+            else:
+                yield from images_in(found, search)
 
 
 class Files:

@@ -181,13 +181,13 @@ def _contents(folder: _Folder, search: Search) -> Iterator[str | ImageFailure | 
         return
     for name, kind in found:
         relative = folder.relative + name
-        if not _is_taken(name, relative, kind, search):
+        if not is_taken(name, relative, kind, search):
             continue
         path = os.path.join(folder.path, name)
         yield _Folder(path, f"{relative}/", (*folder.parents, identity)) if kind == "folder" else path
 
 
-def _is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
+def is_taken(name: str, relative: str, kind: str, search: Search) -> bool:
     """Whether a file or folder is one that the search wants; if not, it is counted, unless it is litter."""
     if name in _LITTER or name.startswith("._") or kind == "other":
         return False

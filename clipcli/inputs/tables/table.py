@@ -8,18 +8,21 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from clipcli.errors import UsageError
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.remote import RemoteItem, remote_item
 from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.recognise import IMAGE_COLUMNS, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import Columns, ImageFailure
+from clipcli.remote.addresses import is_remote
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
+NamedItem: TypeAlias = FileItem | RemoteItem
 _URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
@@ -93,12 +96,12 @@ class Table:
                 "Name a column of paths with `image_column`, or write the images to files first.",
             )
 
-    def __iter__(self) -> Iterator[FileItem | ImageFailure]:
+    def __iter__(self) -> Iterator[NamedItem | ImageFailure]:
         """Every row: an image, or why there is none."""
         for row in self._file.rows({self.image_column, *self.columns}):
             yield self._item(row)
 
-    def with_cells(self, column: str) -> Iterator[tuple[FileItem | ImageFailure, Any]]:
+    def with_cells(self, column: str) -> Iterator[tuple[NamedItem | ImageFailure, Any]]:
         """Every row with one cell as the file holds it: a list, where the format has lists.
 
         Raises:
@@ -108,7 +111,7 @@ class Table:
         for row in self._file.rows({self.image_column, column, *self.columns}):
             yield self._item(row), row.cells.get(column)
 
-    def _item(self, row: Row) -> FileItem | ImageFailure:
+    def _item(self, row: Row) -> NamedItem | ImageFailure:
         place = f"{self.name} {row.place}"
         if row.problem:
             return ImageFailure(place, f"{row.place}: {row.problem}", dict.fromkeys(self.columns))
@@ -119,16 +122,18 @@ class Table:
         text = cell if isinstance(cell, str) else as_type(cell, str)
         if not isinstance(text, str) or not text.strip():
             return ImageFailure(place, f"no image named in {row.place}", columns)
-        return self._file_item(text, columns)
+        return self._named_item(text, columns)
 
-    def _file_item(self, cell: str, columns: Columns) -> FileItem | ImageFailure:
+    def _named_item(self, cell: str, columns: Columns) -> NamedItem | ImageFailure:
         if LONE_SURROGATE.search(cell):
             return ImageFailure(as_text(cell), "half of a character in its name", columns)
+        if is_remote(cell):
+            return remote_item(cell, columns)
         url = _URL.fullmatch(cell)
         if url is None:
             return FileItem(beside_table(cell, self._folder), columns)
         if url[1].lower() != "file":
-            return ImageFailure(cell, "remote images are not supported yet: download it first", columns)
+            return ImageFailure(cell, f"{url[1]}:// cannot be read: download it first", columns)
         host, slash, path = url[2].partition("/")
         if host not in ("", "localhost"):
             return ImageFailure(cell, f"on another computer: {host}", columns)

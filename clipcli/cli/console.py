@@ -117,7 +117,7 @@ def begin(quiet: bool, verbose: bool, log: Path | None) -> None:
 
         with write_errors(log):
             _Settings.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        record(f"clipcli {__version__}: {without_secrets(' '.join(sys.argv[1:]))}")
+        record(f"clipcli {__version__}: {' '.join(sys.argv[1:])}")
 
 
 def _end(code: int) -> None:
@@ -187,7 +187,7 @@ def warn(message: str) -> None:
 def record(message: str) -> None:
     """Append a line with the present time to the log, if there is one."""
     if _Settings.log is not None:
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {visible(message)}\n"
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {visible(without_secrets(message))}\n"
         with contextlib.suppress(OSError):  # a full disk must not end the run
             os.write(_Settings.log, line.encode())
 
@@ -197,7 +197,7 @@ def _show(message: str, label: str = "", style: str = "") -> None:
     from rich.text import Text
 
     with contextlib.suppress(OSError):
-        stderr().print(Text.assemble((label, style), visible(message)))
+        stderr().print(Text.assemble((label, style), visible(without_secrets(message))))
 
 
 def visible(text: str) -> str:

@@ -11,10 +11,10 @@ from io import BufferedReader
 from typing import Protocol, cast
 
 from clipcli.errors import UsageError
+from clipcli.inputs.addresses import Address
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.remote import Address
 from clipcli.inputs.tables import table_format
 from clipcli.inputs.walk import Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item

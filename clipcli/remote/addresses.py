@@ -104,4 +104,4 @@ def _query(parts: SplitResult, masked: Callable[[str], str | None]) -> str:
 
 
 def _without_user(parts: SplitResult, query: str) -> str:
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment="").geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query).geturl()

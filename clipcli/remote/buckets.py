@@ -231,6 +231,7 @@ def _file_system(scheme: str, pid: int) -> Any:
     if scheme == "s3":
         once = {"total_max_attempts": 1, "mode": "standard"}
         slow = {"connect_timeout": timeout(), "read_timeout": timeout()}
+        options["max_concurrency"] = 1  # more begins each reading of an object by asking for its size
         options["config_kwargs"] = {"retries": once, "max_pool_connections": reads_at_once(), **slow}
     system = fsspec.filesystem(scheme, **options)
     system.retries = 1

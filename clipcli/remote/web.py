@@ -126,7 +126,7 @@ def _answer(method: str, url: str, slow_attempts: int = 2) -> requests.Response:
     check_online()
     with _failures(slow_attempts):
         response = _session(os.getpid()).request(
-            method, url, timeout=timeout(), stream=True, allow_redirects=True
+            method, url, timeout=timeout(), stream=method != "HEAD", allow_redirects=True
         )
     if response.ok:
         return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
+from clipcli.errors import ImageError
 from clipcli.inputs.item import FileItem, open_file
 from clipcli.inputs.remote import RemoteItem, as_image_errors, remote_item
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
@@ -40,3 +41,15 @@ def opened(item: Item) -> BinaryIO:
         with as_image_errors():
             return objects.opened(item.location)
     return io.BytesIO(cast(bytes, item.read()))
+
+
+def content_of(name: str) -> bytes:
+    """The encoded image of a name.
+
+    Raises:
+        ImageError: there is none of that name, or it cannot be read.
+    """
+    item = item_named(name)
+    if isinstance(item, ImageFailure):
+        raise ImageError(item.reason)
+    return cast(bytes, item.read())

@@ -239,6 +239,17 @@ def test_search_by_addresses(run_cli: Cli, web: WebServer) -> None:
     assert f"{web.url}none.jpg cannot be searched for: no such object" in missing.err
 
 
+def test_a_report_shows_remote_images(run_cli: Cli, web: WebServer) -> None:
+    web.site.files["a b.jpg"] = CAT
+    outputs = ("-o", "out.html", "-o", "out.xlsx", "--thumbnails")
+    assert run_cli(*CLASSIFY, f"{web.url}a b.jpg", *outputs).code == 0
+    page = Path("out.html").read_text()
+    assert f"{web.url}a%20b.jpg" in page
+    with zipfile.ZipFile("out.xlsx") as workbook:
+        assert [name for name in workbook.namelist() if "media/" in name]
+    assert web.site.bodies["a b.jpg"] == 3
+
+
 # --- Outputs ---------------------------------------------------------------------------------------
 
 

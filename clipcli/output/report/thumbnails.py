@@ -19,7 +19,7 @@ from clipcli.errors import ImageError
 from clipcli.files import replacing
 from clipcli.images.decode import MAX_PIXELS
 from clipcli.images.thumbnails import small_copy
-from clipcli.inputs.item import read_file
+from clipcli.inputs.opening import content_of
 from clipcli.prefetch import available_cores, prefetch_map
 
 SIDE = 160
@@ -44,7 +44,7 @@ def thumbnail(path: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
         max_pixels: images with more pixels have none.
     """
     try:
-        return _as_webp(small_copy(read_file(path), SIDE, max_pixels))
+        return _as_webp(small_copy(content_of(path), SIDE, max_pixels))
     except ImageError as error:
         return error
 

@@ -60,11 +60,11 @@ def _jpegs(paths: Sequence[str]) -> Iterator[bytes | None]:
 def _jpeg(path: str) -> bytes:
     """A thumbnail, or nothing."""
     from clipcli.images.thumbnails import small_copy
-    from clipcli.inputs.item import read_file
+    from clipcli.inputs.opening import content_of
 
     packed = io.BytesIO()
     try:
-        small_copy(read_file(path), SIDE).save(packed, "JPEG", quality=_QUALITY)
+        small_copy(content_of(path), SIDE).save(packed, "JPEG", quality=_QUALITY)
     except ImageError:
         return b""
     return packed.getvalue()

@@ -13,10 +13,10 @@ import numpy as np
 
 from clipcli.cache import FeatureCache
 from clipcli.gallery import EncodedQueries, Gallery
-from clipcli.inputs.item import FileItem
+from clipcli.inputs.opening import item_named
 from clipcli.pipeline import EngineOptions
 from clipcli.prefetch import in_chunks
-from clipcli.records import Encoder, Float32Array, Hit
+from clipcli.records import Encoder, Float32Array, Hit, ImageFailure, Version
 from clipcli.scoring.search import Cut, exact_cosines
 
 _LOOKED_UP = 512  # in one query to SQLite
@@ -78,5 +78,10 @@ class KnownImages(Gallery):
             versions = self._files.versions_of_digests(digests)
             for row, digest in zip(some, digests, strict=True):
                 names = [(os.fsdecode(version.name), version) for version in versions[digest]]
-                paths[row] = [name for name, version in names if FileItem(name).version() == version]
+                paths[row] = [name for name, version in names if _present_version(name) == version]
         return paths
+
+
+def _present_version(name: str) -> Version | None:
+    item = item_named(name)
+    return None if isinstance(item, ImageFailure) else item.version()

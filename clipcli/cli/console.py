@@ -66,7 +66,7 @@ _FIELDS = (
         "workers",
         *_FLAGS,
     ),
-    *("near_duplicates", "within"),
+    *("like", "near_duplicates", "within"),
 )
 
 INTERRUPTED = 130

@@ -31,7 +31,7 @@ class Address:
         self._url = url
         try:
             check_online()
-            if is_bucket(url) and next(self._found(any_search()), None) is None:
+            if is_bucket(url) and not self._exists():
                 raise UsageError(f"nothing is at {url}")
         except RemoteError as error:
             raise UsageError(f"{shown(url)} cannot be read: {error.message}", error.hint) from None
@@ -46,6 +46,13 @@ class Address:
                 yield RemoteItem(entry.url, facts=entry.facts)
         except RemoteError as error:
             yield ImageFailure(self._url, f"cannot be listed: {error.message}")
+
+    def _exists(self) -> bool:
+        """Whether there is an object, a folder with anything in it, or a match."""
+        if glob.has_magic(self._url):
+            return next(self._found(any_search()), None) is not None
+        is_there = _object(self._url) is not None
+        return is_there or next(buckets.children(f"{self._url.rstrip('/')}/"), None) is not None
 
     def _found(self, search: Search) -> Iterator[Entry]:
         single = _object(self._url)

@@ -28,6 +28,7 @@ KEYS = (
     "a/drafts/5.jpg",
     "a/folder/",
     "c/6.jpg",
+    "docs/readme.txt",
     "odd/[x].jpg",
     "top.png",
 )
@@ -124,6 +125,12 @@ def test_an_item_of_a_listing_is_that_of_its_name(s3: S3Server) -> None:
     assert pickle.loads(pickle.dumps(listed)).read() == b"c/6.jpg"
     with opened(listed) as stream:
         assert stream.read(3) == b"c/6"
+
+
+def test_a_folder_without_images_is_there_all_the_same(s3: S3Server) -> None:
+    found = Inputs((f"s3://{BUCKET}/docs",))
+    assert keys(found) == []
+    assert found.left_out.suffixes == {".txt": 1}
 
 
 def test_nothing_at_an_address(s3: S3Server) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import BUCKET, ENVIRONMENT, S3Server
+from web_server import WebServer
 
 from clipcli.errors import RemoteError
 from clipcli.remote import buckets, objects, retries
@@ -217,6 +218,30 @@ def test_a_library_that_is_not_installed(
     with pytest.raises(RemoteError, match=library) as raised:
         buckets.fetch(address)
     assert raised.value.hint == f"pip install 'clipcli[{extra}]'"
+
+
+_FORKS = """
+import os, sys
+from clipcli.remote import objects
+
+def contents():
+    return b"".join(map(objects.fetch, sys.argv[1:])).decode()
+
+before = contents()
+child = os.fork()
+if not child:
+    os._exit(0 if contents() == before else 1)
+print(before, os.waitpid(child, 0)[1], contents() == before)
+"""
+
+
+def test_a_process_that_was_forked_has_its_own_connections(s3: S3Server) -> None:
+    s3.put("a", b"content")
+    with WebServer() as web:
+        web.site.files["a"] = b"content"
+        command = [sys.executable, "-W", "ignore", "-c", _FORKS, url("a"), f"{web.url}a"]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert printed == "contentcontent 0 True\n"
 
 
 # --- What all services have in common ---------------------------------------------------------------

@@ -9,6 +9,7 @@ ClipcliError                    something the user can act on; exit code 1
 │   ├── WeightsDamagedError     the file is truncated, altered or of another architecture
 │   └── ModelMismatchError      class embeddings were made by another model
 ├── OutputError                 the result cannot be written
+├── RemoteError                 a server or a bucket does not give, or take, what is asked for
 └── ImageError                  one image cannot be read; becomes a row, never stops a run
 
 Only `clipcli.cli.console` turns them into text and exit codes.
@@ -65,6 +66,10 @@ class ModelMismatchError(ModelError):
 
 class OutputError(ClipcliError):
     """The result cannot be written."""
+
+
+class RemoteError(ClipcliError):
+    """A server or a bucket does not give, or take, what is asked for. It becomes one of the other errors."""
 
 
 class ImageError(ClipcliError):

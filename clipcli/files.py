@@ -1,7 +1,7 @@
 """How the package writes files (complete under their name, or not at all), and how it recognises them.
 
 What is written is called `NAME.partial` until it is complete. A link is followed, so that it stays one.
-A device or pipe is written to as it is.
+A device or pipe is written to as it is. What is to lie in a bucket is written to a temporary folder first.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
-from clipcli.errors import OutputError, UsageError
+from clipcli.errors import OutputError, RemoteError, UsageError
+from clipcli.remote.addresses import address_of
 
 PARTIAL = ".partial"
 
@@ -25,6 +29,11 @@ def identity(status: os.stat_result) -> str:
     do; the time of change (of creation on Windows) and the inode cannot.
     """
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+def shown(path: object) -> str:
+    """A path as messages have it; of what lies in a bucket the address, where a path has one slash less."""
+    return address_of(path) or str(path)
 
 
 @contextlib.contextmanager
@@ -43,17 +52,20 @@ def write_errors(name: object, others: tuple[type[Exception], ...] = ()) -> Iter
         yield
     except BrokenPipeError:
         raise
+    except RemoteError as error:
+        raise OutputError(f"cannot write {shown(name)}: {error.message}", error.hint) from None
     except Exception as error:
         if not isinstance(error, (OSError, *others)):
             raise
-        raise OutputError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {shown(name)}: {reason}") from error
 
 
 class AtomicFile:
     """A file under way: `partial` is where to write it.
 
     Args:
-        path: the file.
+        path: the file; one that was made from an address such as `s3://bucket/out.csv` is uploaded.
         shared: several processes may write it at the same time, so each has a partial file of its own.
 
     Raises:
@@ -63,14 +75,24 @@ class AtomicFile:
 
     def __init__(self, path: Path, shared: bool = False) -> None:
         self.path = path
+        self._url, self._shared = address_of(path), shared
         with write_errors(path):
-            self.target = _target(path)
-            self.is_replaced = self.target.is_file() or not self.target.exists()
-        suffix = f".{os.getpid()}{PARTIAL}" if shared else PARTIAL
-        self.partial = self.target.with_name(self.target.name + suffix) if self.is_replaced else path
-        if self.is_replaced:
-            with write_errors(path):
+            self.target = path if self._url else _target(path)
+            self.is_replaced = self._url is not None or self.target.is_file() or not self.target.exists()
+            if self._url is not None:
+                from clipcli.remote import objects
+
+                objects.check_writable(self._url)
+            elif self.is_replaced:
                 _try_to_create(self.partial)
+
+    @cached_property
+    def partial(self) -> Path:
+        """Where to write: beside the file, or for a bucket in a temporary folder, which is made now."""
+        suffix = f".{os.getpid()}{PARTIAL}" if self._shared else PARTIAL
+        if self._url is not None:
+            return Path(tempfile.mkdtemp(prefix="clipcli-"), self.target.name + suffix)
+        return self.target.with_name(self.target.name + suffix) if self.is_replaced else self.path
 
     def complete(self, sync: bool = False) -> None:
         """Give the file its name; with `sync`, once it is on the disk, so that a power cut leaves it whole.
@@ -81,6 +103,12 @@ class AtomicFile:
         if not self.is_replaced:
             return
         with write_errors(self.path):
+            if self._url is not None:
+                from clipcli.remote import objects
+
+                objects.upload(str(self.partial), self._url)
+                self.abandon()
+                return
             if sync:
                 sync_file(self.partial)
             self.partial.replace(self.target)
@@ -89,9 +117,13 @@ class AtomicFile:
 
     def abandon(self, keep: bool = False) -> None:
         """Leave the file as it was; `partial`, with what has been written, stays only if it is to be kept."""
-        if self.is_replaced and not keep:
-            with contextlib.suppress(OSError):  # the error that led here is what the user must see
-                self.partial.unlink()
+        if not self.is_replaced or keep or "partial" not in self.__dict__:
+            return
+        with contextlib.suppress(OSError):  # the error that led here is what the user must see
+            self.partial.unlink()
+        if self._url is not None:
+            with contextlib.suppress(OSError):
+                self.partial.parent.rmdir()
 
 
 @contextlib.contextmanager
@@ -146,11 +178,34 @@ def _try_to_create(partial: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        return sha256_of_stream(file)
+
+
+def sha256_of_stream(stream: BinaryIO) -> str:
+    """The same of what is left of a stream, which is at its end then."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
+
+
+def reopened(path: Path) -> BinaryIO:
+    """What lies there now, in a bucket too.
+
+    Raises:
+        FileNotFoundError: nothing does.
+        OSError: it cannot be read.
+    """
+    url = address_of(path)
+    if url is None:
+        return path.open("rb")
+    from clipcli.remote import objects
+
+    try:
+        return objects.opened(url)
+    except RemoteError as error:
+        raise (FileNotFoundError if objects.is_missing(error) else OSError)(error.message) from None
 
 
 def sync_file(path: Path) -> None:

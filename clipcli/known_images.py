@@ -78,11 +78,11 @@ class KnownImages(Gallery):
             versions = self._files.versions_of_digests(digests)
             for row, digest in zip(some, digests, strict=True):
                 names = [(os.fsdecode(version.name), version) for version in versions[digest]]
-                paths[row] = [name for name, version in names if _version(name) == version]
+                paths[row] = [name for name, version in names if _present_version(name) == version]
         return paths
 
 
-def _version(name: str) -> Version | None:
+def _present_version(name: str) -> Version | None:
     """The present version of the image of this name."""
     item = item_named(name)
     return None if isinstance(item, ImageFailure) else item.version()

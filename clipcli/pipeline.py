@@ -15,6 +15,7 @@ from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DEFAULT, DecodeOptions, decode, ordinary_jpeg
 from clipcli.per_video import max_of_videos, mean_of_videos
 from clipcli.prefetch import available_cores, in_chunks, prefetch_map
+from clipcli.read_ahead import read_ahead
 from clipcli.records import (
     BatchDecoder,
     Encoder,
@@ -25,6 +26,7 @@ from clipcli.records import (
     Outcome,
     Uint8Array,
     Version,
+    is_remote,
 )
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.ranking import Ranking
@@ -139,7 +141,8 @@ def encode(
     )
     prefetch = (1 + in_flight) * batch_size + workers
     prefetch -= (lookups + 1) * chunk - 1  # of which so many are looked up and not yet begun
-    fetched = prefetch_map(stages.fetch, looked_up, workers, prefetch, known=_nothing_to_read)
+    at_hand = read_ahead(stages.read, looked_up, _is_slow, _bytes_of, batch_size)
+    fetched = prefetch_map(stages.fetch, at_hand, workers, prefetch, known=_nothing_to_read)
     if in_flight == 1:
         yield from map(stages.encode, batches())
     else:
@@ -167,6 +170,15 @@ def features(batches: Iterable[EncodedBatch]) -> Iterator[ImageFeatures | ImageF
                 yield ImageFeatures(one.name, next(vectors), one.columns, one.truth, next(known))
 
 
+def _is_slow(one: Pending) -> bool:
+    """Whether reading it takes longer than decoding it."""
+    return isinstance(one, Unread) and is_remote(one.item)
+
+
+def _bytes_of(one: Pending) -> int:
+    return len(one.content) if isinstance(one, Unread) and isinstance(one.content, bytes) else 0
+
+
 def _nothing_to_read(one: Pending) -> Pending | None:
     return None if isinstance(one, Unread) else one
 
@@ -187,10 +199,19 @@ class _Stages:
         """The items, with what the cache has of their present versions."""
         if self.cache is None:
             return [one if isinstance(one, ImageFailure) else Unread(one) for one in items]
-        versions = [None if isinstance(one, ImageFailure) else one.version() for one in items]
+        versions = _versions(items)
         vectors = self.cache.features_of_versions(self.key, [version for version in versions if version])
         found = dict(zip([version for version in versions if version], vectors, strict=True))
         return [_with_vector(one, version, found) for one, version in zip(items, versions, strict=True)]
+
+    def read(self, one: Pending) -> Pending:
+        """An item with its content."""
+        if not isinstance(one, Unread):
+            return one
+        try:
+            return one._replace(content=one.item.read())
+        except ImageError as error:
+            return failure_of(one.item, error)
 
     def fetch(self, one: Pending) -> Pending:
         """Read an item and look it up in the cache by its content, or else decode it."""
@@ -202,7 +223,7 @@ class _Stages:
             return failure_of(one.item, error)
 
     def _read(self, one: Unread) -> Known | Undecoded | Decoded:
-        content = one.item.read()
+        content = one.item.read() if one.content is None else one.content
         digest = content_digest(content) if self.cache else b""
         vector = self.cache.features(self.key, digest) if self.cache else None
         if vector is not None:
@@ -246,6 +267,17 @@ class _Stages:
         new = [row for row, one in enumerate(images) if isinstance(one, Decoded)]
         versions = [(one.version, one.digest) for one in images if one.version and one.digest]
         cache.add(self.key, [images[row].digest for row in new], features[new], versions)
+
+
+def _versions(items: Sequence[Item | ImageFailure]) -> list[Version | None]:
+    """Each item's version; servers are asked for those of all remote items at once."""
+    if not any(map(is_remote, items)):
+        return [*map(_version, items)]
+    return [*prefetch_map(_version, items, len(items), len(items))]
+
+
+def _version(one: Item | ImageFailure) -> Version | None:
+    return None if isinstance(one, ImageFailure) else one.version()
 
 
 def _with_vector(

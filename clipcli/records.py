@@ -88,6 +88,11 @@ class Item(Protocol):
         """
 
 
+def is_remote(item: object) -> bool:
+    """Whether an item says that it lies on a network: then it is read before it is decoded, among many."""
+    return getattr(item, "is_remote", False)
+
+
 class Prediction(NamedTuple):
     """One label of one image. `rank` starts at 1; `cosine` is the similarity before scale and softmax."""
 

@@ -8,7 +8,7 @@ An image that fails on the way is an `ImageFailure` from then on, in its place a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,12 +29,16 @@ from clipcli.records import (
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.ranking import Ranking
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 class Unread(NamedTuple):
-    """An item of which nothing is known but, perhaps, its version."""
+    """An item of which nothing is known but, perhaps, its version, and its content if it was read ahead."""
 
     item: Item
     version: Version | None = None
+    content: bytes | Image.Image | None = None
 
 
 class Known(NamedTuple):

@@ -22,7 +22,8 @@ PACKAGE = TESTS.parent / "clipcli"
 # From the bottom. A component (a module or package directly below clipcli) imports from lower layers only.
 LAYERS = [
     {"errors", "choices", "version"},
-    {"records", "prefetch", "files", "libraries", "hub_client"},
+    {"remote"},
+    {"records", "prefetch", "read_ahead", "files", "libraries", "hub_client"},
     {"cache_schema", "cache_vectors"},
     {"cache_file", "cache_matrix"},
     {"cache"},

@@ -398,6 +398,16 @@ INTERNALS = (
         "models/optimize/int8.py runs MatMulIntegerToFloat of the domain com.microsoft",
     ),
     Internal(
+        "s3fs", "s3fs:S3FileSystem.call_s3", "remote/buckets.py lists page by page, and asks for versions"
+    ),
+    Internal(
+        "s3fs",
+        "s3fs:S3FileSystem",
+        "remote/buckets.py asks it to try once, and to read an object in one request",
+        ("max_concurrency", "config_kwargs", "use_listings_cache"),
+        sets("retries"),
+    ),
+    Internal(
         "torchcodec", "torchcodec.decoders:decode_jpeg", "models/nvjpeg.py decodes on a GPU; not in its stubs"
     ),
 )

@@ -38,7 +38,7 @@ NOT_RUN = {
     "installs a second time": 3,
     "the tests run it in a clone of its own": 2,
     "installs a plug-in": 4,
-    "needs the network": 5,
+    "needs the network": 6,
     "needs a GPU": 2,
     "needs exiftool": 1,
     "needs a cluster": 3,

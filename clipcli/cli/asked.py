@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipcli.errors import UsageError
+from clipcli.remote.addresses import is_remote
 
 if TYPE_CHECKING:
     from clipcli.scoring.queries import Query
@@ -55,7 +56,7 @@ def asked_for(
 
 def _check_places(words: list[str]) -> None:
     for word in words:
-        if " " in word and not os.path.lexists(word) and not glob.has_magic(word):
+        if " " in word and not _is_place(word) and not glob.has_magic(word):
             hint = f"If it is a text to search for, write `query` {word!r}: here every argument is an INPUT."
             raise UsageError(f"no such file or folder: {word}", hint)
 
@@ -65,5 +66,13 @@ def _check_order(words: list[str]) -> None:
     if not words:
         raise UsageError("nothing to search for", f"Name a text and images: {example}")
     text, *inputs = words
-    if os.path.lexists(text) and not any(map(os.path.lexists, inputs)):
+    if is_remote(text):
+        raise UsageError(
+            f"{text} is an address, not a text", f"To search for that image, write `like` {text}."
+        )
+    if os.path.lexists(text) and not any(map(_is_place, inputs)):
         raise UsageError(f"the text comes first, and {text} is a path", f"Write it as in {example}")
+
+
+def _is_place(word: str) -> bool:
+    return os.path.lexists(word) or is_remote(word)

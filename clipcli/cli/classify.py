@@ -16,6 +16,7 @@ from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
 from clipcli.cli.values import fraction
+from clipcli.files import shown as shown_path
 
 
 @grouped
@@ -280,6 +281,6 @@ def classify(
     written.complete(
         About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
     )
-    summary.print(", ".join(map(str, [*written.files, *on_ray.places])), found.left_out)
+    summary.print(", ".join([*map(shown_path, written.files), *on_ray.places]), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
 from clipcli.errors import ClipcliError, ClipcliWarning
+from clipcli.remote.addresses import without_secrets
 from clipcli.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ _FIELDS = (
         "workers",
         *_FLAGS,
     ),
-    *("near_duplicates", "within"),
+    *("like", "near_duplicates", "within"),
     *("all_frames", "archives", "every", "frames", "pages", "per_video", "prefer"),
 )
 
@@ -187,7 +188,7 @@ def warn(message: str) -> None:
 def record(message: str) -> None:
     """Append a line with the present time to the log, if there is one."""
     if _Settings.log is not None:
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {visible(message)}\n"
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {visible(without_secrets(message))}\n"
         with contextlib.suppress(OSError):  # a full disk must not end the run
             os.write(_Settings.log, line.encode())
 
@@ -197,7 +198,7 @@ def _show(message: str, label: str = "", style: str = "") -> None:
     from rich.text import Text
 
     with contextlib.suppress(OSError):
-        stderr().print(Text.assemble((label, style), visible(message)))
+        stderr().print(Text.assemble((label, style), visible(without_secrets(message))))
 
 
 def visible(text: str) -> str:

@@ -15,6 +15,7 @@ from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
 from clipcli.errors import UsageError
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.cache import FeatureCache
@@ -134,7 +135,7 @@ def embed(
             with progress.working("encoding texts"):
                 consume(_encoded(lines, encoder, chosen, run.cache), writers)
         console.tell(f"{len(lines)} texts by {encoder.name}")
-        console.tell(f"wrote {', '.join(map(str, output))}")
+        console.tell(f"wrote {', '.join(map(shown_path, output))}")
         return
 
     if templates:
@@ -168,7 +169,7 @@ def embed(
         else:
             count = counted(found, per_video)
             run.run(lambda stop: outcomes(stop=stop), writers, summary, count)
-    summary.print(", ".join(map(str, [*output, *on_ray.places])), found.left_out)
+    summary.print(", ".join([*map(shown_path, output), *on_ray.places]), found.left_out)
     if summary.failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clipcli.cli import console
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.cli.comparisons import Labelled
@@ -125,7 +126,7 @@ def _shown(evaluation: Evaluation) -> Evaluation:
 
 
 def _end(summary: Summary, files: Sequence[Path | None], failed: int, allow_failures: bool) -> None:
-    summary.print(", ".join(map(str, filter(None, files))))
+    summary.print(", ".join(map(shown_path, filter(None, files))))
     if failed and not allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

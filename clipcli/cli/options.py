@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import completion
+from clipcli.cli import completion, values
 
 CLASSES, IMAGES, MODEL, SCORES, COMPARISONS, OUTPUT, DECODING, RUN = (
     *("Classes", "Images", "Model", "Scores", "Comparisons", "Output", "Decoding"),
@@ -198,7 +198,13 @@ Precision = Annotated[
 ]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", envvar="HF_HUB_OFFLINE", help="Do not use the network.", rich_help_panel=MODEL),
+    typer.Option(
+        "--offline",
+        envvar="HF_HUB_OFFLINE",
+        help="Do not use the network.",
+        callback=values.offline,
+        rich_help_panel=MODEL,
+    ),
 ]
 
 # --- Decoding ------------------------------------------------------------------------------------

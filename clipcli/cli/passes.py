@@ -13,6 +13,7 @@ import typer
 from clipcli.cli import console
 from clipcli.cli.progress import Summary
 from clipcli.errors import UsageError
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.cli.session import Session
@@ -112,7 +113,7 @@ class Passes:
 
         for path in self.outputs:
             write_metrics(path, figures, {**about, "failed": failed})
-        summary.print(", ".join(map(str, self.outputs)))
+        summary.print(", ".join(map(shown_path, self.outputs)))
         if failed and not self.allow_failures:
             raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -13,6 +13,7 @@ import typer
 
 from clipcli.cli import console
 from clipcli.errors import UsageError
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.cli.image_options import Picked
@@ -190,7 +191,7 @@ def measure(
         _measure_curve(asked, encoder, collected, words)
     else:
         _fit(asked, encoder, collected, words)
-    summary.print(", ".join(map(str, asked.outputs)))
+    summary.print(", ".join(map(shown_path, asked.outputs)))
     if summary.failed and not passes.allow_failures:
         raise typer.Exit(console.FINISHED_WITH_FAILURES)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clipcli.cli import console, progress
 from clipcli.errors import UsageError
+from clipcli.remote.addresses import shown
 
 if TYPE_CHECKING:
     from clipcli.output.report.records import About
@@ -37,7 +38,7 @@ def parted(outputs: Sequence[Path], format_name: str | None = None) -> tuple[lis
 def title(inputs: Sequence[str] | None, table: str | None) -> str:
     """What a report is headed: the inputs as the user named them, or else the table that names the images."""
     named = inputs or filter(None, [table])
-    names = ["standard input" if name == "-" else name for name in named]
+    names = ["standard input" if name == "-" else shown(name) for name in named]
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -50,7 +50,7 @@ def search(
         list[str] | None,
         typer.Option(
             "--like",
-            metavar="FILE",
+            metavar="FILE|URL",
             help="An image to search for, alone or added to the texts. Can be given several times.",
             rich_help_panel=QUERY,
         ),
@@ -59,7 +59,7 @@ def search(
         list[str] | None,
         typer.Option(
             "--minus",
-            metavar="TEXT|FILE",
+            metavar="TEXT|FILE|URL",
             help="A text or an image that the images should be less like. Can be given several times.",
             rich_help_panel=QUERY,
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from clipcli.cli import console
 from clipcli.errors import UsageError
+from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
     from clipcli.output.hits import FoundTable
@@ -67,7 +68,7 @@ class Shown:
     def files(self) -> str:
         """The files that are written."""
         tables = (sink.path for sink in self._sinks if sink.path)
-        return ", ".join(map(str, [*tables, *(page.path for page in self._pages)]))
+        return ", ".join(map(shown_path, [*tables, *(page.path for page in self._pages)]))
 
     def write(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from clipcli.errors import UsageError
@@ -32,6 +33,13 @@ def numbers(option: str, text: str | None) -> list[float]:
     except ValueError:
         hint = "Separate them by commas, such as 0.7,0.2,0.1."
         raise UsageError(f"`{option}` must be numbers, not {text!r}", hint) from None
+
+
+def offline(is_given: bool) -> bool:
+    """Whether the network is not to be used: then it is not, by anything in this process from now on."""
+    if is_given:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return is_given
 
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}

@@ -9,12 +9,14 @@ from clipcli.inputs.extras import unread
 from clipcli.inputs.formats import holder_of, kind_of, member_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.parts import part_named, part_of
+from clipcli.inputs.remote import remote_item
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
+from clipcli.remote.addresses import is_remote
 
 
 def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
-    """The image of this name, unread: a file's path, a member of an archive (`scans.zip!/a.png`) or a part of
-    one of them (`clip.mp4#t=3.0`).
+    """The image of this name, unread: a file's path, an address, a member of an archive (`scans.zip!/a.png`)
+    or a part of one of them (`clip.mp4#t=3.0`).
 
     Args:
         name: what a list or a table calls it.
@@ -26,13 +28,19 @@ def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
     part = None if os.path.lexists(name) else part_named(name)
     if part is None:
         item = _whole(name, columns)
+        if isinstance(item, ImageFailure):
+            return item
         return unread(item) or (part_of(item, "raw") if kind_of(name) == "raw" else item)
     whole = _whole(part.whole, columns)
+    if isinstance(whole, ImageFailure):
+        return whole
     return unread(whole) or part_of(whole, part.kind, part.position)
 
 
-def _whole(name: str, columns: Columns) -> Item:
+def _whole(name: str, columns: Columns) -> Item | ImageFailure:
     """What is no part of a file."""
+    if is_remote(name):
+        return remote_item(name, columns)
     member = member_of(name)
     if member is None or os.path.lexists(name):
         return FileItem(name, columns)

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from clipcli.errors import UsageError
 from clipcli.inputs import animation, document, video
+from clipcli.inputs.addresses import Address
 from clipcli.inputs.archives.members import members
 from clipcli.inputs.archives.samples import columns_of
 from clipcli.inputs.braces import names_of
@@ -28,6 +29,7 @@ from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
+from clipcli.remote.addresses import is_remote
 
 
 class Source(Protocol):
@@ -86,6 +88,8 @@ def source_of(path: str, image_column: str | None = None) -> Source:
     """
     if path == "-":
         return StandardInput()
+    if is_remote(path):
+        return Remote(path)
     if is_within(path):
         return OneImage(path)
     if is_columnar(path) and os.path.isfile(path):
@@ -188,6 +192,27 @@ class Archive:
         """The images in it."""
         for found in members(FileItem(self._path), search, self.columns):
             yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+
+
+class Remote:
+    """An image on a web server, or an object, a folder or a glob in a bucket.
+
+    Args:
+        url: its address; errors as in `Address`.
+    """
+
+    columns: Mapping[str, type] = {}
+
+    def __init__(self, url: str) -> None:
+        self._address = Address(url)
+
+    def items(self, search: Search) -> Iterator[Item | ImageFailure]:
+        """The images; what cannot be listed is an `ImageFailure`."""
+        for found in self._address.items(search):
+            if isinstance(found, ImageFailure):
+                yield found
+            else:
+                yield from images_in(found, search)
 
 
 class Files:

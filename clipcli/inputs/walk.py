@@ -186,14 +186,14 @@ def _contents(folder: _Folder, search: Search) -> Iterator[str | ImageFailure | 
     except OSError as error:
         yield ImageFailure(folder.path, f"folder cannot be read: {error.strerror}")
         return
-    taken = (one for one in found if _is_taken(*one, folder.relative, search))
+    taken = (one for one in found if is_taken(*one, folder.relative, search))
     for name, kind in _without(taken, others, search.left_out):
         relative = folder.relative + name
         path = os.path.join(folder.path, name)
         yield _Folder(path, f"{relative}/", (*folder.parents, identity)) if kind == "folder" else path
 
 
-def _is_taken(name: str, kind: str, parent: str, search: Search) -> bool:
+def is_taken(name: str, kind: str, parent: str, search: Search) -> bool:
     """Whether a file or folder is one that the search wants; if not, it is counted, unless it is litter."""
     relative = parent + name
     if name in _LITTER or name.startswith("._") or kind == "other":
@@ -238,7 +238,7 @@ def _less_wanted_of_pairs(folder: _Folder, search: Search) -> Iterator[tuple[str
     with os.scandir(folder.path or ".") as entries:
         found = ((entry.name, _kind(entry)) for entry in entries)
         taken = (
-            name for name, kind in found if kind != "folder" and _is_taken(name, kind, folder.relative, quiet)
+            name for name, kind in found if kind != "folder" and is_taken(name, kind, folder.relative, quiet)
         )
         by_stem = _sorted((f"{_stem(name)}/{name}", which) for name in taken if (which := _of_pair(name)))
     groups = (list(group) for _, group in groupby(by_stem, lambda one: one[0].partition("/")[0]))

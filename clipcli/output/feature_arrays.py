@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcli.errors import UsageError
-from clipcli.files import AtomicFile
+from clipcli.files import AtomicFile, reopened
 from clipcli.output.cells import Row
 from clipcli.output.feature_writer import KIND, FeatureWriter
 from clipcli.output.rows import carried_names
@@ -112,7 +112,7 @@ def _check_is_ours(path: Path, start: str) -> None:
         UsageError: it begins otherwise than ours do.
     """
     try:
-        with path.open("rb") as file:
+        with reopened(path) as file:
             is_ours = file.read(len(start)) == start.encode()
     except FileNotFoundError:
         return

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.errors import UsageError
-from clipcli.files import check_place, replacing, sha256_of, write_errors
+from clipcli.files import check_place, reopened, replacing, sha256_of_stream, write_errors
 from clipcli.libraries import version_of
 from clipcli.output.counts import Counts
 from clipcli.records import Encoder, Value
+from clipcli.remote.addresses import without_secrets
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.ranking import Ranking
 from clipcli.version import __version__
@@ -52,7 +53,7 @@ class RunRecord:
         """Everything, as JSON has it."""
         now = datetime.now(timezone.utc)
         return {
-            "command": list(self.command),
+            "command": [*map(without_secrets, self.command)],
             "started": self.started.isoformat(timespec="seconds"),
             "finished": now.isoformat(timespec="seconds"),
             "images": self._images() | {"known_from_cache": self.counts.known},
@@ -70,7 +71,7 @@ class RunRecord:
             ("images", list(self._images().items())),
             ("labels", _most_common(self.counts.labels)),
             ("failures", _most_common(self.counts.reasons)),
-            ("command", [("command", shlex.join(self.command))]),
+            ("command", [("command", shlex.join(map(without_secrets, self.command)))]),
             ("model", list(_flat(self._model()))),
             ("prompts", list(_flat(self._prompts()))),
             ("scores", list(_flat(asdict(self.ranking)))),
@@ -147,8 +148,9 @@ class RecordFile:
 
 def _facts_of(output: Path) -> dict[str, Any]:
     """By which a record is known to be that of the file beside it."""
-    with write_errors(output):
-        return {"file": output.name, "bytes": output.stat().st_size, "sha256": sha256_of(output)}
+    with write_errors(output), reopened(output) as file:
+        digest = sha256_of_stream(file)
+        return {"file": output.name, "bytes": file.tell(), "sha256": digest}
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from clipcli.inputs.memory import ImageSource
 from clipcli.inputs.naming import is_within
 from clipcli.prompts.text_files import check_text, content_lines, is_file, read_text
 from clipcli.records import Encoder, Float32Array
+from clipcli.remote.addresses import is_remote, without_secrets
 from clipcli.scoring.class_embeddings import text_features
 
 NEUTRAL = "a photo"
@@ -65,27 +66,26 @@ def text_term(written: str, sign: int = 1) -> Term:
 
 
 def image_term(written: str, sign: int = 1) -> Term:
-    """The path of an image with or without a weight, such as `2:car.jpg`.
+    """The path or address of an image with or without a weight, such as `2:car.jpg`.
 
     Raises:
         UsageError: there is no such file, or the weight is 0.
     """
     weight, path = (1.0, written) if _is_image(written) else _weighted(written)
-    if re.match(r"https?://", path):
-        raise UsageError(f"images are not fetched from the web: {path}", "Download it, and name the file.")
-    if not _is_image(path):
+    if not is_remote(path) and not _is_image(path):
         raise UsageError(f"no such image: {path}")
-    return Term(written, sign * weight, image=path)
+    return Term(without_secrets(written), sign * weight, image=path)
 
 
 def minus_term(written: str) -> Term:
-    """A text or the path of an image, to be subtracted: an image if there is such a file.
+    """A text or an image, to be subtracted: an image if there is such a file, or if it is an address.
 
     Raises:
         UsageError: it is named like an image, and there is no such file.
     """
     is_image = is_file(Path(written)) or Path(written).suffix.lower() in IMAGE_SUFFIXES
-    is_image = is_image or _is_image(_weighted(written)[1])
+    path = _weighted(written)[1]
+    is_image = is_image or is_remote(path) or _is_image(path)
     return image_term(written, -1) if is_image else text_term(written, -1)
 
 

@@ -464,15 +464,16 @@ def test_urls() -> None:
         "file://server/share/a.png",
         "https://example.org/a.png",
         "s3://bucket/a.png",
+        "ftp://example.org/a.png",
     ]
     found = outcomes(Table(write("a.csv", "path\n" + "\n".join(cells) + "\n")))
-    remote = "remote images are not supported yet: download it first"
     assert found == [
         (str(here / "a b#1.png"), "", {}),
         (str(here / "a b#1.png"), "", {}),
         ("file://server/share/a.png", "on another computer: server", {}),
-        ("https://example.org/a.png", remote, {}),
-        ("s3://bucket/a.png", remote, {}),
+        ("https://example.org/a.png", "", {}),
+        ("s3://bucket/a.png", "", {}),
+        ("ftp://example.org/a.png", "ftp:// cannot be read: download it first", {}),
     ]
 
 

@@ -42,10 +42,12 @@ def test_a_minus_is_an_image_if_there_is_such_a_file(tmp_path: Path) -> None:
         minus_term(str(tmp_path / "cat.png"))
 
 
-def test_an_address_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match="not fetched") as raised:
-        image_term("https://example.org/a.jpg")
-    assert "Download it" in raised.value.hint
+def test_an_address_is_an_image() -> None:
+    assert image_term("2:https://example.org/a.jpg")[1:] == (2, None, "https://example.org/a.jpg")
+    assert minus_term("s3://bucket/a")[1:] == (-1, None, "s3://bucket/a")
+    signed = image_term("https://example.org/a.jpg?token=geheim")
+    assert signed.name == "https://example.org/a.jpg?token=***"
+    assert signed.image == "https://example.org/a.jpg?token=geheim"
 
 
 def test_a_query_is_called_by_its_terms() -> None:

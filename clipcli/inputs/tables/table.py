@@ -23,6 +23,7 @@ from clipcli.inputs.tables.parted import is_parted
 from clipcli.inputs.tables.recognise import looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
+from clipcli.remote.addresses import is_remote
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
@@ -133,7 +134,7 @@ class Table:
         text = cell if isinstance(cell, str) else as_type(cell, str)
         if not isinstance(text, str) or not text.strip():
             return ImageFailure(place, f"no image named in {row.place}", columns)
-        return self._file_item(text, columns)
+        return self._named_item(text, columns)
 
     @property
     def _paths(self) -> set[str]:
@@ -151,14 +152,16 @@ class Table:
         column = "" if self._images.is_found else f"{self.image_column}="
         return f"{self.name}#{column}{number + 1}"
 
-    def _file_item(self, cell: str, columns: Columns) -> Item | ImageFailure:
+    def _named_item(self, cell: str, columns: Columns) -> Item | ImageFailure:
         if LONE_SURROGATE.search(cell):
             return ImageFailure(as_text(cell), "half of a character in its name", columns)
+        if is_remote(cell):
+            return file_named(cell, columns)
         url = _URL.fullmatch(cell)
         if url is None:
             return file_named(beside_table(cell, self._folder), columns)
         if url[1].lower() != "file":
-            return ImageFailure(cell, "remote images are not supported yet: download it first", columns)
+            return ImageFailure(cell, f"{url[1]}:// cannot be read: download it first", columns)
         host, slash, path = url[2].partition("/")
         if host not in ("", "localhost"):
             return ImageFailure(cell, f"on another computer: {host}", columns)

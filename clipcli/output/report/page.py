@@ -21,6 +21,7 @@ from clipcli.output.report.records import MOST_RANKED, About, ReportImage
 from clipcli.output.report.thumbnails import Store
 from clipcli.output.rows import rounded
 from clipcli.records import Value
+from clipcli.remote.addresses import address_of, is_remote
 from clipcli.version import __version__
 
 SCRIPTS = ("data", "corrections", "selection", "grid", "large", "picker", "overview", "main")
@@ -153,10 +154,15 @@ def _link(image: str, page: Path) -> str:
 
 
 def address(image: str, page: Path) -> str:
-    """Where a page finds an image file: relative to the page, or from the root where they share no drive.
+    """Where a page finds an image: its address if it has one, else a path relative to the page, or from the
+    root where they share no drive, or where the page will lie in a bucket.
 
     Bytes that mean something in an address, or that are no text, are percent-encoded.
     """
+    if is_remote(image):
+        return quote(image.encode("utf-8", "surrogateescape"), safe=":/?#[]@!$&'()*+,;=%")
+    if address_of(page) is not None:
+        return Path(image).absolute().as_uri()
     try:
         relative = os.path.relpath(image, page.parent)
     except ValueError:  # another drive, on Windows

@@ -22,6 +22,7 @@ from clipcli.output.report.thumbnails import (
     thumbnails,
 )
 from clipcli.records import Outcome
+from clipcli.remote.addresses import address_of
 
 SUFFIX = ".html"
 
@@ -66,7 +67,7 @@ class ReportWriter(Consumer[Outcome]):
         """Write the page; it appears complete or not at all.
 
         The image files are read for this, and decoded once more. The thumbnails of more than `MOST_INSIDE`
-        images go to a folder beside the page, `report_files` for `report.html`.
+        images go to a folder beside the page, `report_files` for `report.html`, unless it lies in a bucket.
 
         Args:
             about: the run as a whole.
@@ -83,7 +84,8 @@ class ReportWriter(Consumer[Outcome]):
         folder, lost = folder_beside(self.path), 0
         names = [one.path or one.predicted.image for one in self.images]
         with replacing(self.path) as unfinished:
-            store = Inside() if len(names) <= MOST_INSIDE else Beside(folder)
+            is_inside = len(names) <= MOST_INSIDE or address_of(self.path) is not None
+            store = Inside() if is_inside else Beside(folder)
             made = tracked(thumbnails(names, max_pixels, workers), len(names))
             for image, thumbnail in zip(self.images, made, strict=True):
                 store.add(thumbnail)

@@ -72,8 +72,8 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Image files, folders (searched with all their subfolders) and globs."
-        " A single - reads a list of paths from standard input.",
+        help="Image files, folders (searched with all their subfolders), globs, and Parquet or Arrow files"
+        " with images. A single - reads a list of paths from standard input.",
     ),
 ]
 FromFile = Annotated[
@@ -82,8 +82,8 @@ FromFile = Annotated[
         "--from-file",
         "-f",
         metavar="LIST|TABLE",
-        help="A list of image paths, separated by newlines or NUL; or a .csv, .tsv, .jsonl, .parquet or"
-        " .xlsx table with a column of image paths. Use - for standard input.",
+        help="A list of image paths, separated by newlines or NUL; or a .csv, .tsv, .jsonl, .parquet, .arrow,"
+        " .feather or .xlsx table with a column of image paths. Use - for standard input.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -92,8 +92,8 @@ ImageColumn = Annotated[
     typer.Option(
         "--image-column",
         metavar="NAME",
-        help="The column of the table that holds the image paths."
-        " [default: the one named image, path, file, filename, …]",
+        help="The column of tables that holds the images or their paths."
+        " [default: the only one with images, or else the one named image, path, file, filename, …]",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -102,7 +102,8 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         metavar="A,B,C",
-        help="The columns of the table to copy to the output, in this order. [default: all]",
+        help="The columns of the table, or of other inputs that have columns, to copy to the output, in this"
+        " order. [default: all]",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -123,7 +124,8 @@ TruthColumn = Annotated[
         "--truth-column",
         metavar="NAME",
         autocompletion=completion.columns,
-        help="The column with the true labels: of the --truth table, otherwise of the --from-file table."
+        help="The column with the true labels: of the --truth table, otherwise of the inputs that have"
+        " columns, such as the --from-file table or a Parquet file with images."
         " [default in --truth: the one named label, labels, class or truth]",
         rich_help_panel=IMAGES,
     ),

@@ -1,12 +1,11 @@
 """A Parquet file of 2 GB through the command itself: flat memory, and a killed run that goes on.
 
-Images are read, decoded, cached and scored as ever, but their features are their pixels, so that the run
-takes minutes: what a model makes of images is tested elsewhere.
+Images are read, decoded, cached and scored as ever, but their features are their pixels, so that it takes
+minutes: what a model makes of images is tested elsewhere.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -16,24 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
 
 IMAGES = int(os.environ.get("LARGE_TABLE_IMAGES", "100000"))
 FEW = 2000
 BATCH = 64
 
 WRITE = """
-import sys
+import io, sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from PIL import Image
 
-path, count, jpeg = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+path, count = sys.argv[1], int(sys.argv[2])
 schema = pa.schema({"image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]), "n": pa.int64()})
 random = np.random.default_rng(0)
 
-def image():  # a JPEG with a long comment, which makes it one of its own
-    comment = random.bytes(20_000)
+def image():  # a JPEG with a long comment
+    stream = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(stream, "JPEG")
+    jpeg, comment = stream.getvalue(), random.bytes(20_000)
     return jpeg[:2] + b"\\xff\\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
@@ -98,14 +98,10 @@ def encoded(log: Path) -> int:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """A Parquet file of so many images in a single row group."""
     folder = tmp_path_factory.mktemp("tables")
-    stream = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream, "JPEG")
 
     def written(count: int) -> Path:
         path = folder / f"{count}.parquet"
-        command = [sys.executable, "-c", WRITE, str(path), str(count), stream.getvalue().hex()]
-        subprocess.run(command, check=True)
+        subprocess.run([sys.executable, "-c", WRITE, str(path), str(count)], check=True)
         return path
 
     return written

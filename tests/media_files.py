@@ -98,11 +98,13 @@ _XYZ_TO_LINEAR_SRGB = (3.2404542, -1.5371385, -0.4985314, -0.9692660, 1.8760108,
 _XYZ_TO_LINEAR_SRGB += (0.0556434, -0.2040259, 1.0572252)
 
 
-def quarters(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def quarters(
+    size: tuple[int, int], colors: Sequence[tuple[int, int, int]] = QUARTERS
+) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """Linear colours, (H, W, 3) of 16 bits."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.uint16)
-    for number, color in enumerate(QUARTERS):
+    for number, color in enumerate(colors):
         top, left = number // 2 * height // 2, number % 2 * width // 2
         pixels[top : top + height // 2, left : left + width // 2] = color
     return pixels
@@ -113,9 +115,10 @@ def write_dng(
     orientation: int = 1,
     size: tuple[int, int] = (1200, 900),
     preview: bytes | np.ndarray[Any, Any] | None = None,
+    colors: Sequence[tuple[int, int, int]] = QUARTERS,
 ) -> Path:
     """A DNG of the quarters behind a Bayer filter, with a JPEG or bitmap preview if one is given."""
-    rgb = quarters(size)
+    rgb = quarters(size, colors)
     cfa = rgb[..., 1].copy()
     cfa[0::2, 0::2], cfa[1::2, 1::2] = rgb[0::2, 0::2, 0], rgb[1::2, 1::2, 2]
     matrix = [number for value in _XYZ_TO_LINEAR_SRGB for number in (round(value * 10**7), 10**7)]

@@ -120,6 +120,16 @@ def test_images_and_videos_of_one_frame_have_the_outcome_that_they_have_anyway(
         assert (video.image, video.status, video.margin) == ("w.mp4", clip.status, clip.margin)
 
 
+def test_a_video_of_one_frame_has_its_features_to_the_bit() -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    entries: list[Entry] = [(frame(f"{n}.mp4", 0), vector) for n, vector in enumerate(vectors)]
+    found = np.concatenate(
+        [one.features for one in per_video.mean_of_videos(batches(entries, 64)) if one.items]
+    )
+    assert np.array_equal(found, vectors)
+
+
 def test_thresholds_of_labels_and_of_the_run_go_by_the_largest_scores(classifier: Classifier) -> None:
     entries: list[Entry] = [(frame("x.mp4", 0), unit(1, 1, 1)), (frame("x.mp4", 1), unit(1, 0, 0))]
 

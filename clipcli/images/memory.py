@@ -12,6 +12,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from clipcli.errors import ImageError
+from clipcli.images.tiff_directory import Sliceable
 
 DECODE_MEMORY = 4 * 2**30
 """Bytes that all threads of a process together take for decoding, unless a single image needs more."""
@@ -125,23 +126,35 @@ def _webp_sizes(data: bytes) -> Iterator[tuple[int, int]]:
         yield width & 0x3FFF, height & 0x3FFF
 
 
-def _gif_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Of the screen, enlarged if the first image reaches beyond it."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
+def gif_sizes(data: Sliceable, every_image: bool = False) -> Iterator[tuple[int, int]]:
+    """Of the screen, and enlarged if the first image reaches beyond it; or once for every image."""
+    width, height, flags = struct.unpack("<HHB", data[6:11])
     yield width, height
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while data[at] == 0x21:  # an extension: two bytes and blocks, the last of which is empty
-        at += 2
-        while data[at]:
-            at += 1 + data[at]
-        at += 1
-    if data[at] == 0x2C:
-        left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
+    at = 13 + _palette_bytes(flags)
+    while (mark := data[at : at + 1]) in (b"\x21", b"\x2c"):  # an extension, an image
+        if mark == b"\x21":
+            at = _behind_blocks(data, at + 2)
+            continue
+        left, top, across, down, flags = struct.unpack("<HHHHB", data[at + 1 : at + 10])
         yield max(width, left + across), max(height, top + down)
+        if not every_image:
+            return
+        at = _behind_blocks(data, at + 11 + _palette_bytes(flags))
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _behind_blocks(data: Sliceable, at: int) -> int:
+    """Where blocks end that begin with their sizes; the last one is empty."""
+    while size := data[at : at + 1].strip(b"\0"):
+        at += 1 + size[0]
+    return at + 1
 
 
 _ALLOCATING: tuple[tuple[bytes, str, Callable[[bytes], Iterator[tuple[int, int]]]], ...] = (
-    (b"GIF8", "GIF", _gif_sizes),
+    (b"GIF8", "GIF", gif_sizes),
     (b"RIFF", "WEBP", _webp_sizes),
     (b"\0\0\1\0", "ICO", _icon_sizes),
 )

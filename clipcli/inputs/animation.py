@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from clipcli.errors import ImageError
 from clipcli.images.decode import MAX_PIXELS
-from clipcli.images.memory import BUDGET, bytes_needed, check_size
+from clipcli.images.memory import BUDGET, bytes_needed, check_size, gif_sizes
 from clipcli.images.reasons import as_image_errors
+from clipcli.images.tiff_directory import Sliceable
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.left_out import Tally
 from clipcli.inputs.open_files import OpenFiles
@@ -114,6 +115,8 @@ class _Animation:
     def __init__(self, file: BinaryIO) -> None:
         from PIL import Image
 
+        _check_frames(FileBytes(file))
+        file.seek(0)
         self._file = file
         self._image = Image.open(file, formats=_FORMATS)
         check_size(self._image.size, MAX_PIXELS)
@@ -129,6 +132,13 @@ class _Animation:
     def close(self) -> None:
         self._image.close()
         self._file.close()
+
+
+def _check_frames(data: Sliceable) -> None:
+    """Refuse a GIF of which an image is too large, before Pillow makes room for it."""
+    if data[:4] == b"GIF8":
+        for size in gif_sizes(data, every_image=True):
+            check_size(size, MAX_PIXELS)
 
 
 def _opened(item: Item) -> _Pages | _Animation:

@@ -262,6 +262,31 @@ def test_frames_of_a_file_in_memory(tmp_path: Path) -> None:
     assert all(map(is_color, found, COLORS))
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_the_limit_of_pixels_holds(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"a.{suffix}"
+    frames()[0].save(path, save_all=True, append_images=frames()[1:])
+    monkeypatch.setattr(animation, "MAX_PIXELS", 2399)
+    with pytest.raises(ImageError, match="too large: 60x40"):
+        part_of(FileItem(str(path)), "frame", 2).read()
+    monkeypatch.setattr(animation, "MAX_PIXELS", 2400)
+    part_of(FileItem(str(path)), "frame", 2).read()
+
+
+def test_a_later_image_that_reaches_beyond_the_limit_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow enlarges the screen for it, up to 17 gigapixels."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    frames()[0].save(tmp_path / "a.gif", save_all=True, append_images=frames()[1:], disposal=2)
+    content = bytearray((tmp_path / "a.gif").read_bytes())
+    at = content.rfind(struct.pack("<BHHHH", 0x2C, 0, 0, 60, 40))
+    struct.pack_into("<HHHH", content, at + 1, 65535, 65535, 65535, 65535)
+    (tmp_path / "a.gif").write_bytes(bytes(content))
+    with pytest.raises(ImageError, match="too large: 131070x131070"):
+        part_of(FileItem(str(tmp_path / "a.gif")), "frame", 3).read()
+
+
 def test_a_screen_without_end_is_refused_before_it_is_made(tmp_path: Path) -> None:
     frames()[0].save(tmp_path / "a.gif", save_all=True, append_images=frames()[1:])
     content = bytearray((tmp_path / "a.gif").read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -120,6 +121,12 @@ def test_a_page_that_is_turned_and_one_with_a_unit_of_metres(tmp_path: Path) -> 
     assert image(metres).size == (1024, 512)
 
 
+@pytest.mark.parametrize("box", [(0, 100), (100, 0), (-1, 5), (float("nan"), 5), (float("inf"), 5)])
+def test_what_has_no_size(box: tuple[float, float]) -> None:
+    with pytest.raises(ImageError, match="a page without a size"):
+        document._scale(*box)
+
+
 def test_a_page_without_a_size_is_the_only_one_lost(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.pdf", "/MediaBox[0 0 100 100]", "/MediaBox[0 0 1e-30 100]", "/MediaBox[0 0 9 9]"
@@ -162,6 +169,24 @@ def test_any_order_in_several_threads(pdf: Path, tmp_path: Path) -> None:
     ]
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda one: is_color(*one), items[::-1] * 5))
+
+
+def test_pdfium_does_one_thing_at_a_time(pdf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = write_pdf(tmp_path / "other.pdf", [Image.new("RGB", (60, 80))] * 4)
+    at_once, most = [0], [0]
+    rendered = document._rendered
+
+    def counted(page: object) -> Image.Image:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.02)
+        at_once[0] -= 1
+        return rendered(page)
+
+    monkeypatch.setattr(document, "_rendered", counted)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(image, [one for pair in zip(taken(pdf), taken(other), strict=True) for one in pair]))
+    assert most == [1]
 
 
 def test_a_long_document_is_opened_anew_now_and_then(pdf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,10 +144,13 @@ def test_small_data_keep_their_size(tmp_path: Path) -> None:
 
 
 def test_data_are_in_srgb(tmp_path: Path) -> None:
-    """Linear 60000 of 65535 is the value 246; LibRaw brightens the image until some pixels are white."""
-    pixels = shown(raw_item(write_dng(tmp_path / "a.dng")))
-    assert (pixels[8, 8] >= (240, 0, 0)).all()
-    assert (pixels[8, 8][1:] < 60).all()
+    """The value v of 255 is linear ((v / 255 + 0.055) / 1.055) ** 2.4 of white (IEC 61966-2-1)."""
+    values = (255, 188, 128, 60)
+    linear = [round(65000 * ((value / 255 + 0.055) / 1.055) ** 2.4) for value in values]
+    path = write_dng(tmp_path / "a.dng", colors=[(number,) * 3 for number in linear])
+    pixels = shown(raw_item(path)).astype(int)
+    found = [pixels[y, x] for y in (8, 56) for x in (8, 56)]
+    assert all(np.abs(pixel - value).max() <= 6 for pixel, value in zip(found, values, strict=True)), found
 
 
 def test_instead_of_a_preview_that_cannot_be_opened_the_data_are_shown(tmp_path: Path) -> None:

@@ -342,6 +342,15 @@ def test_of_a_video_that_is_cut_off_there_are_the_frames_until_then(name: str, t
     assert all(str(one).startswith("damaged video: ") for one in found[len(good) :])
 
 
+def test_of_a_cut_off_video_whose_length_only_the_file_states(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", options={"g": "12"})
+    content = path.read_bytes().replace(b"DURATION", b"duration")
+    path.write_bytes(content[: len(content) * 6 // 10])
+    found = outcomes(taken(path, every=1))
+    assert len(found) == 6
+    assert str(found[-1]).startswith("damaged video: it ends after ")
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_damage_in_the_middle_costs_the_frames_there(name: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / name, 120, options={"g": "10", "sc_threshold": "0"})

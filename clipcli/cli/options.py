@@ -123,7 +123,8 @@ TruthColumn = Annotated[
         "--truth-column",
         metavar="NAME",
         autocompletion=completion.columns,
-        help="The column with the true labels: of the --truth table, otherwise of the --from-file table."
+        help="The column with the true labels: of the --truth table, otherwise of the --from-file table or of"
+        " WebDataset shards."
         " [default in --truth: the one named label, labels, class or truth]",
         rich_help_panel=IMAGES,
     ),

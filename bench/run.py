@@ -55,19 +55,8 @@ from clipcli.scoring.class_embeddings import build_classifier
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PARTS = (
-    "peers",
-    "prompts",
-    "limits",
-    "split",
-    "large",
-    "agreement",
-    "cached",
-    "resume",
-    "search",
-    "archives",
-)
 LONG = ("cached", "resume", "search", "archives")
+PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", *LONG)
 PEERS = {
     "plain_loop": "open_clip, plain loop, fp32",
     "data_loader": "open_clip, DataLoader, 2 workers",

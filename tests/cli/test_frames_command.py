@@ -142,7 +142,7 @@ def test_the_mean_features_of_a_video(run_cli: Cli, collection: Path, tmp_path: 
 def test_an_unchanged_video_is_not_opened_again(
     run_cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.inputs.item._RACY_SECONDS", -1e12)
+    monkeypatch.setattr("clipcli.inputs.item.RACY_SECONDS", -1e12)
     words = ("classify", collection, *NANO, "-l", "red,green", *ALL, "--format", "csv")
     first = run_cli(*words)
     monkeypatch.setattr("clipcli.inputs.parts.PartItem.read", lambda self: pytest.fail(self.name))

@@ -295,7 +295,7 @@ def test_tiff_files_with_more_pages_are_counted_when_they_are_read(tmp_path: Pat
 
 
 def test_the_first_page_is_the_file_in_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.inputs.item._RACY_SECONDS", -1e12)
+    monkeypatch.setattr("clipcli.inputs.item.RACY_SECONDS", -1e12)
     path = tmp_path / "a.tif"
     frames()[0].save(path)
     (item,) = Inputs((str(path),))

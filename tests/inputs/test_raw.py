@@ -201,7 +201,7 @@ def test_the_name_is_the_files_own_and_leads_back(tmp_path: Path) -> None:
 def test_the_version_is_not_that_of_the_file_as_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.inputs.item._RACY_SECONDS", -1e12)
+    monkeypatch.setattr("clipcli.inputs.item.RACY_SECONDS", -1e12)
     path = write_dng(tmp_path / "a.dng")
     version, of_file = raw_item(path).version(), FileItem(str(path)).version()
     assert version is not None and of_file is not None

@@ -264,7 +264,7 @@ def test_a_file_of_that_very_name_comes_first(clip: Path, tmp_path: Path) -> Non
 def test_the_version_is_that_of_the_file_and_the_time(clip: Path) -> None:
     os.utime(clip, (1e9, 1e9))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipcli.inputs.item._RACY_SECONDS", -1e12)
+        patch.setattr("clipcli.inputs.item.RACY_SECONDS", -1e12)
         one, other = at(clip, 1).version(), at(clip, 2).version()
         assert one is not None and other is not None
         assert one != other and one == at(clip, 1).version()

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/run.py [PART ...] [--images FOLDER] [--model FOLDER] [--repeats 3] ...
 
-The parts, all of them where none is named (but the last three, which take minutes):
+The parts, all of them where none is named (but the last four, which take minutes):
 
     peers      files to best labels: open_clip's loops, transformers, pybioclip, ONNX Runtime, clipcli
     prompts    class embeddings: clipcli and open_clip
@@ -13,6 +13,7 @@ The parts, all of them where none is named (but the last three, which take minut
     cached     whole processes over many images, cold and cached, with their memory
     resume     a run that is killed, and run again
     search     a million random vectors: a whole process, and further queries in one
+    archives   images in zip and tar files, beside the same images in a folder
 
 Candidates are processes of their own that run in turn (`child.py`), several times; peers have their own
 environment, .venv-bench. What is printed are rates and their ratios to the first candidate: times say more
@@ -32,6 +33,7 @@ from pathlib import Path
 import open_clip
 import torch
 from agreement import agreement
+from archives import archives
 from child import AbsentError, Candidate, Job
 from limits import limits
 from memory import cached
@@ -53,8 +55,8 @@ from clipcli.scoring.class_embeddings import build_classifier
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", "cached", "resume", "search")
-LONG = ("cached", "resume", "search")
+LONG = ("cached", "resume", "search", "archives")
+PARTS = ("peers", "prompts", "limits", "split", "large", "agreement", *LONG)
 PEERS = {
     "plain_loop": "open_clip, plain loop, fp32",
     "data_loader": "open_clip, DataLoader, 2 workers",
@@ -185,6 +187,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--large", type=int, default=60, metavar="N", help="images of 12 megapixels")
     parser.add_argument("--cached", type=int, default=20_000, metavar="N", help="images of `cached`")
     parser.add_argument("--vectors", type=int, default=1_000_000, metavar="N", help="of `search`")
+    parser.add_argument("--archived", type=int, default=2000, metavar="N", help="images of `archives`")
     parser.add_argument("--killed", type=int, default=3000, metavar="N", help="images of `resume`")
     parser.add_argument(
         "--python", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="of the peers' environment"
@@ -221,6 +224,7 @@ def main() -> None:
             "cached": lambda: cached(model, paths, options.cached),
             "resume": lambda: resumed(model, paths, options.killed),
             "search": lambda: searched(model, options.vectors),
+            "archives": lambda: archives(files, paths, options.archived, options.repeats),
         }
         for part in options.parts:
             run[part]()

@@ -125,7 +125,7 @@ TruthColumn = Annotated[
         metavar="NAME",
         autocompletion=completion.columns,
         help="The column with the true labels: of the --truth table, otherwise of the inputs that have"
-        " columns, such as the --from-file table or a Parquet file with images."
+        " columns, such as the --from-file table, a Parquet file with images or WebDataset shards."
         " [default in --truth: the one named label, labels, class or truth]",
         rich_help_panel=IMAGES,
     ),

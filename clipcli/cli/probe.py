@@ -21,8 +21,8 @@ def probe(
         list[str] | None,
         typer.Argument(
             metavar="EXAMPLES",
-            help="Folders with a subfolder of images for each class, or tables with a column of images and"
-            " one of labels, such as corrections.csv.",
+            help="Folders with a subfolder of images for each class, archives of such folders, or tables with"
+            " a column of images and one of labels, such as corrections.csv.",
             show_default=False,
         ),
     ] = None,
@@ -31,7 +31,7 @@ def probe(
         typer.Option(
             "--truth-column",
             metavar="NAME",
-            help="The column with the labels in tables."
+            help="The column with the labels in tables, or in WebDataset shards."
             " [default: the one named label, labels, class or truth]",
             rich_help_panel=options.IMAGES,
         ),

@@ -63,6 +63,7 @@ def kind_of(name: str) -> FileKind:
 
 _WITHIN = re.compile(
     rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!/(?P<member>.+)"
+    r"|(?P<table>.+\.(?:parquet|arrow|feather|ipc))#(?:.+=)?[1-9][0-9]*"
     r"|(?P<file>.+)#(?:t|page)=[^/]+",
     re.DOTALL | re.IGNORECASE,
 )
@@ -71,7 +72,7 @@ _WITHIN = re.compile(
 def holder_of(name: str) -> str | None:
     """The file that holds an image of this name: `scans.zip` of `scans.zip!/a.png`; None for any other."""
     found = _WITHIN.fullmatch(name)
-    return found and (found["archive"] or found["file"])
+    return found and (found["archive"] or found["table"] or found["file"])
 
 
 def member_of(name: str) -> tuple[str, str] | None:

@@ -190,8 +190,14 @@ class Archive:
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images in it."""
-        for found in members(FileItem(self._path), search, self.columns):
+        for found in members(FileItem(self._path), search, self._wanted(search)):
             yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+
+    def _wanted(self, search: Search) -> dict[str, type] | None:
+        """The columns that are to be brought along; None if this is no shard."""
+        if not self.columns or search.columns is None:
+            return dict(self.columns) or None
+        return {name: kind for name, kind in self.columns.items() if name in search.columns}
 
 
 class Remote:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from clipcli.errors import UsageError
 from clipcli.inputs.dataset_folders import has_split_folders, subfolders
@@ -72,26 +72,37 @@ class FolderTruth:
         found = self._input_of(folder)
         if found is None:
             return _name(folder)
-        root, below, deeper = found
-        if below and has_split_folders(root):
-            return _text(deeper) or None
-        return _text(below) if below else (None if _has_folders(root) else _name(root))
+        if found.below:
+            return found.class_name()
+        return None if _has_folders(found.root) else _name(found.root)
 
     def _class_within(self, archive: str, member: str) -> str | None:
         """The subfolder of an input that an archive lies in, or else the folder in the archive."""
         found = self._input_of(os.path.dirname(archive))
-        folder = (found and found[1]) or os.path.basename(os.path.dirname(member))
-        return _text(folder) if folder else None
+        return (found and found.class_name()) or _text(os.path.basename(os.path.dirname(member))) or None
 
-    def _input_of(self, folder: str) -> tuple[str, str, str] | None:
-        """The input that a folder lies in, the subfolder there and the one below that, or empty texts."""
+    def _input_of(self, folder: str) -> _Place | None:
+        """Where below an input a folder lies."""
         root, below, deeper = folder, "", ""
         while root not in self._roots:
             parent, name = os.path.split(root)
             if parent in ("", root):
                 return None
             root, below, deeper = parent, name, below
-        return root, below, deeper
+        return _Place(root, below, deeper)
+
+
+class _Place(NamedTuple):
+    """An input, the subfolder in it that a folder lies in, and the one in that, or empty texts."""
+
+    root: str
+    below: str
+    deeper: str
+
+    def class_name(self) -> str | None:
+        """The class of images there; of the splits of a dataset, it is the folder below."""
+        name = self.deeper if self.below and has_split_folders(self.root) else self.below
+        return _text(name) or None
 
 
 class ByPath(Generic[Known]):

@@ -146,6 +146,7 @@ def test_columns_are_kept_and_can_be_the_truth(tmp_path: Path) -> None:
     inputs = Inputs(("a.tar",), keep=("txt",))
     assert inputs.columns == {"txt": str}
     assert [one.columns for one in inputs] == [{"txt": "cat"}, {"txt": " dog "}]
+    assert inputs.left_out.suffixes == {}
     for column, expected in (("txt", ["cat", "dog"]), ("cls", ["1", "2"])):
         labelled = Labelled(Inputs(("a.tar",), keep=(column,)), ColumnTruth(column))
         assert [one.truth for one in labelled] == expected

@@ -152,3 +152,11 @@ def test_the_class_of_an_archive_in_a_class_folder_is_that_folder(tmp_path: Path
     archive(tmp_path / "set/scans.tar", [("dog/3.png", b""), ("4.png", b"")])
     images = Labelled(Inputs(("set",), reading=Reading(archives=True)), FolderTruth(["set"]))
     assert [one.truth for one in images] == ["cat", "cat", "dog", None]
+
+
+def test_the_class_of_an_archive_in_the_split_of_a_dataset_is_the_folder_below(tmp_path: Path) -> None:
+    tree(tmp_path, "set/train/cat/x", "set/test/x")
+    archive(tmp_path / "set/train/cat/scans.tar", [("dog/1.png", b"")])
+    archive(tmp_path / "set/train/scans.tar", [("dog/2.png", b""), ("3.png", b"")])
+    images = Labelled(Inputs(("set",), reading=Reading(archives=True)), FolderTruth(["set"]))
+    assert [one.truth for one in images] == ["cat", "dog", None]

@@ -276,6 +276,16 @@ def test_a_thumbnail_is_shown_of_a_file_that_is_moved(opened: Opened) -> None:
     opened.forgive("ERR_FILE_NOT_FOUND")
 
 
+def test_an_image_that_is_no_file_of_its_own_has_its_thumbnail_and_no_link(opened: Opened) -> None:
+    opened.page.evaluate("report.addresses.fill('')")
+    opened.page.fill("#search", "photo-031")
+    opened.press("Enter", "Enter")
+    opened.page.wait_for_selector("#large-note:not(:empty)")
+    assert opened.text("#large-note") == "A thumbnail: the image is no file of its own."
+    assert opened.page.evaluate("document.getElementById('large-image').naturalWidth") == 24
+    assert opened.page.evaluate("document.getElementById('open').hidden")
+
+
 def test_walking_through_images_and_copying_a_path(opened: Opened, browser: Any) -> None:
     opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened.page.select_option("#sort", "input")

@@ -35,7 +35,7 @@ def members(
     try:
         archive = ArchiveFile.at(item.location)
         listing = _Listing(item, archive, search)
-        yield from listing.of_samples(columns) if columns else listing.of_files()
+        yield from listing.of_files() if columns is None else listing.of_samples(columns)
     except ImageError as error:
         yield ImageFailure(item.name, error.message, item.columns or dict.fromkeys(columns or ()), item.truth)
 

@@ -33,8 +33,10 @@ FOLDS = 5
 ONLY_EXAMPLES = math.inf
 BLENDS = (*(10 ** (power / 2) for power in range(-6, 5)), ONLY_EXAMPLES)
 """The values of α that are tried: from 0.001 to 100, two a decade, and the examples alone."""
-_CERTAIN = 2.0
+CERTAIN = 2.0
 """Standard errors by which a probe must be better than words alone, some 95 %."""
+LIKELY = 1.0
+"""The same where little is changed: the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Task:
         """(N, D) -> (N, C) logits of words alone; -inf for classes without words."""
         logits = self.logit_scale * (features @ self.words.T)
         return np.where(np.isnan(logits), -np.inf, logits)
+
+    def words_right(self) -> npt.NDArray[np.bool_]:
+        """Which examples words alone label as they are -> (N,)."""
+        return np.asarray(self.zero_shot(self.features).argmax(axis=1) == self.target)
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> Task:
         """The same with some of the images."""
@@ -189,16 +195,30 @@ def best_of(validated: Validated, methods: Sequence[ProbeMethod]) -> Choice:
     return max(choices, key=lambda one: _merit(validated, one))
 
 
-def is_certain(validated: Validated, choice: Choice) -> bool:
+def is_better(validated: Validated, choice: Choice, errors: float) -> bool:
     """Whether images held out tell that a probe is better than words alone.
 
-    It is if the difference of the accuracies, paired by image, is above two of its standard errors.
+    It is if the difference of the accuracies, paired by image, is above so many of its standard errors.
     """
     if validated.base is None:
         return True
     gain = validated.right(choice).astype(np.float64) - validated.zero_shot  # (M,) -1, 0 or 1
-    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
-    return bool(gain.mean() > _CERTAIN * error)
+    return _exceeds(gain, 0, errors)
+
+
+def words_mostly_fail(task: Task) -> bool:
+    """Whether words alone label more than half of the examples wrong, by more than one standard error.
+
+    That is what may be known where no image can be held out. How good a probe would be is not: if no accuracy
+    is likelier than another, it is one half on average.
+    """
+    return not task.has_words or _exceeds(1.0 - task.words_right(), 0.5, LIKELY)
+
+
+def _exceeds(values: Float64Array, least: float, errors: float) -> bool:
+    """Whether the mean of (M,) values is above a number by so many of its standard errors."""
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return bool(values.mean() - least > errors * error)
 
 
 def cautious_blend(task: Task) -> float:
@@ -209,5 +229,5 @@ def cautious_blend(task: Task) -> float:
     """
     if not task.has_words:
         return ONLY_EXAMPLES
-    wrong = task.zero_shot(task.features).argmax(axis=1) != task.target
-    return wilson_interval(float(wrong.mean()), len(wrong))[0]
+    right = task.words_right()
+    return wilson_interval(1 - float(right.mean()), len(right))[0]

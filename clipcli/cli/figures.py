@@ -220,8 +220,8 @@ def _threshold_row(one: ClassThreshold) -> list[str]:
     return [one.label, least, str(one.measured_on), str(one.kept), *precision]
 
 
-def _range(estimate: Estimate) -> str:
-    return f"{estimate.low:.2f} to {estimate.high:.2f}"
+def _range(estimate: Estimate, digits: int = 2) -> str:
+    return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
 
 
 # --- Images that show none of the labels ---------------------------------------------------------
@@ -230,9 +230,12 @@ def _range(estimate: Estimate) -> str:
 def show_outliers(report: OutlierReport) -> None:
     """Print how well each method tells images of the labels from outliers."""
     title = f"{report.images} images that show a label, {report.outliers} outliers"
-    rows = [[one.method, f"{one.auroc:.3f}", _percent(one.fpr95)] for one in report.methods]
-    _section(title, ["reject", "AUROC", "FPR95"], rows)
-    if all(one.auroc < _USEFUL_AUROC for one in report.methods):
+    rows = [
+        [one.method, f"{one.auroc.value:.3f}", _range(one.auroc, 3), *estimate(one.fpr95)]
+        for one in report.methods
+    ]
+    _section(title, ["reject", "AUROC", "95% interval", "FPR95", "95% interval"], rows)
+    if all(one.auroc.value < _USEFUL_AUROC for one in report.methods):
         console.warn(
             f"no way to reject has an AUROC of {_USEFUL_AUROC}: on these images, many that show a label would"
             " be rejected with the others"

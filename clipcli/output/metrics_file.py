@@ -154,7 +154,10 @@ def fit_as_dict(report: FitReport) -> dict[str, Any]:
 
 
 def _outliers(report: OutlierReport) -> dict[str, Any]:
-    methods: dict[str, Any] = {one.method: {"auroc": one.auroc, "fpr95": one.fpr95} for one in report.methods}
+    methods: dict[str, Any] = {
+        one.method: {**_estimate("auroc", one.auroc), **_estimate("fpr95", one.fpr95)}
+        for one in report.methods
+    }
     return {"images": report.images, "outliers": report.outliers, **methods}
 
 

@@ -37,6 +37,7 @@ CERTAIN = 2.0
 """Standard errors by which a probe must be better than words alone, some 95 %."""
 LIKELY = 1.0
 """The same where little is changed: the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -212,13 +213,16 @@ def words_mostly_fail(task: Task) -> bool:
     That is what may be known where no image can be held out. How good a probe would be is not: if no accuracy
     is likelier than another, it is one half on average.
     """
-    return not task.has_words or _exceeds(1.0 - task.words_right(), 0.5, LIKELY)
+    return not task.has_words or _exceeds((~task.words_right()).astype(np.float64), 0.5, LIKELY)
 
 
 def _exceeds(values: Float64Array, least: float, errors: float) -> bool:
-    """Whether the mean of (M,) values is above a number by so many of its standard errors."""
+    """Whether the mean of (M,) values is above a number by more than so many of its standard errors.
+
+    A single image more is exactly one of them, and rounding must not decide of it.
+    """
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return bool(values.mean() - least > errors * error)
+    return bool(values.mean() - least > errors * error * (1 + _ROUNDING))
 
 
 def cautious_blend(task: Task) -> float:

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from clipcli.choices import ProbeChoice, ProbeMethod
 from clipcli.errors import UsageError
 from clipcli.scoring.blas import one_thread
-from clipcli.scoring.bootstrap import bootstrap_interval
 from clipcli.scoring.calibration import TEMPERATURES, fit_temperature
 from clipcli.scoring.classifier import Classifier
-from clipcli.scoring.evaluation import Estimate
+from clipcli.scoring.evaluation import Estimate, estimate
 from clipcli.scoring.linear_head import LinearHead, normalised
 from clipcli.scoring.linear_probe import UNSWEPT, sweep
 from clipcli.scoring.probe_choice import (
@@ -285,7 +284,7 @@ def report_of(classnames: Sequence[str], task: Task, found: Fit) -> ProbeReport:
 
 def _zero_shot(task: Task, validated: Validated | None) -> Tried:
     right = task.words_right()
-    return Tried(None, 0.0, _estimate(validated.zero_shot) if validated else None, float(right.mean()))
+    return Tried(None, 0.0, estimate(validated.zero_shot) if validated else None, float(right.mean()))
 
 
 def _tried(task: Task, found: Fit, choice: Choice) -> Tried:
@@ -294,10 +293,6 @@ def _tried(task: Task, found: Fit, choice: Choice) -> Tried:
     return Tried(
         choice.method,
         choice.blend,
-        None if held_out is None else _estimate(held_out),
+        None if held_out is None else estimate(held_out),
         float((logits.argmax(axis=1) == task.target).mean()),
     )
-
-
-def _estimate(right: npt.NDArray[np.bool_]) -> Estimate:
-    return Estimate(float(right.mean()), *bootstrap_interval(right))

@@ -47,7 +47,7 @@ def evaluate(
     seed: fit_options.Seed = None,
     roll_up: eval_options.RollUp = None,
     outliers: reject_options.Outliers = None,
-    reject: reject_options.Reject = None,
+    reject: reject_options.Rejects = None,
     reject_rate: reject_options.RejectRate = None,
     output: Annotated[
         list[Path] | None,

@@ -58,8 +58,8 @@ ClassifierFile = Annotated[
         "--classifier",
         "--class-embeddings",
         metavar="FILE",
-        help="Measure the classifier that `clipcli prompts` or `clipcli eval --fit` saved in this file,"
-        " instead of labels and templates.",
+        help="Measure the classifier that `clipcli prompts`, `clipcli probe` or `clipcli eval --fit` saved in"
+        " this file, instead of labels and templates.",
         rich_help_panel=CLASSES,
     ),
 ]
@@ -69,8 +69,8 @@ RollUp = Annotated[
         "--roll-up",
         metavar="0..1",
         parser=partial(fraction, "roll_up"),
-        help="Measure the answers of `clipcli classify --roll-up`: the best label where it has at least this"
-        " score, otherwise the deepest group of labels that has.",
+        help="Measure the answers of `clipcli classify --roll-up`: the best label if it has at least this"
+        " score, otherwise the deepest group of labels that has it.",
         rich_help_panel=SCORES,
     ),
 ]

@@ -20,7 +20,6 @@ from clipcli.scoring.evaluation import Estimate, estimate
 from clipcli.scoring.linear_head import LinearHead, normalised
 from clipcli.scoring.linear_probe import UNSWEPT, sweep
 from clipcli.scoring.probe_choice import (
-    CERTAIN,
     LIKELY,
     Choice,
     Heads,
@@ -30,6 +29,7 @@ from clipcli.scoring.probe_choice import (
     best_of,
     cautious_blend,
     cross_validate,
+    errors_needed,
     fit_heads,
     is_better,
     words_mostly_fail,
@@ -128,9 +128,9 @@ def fit(task: Task, options: ProbeOptions) -> Fit:
     """Choose a probe and its blend, and fit it to all examples.
 
     By cross-validation in 5 folds. With `auto`, a probe must be better than words alone by two standard
-    errors on images held out. Where none is, the prototype with the weight of `cautious_blend` must be better
-    by one; and where no class has two examples, so that nothing can be held out, it is used if words mostly
-    fail. Otherwise words alone are.
+    errors on images held out, or by one where words do not mostly succeed. Where none is, the prototype with
+    the weight of `cautious_blend` must be better by one; and where no class has two examples, so that nothing
+    can be held out, it is used if words mostly fail. Otherwise words alone are.
 
     A method that is named is used as validated, or with that weight where nothing can be held out. But what
     is worse than words alone, on images held out or on the examples themselves, never is.
@@ -169,7 +169,7 @@ def _choose(
     is_auto = options.method == "auto"
     if validated is not None:
         best = best_of(validated, methods)
-        if not is_auto or is_better(validated, best, CERTAIN):
+        if not is_auto or is_better(validated, best, errors_needed(task)):
             return best, "validated"
     cautious = Choice("prototype" if "prototype" in methods else methods[0], cautious_blend(task))
     if validated is None:

@@ -36,7 +36,7 @@ BLENDS = (*(10 ** (power / 2) for power in range(-6, 5)), ONLY_EXAMPLES)
 CERTAIN = 2.0
 """Standard errors by which a probe must be better than words alone, some 95 %."""
 LIKELY = 1.0
-"""The same where little is changed: the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
+"""The same where there is less to lose: the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
 _ROUNDING = 1e-9
 
 
@@ -85,7 +85,7 @@ class Heads(NamedTuple):
         """Words and a probe in one head."""
         if self.base is None or blend == ONLY_EXAMPLES:
             return self.probes[method]
-        return self.base.plus(self.probes[method].scaled(blend)) if blend else self.base
+        return self.base.plus(self.probes[method].scaled(blend))
 
 
 class Choice(NamedTuple):
@@ -108,10 +108,9 @@ class Validated(NamedTuple):
 
     def logits(self, choice: Choice) -> Float64Array:
         """Those of a blend."""
-        probe = self.probes[choice.method] if choice.blend else np.zeros(1)
         if self.base is None or choice.blend == ONLY_EXAMPLES:
-            return probe
-        return self.base + choice.blend * probe
+            return self.probes[choice.method]
+        return self.base + choice.blend * self.probes[choice.method]
 
     def right(self, choice: Choice) -> npt.NDArray[np.bool_]:
         """Which images a blend labels as they are -> (M,)."""
@@ -207,11 +206,19 @@ def is_better(validated: Validated, choice: Choice, errors: float) -> bool:
     return _exceeds(gain, 0, errors)
 
 
+def errors_needed(task: Task) -> float:
+    """By how many standard errors a probe must be better than words alone.
+
+    There is much to lose where words label more than half of the examples right, by more than one standard
+    error: one half is what to expect of an accuracy of which nothing is known.
+    """
+    return CERTAIN if _exceeds(task.words_right().astype(np.float64), 0.5, LIKELY) else LIKELY
+
+
 def words_mostly_fail(task: Task) -> bool:
     """Whether words alone label more than half of the examples wrong, by more than one standard error.
 
-    That is what may be known where no image can be held out. How good a probe would be is not: if no accuracy
-    is likelier than another, it is one half on average.
+    That is all that is known where no image can be held out.
     """
     return not task.has_words or _exceeds((~task.words_right()).astype(np.float64), 0.5, LIKELY)
 

@@ -25,6 +25,8 @@ from clipcli.scoring.probe_choice import (
     Task,
     Validated,
     cautious_blend,
+    cross_validate,
+    errors_needed,
     is_better,
     words_mostly_fail,
 )
@@ -248,6 +250,74 @@ def test_a_gain_counts_in_standard_errors_of_the_paired_difference(
 ) -> None:
     found = outcome_of([1] * better + [0] * worse + [1] * same, [0] * better + [1] * (worse + same))
     assert is_better(*found, errors) == is_more
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "errors"), [(9, 10, 2), (7, 10, 2), (6, 10, 1), (5, 10, 1), (1, 10, 1)]
+)
+def test_two_standard_errors_are_needed_where_words_are_mostly_right(
+    right: int, of: int, errors: float
+) -> None:
+    target = np.array([0] * right + [1] * (of - right))
+    assert errors_needed(Task(np.tile([1.0, 0.0], (of, 1)), target, np.eye(2), 20.0)) == errors
+
+
+def half_words() -> tuple[Task, Examples]:
+    """Six examples of each of four classes, of which two have no words."""
+    found = examples(noise=0.3)
+    words = task(found).words.copy()
+    words[2:] = np.nan
+    return task(found, words), found
+
+
+def test_words_alone_never_name_a_class_without_words() -> None:
+    made, found = half_words()
+    assert made.has_words
+    assert not task(found, np.full((4, D), np.nan)).has_words
+    logits = made.zero_shot(made.features)
+    assert (logits[:, :2] < 0).all(), "0 would be the highest"
+    assert (logits[:, 2:] == -np.inf).all()
+    assert (logits.argmax(axis=1) < 2).all()
+    assert made.words_right().sum() == 12
+
+
+def test_classes_without_words_are_learned_beside_those_that_have_some() -> None:
+    made, _ = half_words()
+    report = report_of("abcd", made, fit(made, ProbeOptions()))
+    assert report.without_words == ("c", "d")
+    assert report.zero_shot is not None and report.zero_shot.validated is not None
+    assert report.zero_shot.validated.value == report.zero_shot.fitted == 0.5
+    assert report.reason == "validated"
+    assert report.chosen.validated is not None and report.chosen.validated.value > 0.9
+
+
+def few_of_two_classes(first: int, second: int) -> Task:
+    """Words that are wrong, and so many examples of either class."""
+    found = examples(classes=2, shots=6, noise=0.3)
+    chosen = np.array([*range(first), *range(6, 6 + second)])
+    words = task(found).words[::-1]
+    return Task(found.features[chosen], found.target[chosen], words, 20.0)
+
+
+def test_fewer_examples_than_folds_are_held_out_one_by_one() -> None:
+    made = few_of_two_classes(2, 2)
+    validated = cross_validate(made, ("prototype",), 1.0, seed=0)
+    assert validated is not None
+    assert sorted(validated.target.tolist()) == [0, 0, 1, 1]
+    assert not validated.zero_shot.any()
+    assert validated.right(Choice("prototype", math.inf)).all()
+
+
+def test_what_cannot_be_fitted_without_some_examples_is_not_validated() -> None:
+    """Without one of its two, the first class has no spread, and neither has the only one of the other."""
+    made = few_of_two_classes(2, 1)
+    chosen = fit(made, ProbeOptions())
+    assert set(chosen.heads.probes) == {"gda", "linear", "prototype"}
+    assert chosen.validated is not None
+    assert set(chosen.validated.probes) == {"linear", "prototype"}
+    named = fit(made, ProbeOptions("gda"))
+    assert named.validated is None
+    assert (named.choice, named.reason) == (Choice("gda", cautious_blend(made)), "cautious")
 
 
 def test_one_image_held_out_tells_nothing() -> None:

@@ -190,12 +190,15 @@ def _is_worth_it(task: Task, heads: Heads, validated: Validated | None, choice: 
 
 
 def _calibrated(heads: Heads, validated: Validated | None, choice: Choice) -> LinearHead:
-    """The head with the temperature that fits images held out best, where they tell it."""
+    """The head with the temperature that fits images held out best.
+
+    They do not tell it if all of them are right: the lowest that is tried is the best then.
+    """
     head = heads.blended(*choice)
     if validated is None or not choice.blend:
         return head
     temperature = fit_temperature(validated.logits(choice), validated.target)
-    return head if temperature in TEMPERATURES else head.scaled(1 / temperature)
+    return head if temperature == TEMPERATURES[0] else head.scaled(1 / temperature)
 
 
 # --- The classifier ------------------------------------------------------------------------------

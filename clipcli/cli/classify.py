@@ -96,9 +96,9 @@ def classify(
             "--roll-up",
             metavar="0..1",
             parser=partial(fraction, "roll_up"),
-            help="If the best label of an image scores less than this, put the deepest group of labels that"
-            " does not before it; without such a group, the status is `unknown`. Class lists have groups in a"
-            " column `parent`, or in nested YAML.",
+            help="If the best label of an image scores less than this, answer with a group of labels: the"
+            " deepest that has this score comes before the labels. If none has, the status is `unknown`."
+            " Class lists have groups in a column `parent`, or in nested YAML.",
             rich_help_panel=options.SCORES,
         ),
     ] = None,

@@ -87,10 +87,13 @@ _SET_BY_COMPARISON = {
     "classes": ("labels", "label", "classes"),
 }
 
+_OF_ONE = ("captions", "fit", "roll_up", "outliers", "reject", "classifier")
+"""Options of one classifier alone."""
+
 
 def _check_others(what: str, given: dict[str, Any]) -> None:
     of_environment = os.environ.get("CLIPCLI_MODEL")  # that is for all commands
-    for option in (*_SET_BY_COMPARISON[what], "captions", "fit", "outliers", "reject", "classifier"):
+    for option in (*_SET_BY_COMPARISON[what], *_OF_ONE):
         if given[option] and not (option == "model" and given[option] == of_environment):
             raise UsageError(
                 f"`compare_{what}` and `{option}` cannot be used together", "Leave one of them out."

@@ -45,8 +45,9 @@ def evaluate(
     min_precision: fit_options.MinPrecision = None,
     coverage: fit_options.Coverage = None,
     seed: fit_options.Seed = None,
+    roll_up: eval_options.RollUp = None,
     outliers: reject_options.Outliers = None,
-    reject: reject_options.Reject = None,
+    reject: reject_options.Rejects = None,
     reject_rate: reject_options.RejectRate = None,
     output: Annotated[
         list[Path] | None,
@@ -90,6 +91,9 @@ def evaluate(
     `clipcli classify` give calibrated scores, the status `unknown` below a threshold for each label, and sets
     of labels: `clipcli eval labelled-photos/ --min-precision 0.95 --fit fitted.safetensors`.
 
+    Where labels lie in groups, you see how often the group is right. With `--roll-up`, you see how often
+    `clipcli classify --roll-up` answers with a label or a group, and how often the answer is right.
+
     With `--outliers`, you see how well images that show none of the labels can be told from the others, and
     `--fit` stores the threshold that tells them best.
 
@@ -121,7 +125,8 @@ def evaluate(
     outputs = output or []
     check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)
-    wanted = rejecting.asked(reject, outliers, reject_rate, fit, picked)
+    rejects = rejecting.asked(reject, outliers, reject_rate, fit, picked)
+    wanted = labelling.Wanted(fit, chosen, rejects, roll_up)
     given = {
         "labels": labels,
         "label": label,
@@ -129,6 +134,7 @@ def evaluate(
         "truth": truth,
         "truth_column": truth_column,
         "fit": fit,
+        "roll_up": roll_up is not None,
         "outliers": outliers,
         "reject": reject,
         "classifier": classifier_file,
@@ -163,7 +169,8 @@ def evaluate(
         return
     title = reports.title(inputs, from_file or truth)
     prompts = named or prompts_of(templates, classes)
-    labelling.measure(request, prompts, labelled, passes, title, (fit, chosen), wanted)
+    wanted.check(prompts)
+    labelling.measure(request, prompts, labelled, passes, title, wanted)
 
 
 def _named_classifier(

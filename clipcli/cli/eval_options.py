@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clipcli.cli.options import CLASSES, COMPARISONS, IMAGES
+from clipcli.cli.options import CLASSES, COMPARISONS, IMAGES, SCORES
+from clipcli.cli.values import fraction
 
 Captions = Annotated[
     str | None,
@@ -56,8 +58,19 @@ ClassifierFile = Annotated[
         "--classifier",
         "--class-embeddings",
         metavar="FILE",
-        help="Measure the classifier that `clipcli prompts` or `clipcli eval --fit` saved in this file,"
-        " instead of labels and templates.",
+        help="Measure the classifier that `clipcli prompts`, `clipcli probe` or `clipcli eval --fit` saved in"
+        " this file, instead of labels and templates.",
         rich_help_panel=CLASSES,
+    ),
+]
+RollUp = Annotated[
+    float | None,
+    typer.Option(
+        "--roll-up",
+        metavar="0..1",
+        parser=partial(fraction, "roll_up"),
+        help="Measure the answers of `clipcli classify --roll-up`: the best label if it has at least this"
+        " score, otherwise the deepest group of labels that has it.",
+        rich_help_panel=SCORES,
     ),
 ]

@@ -10,7 +10,7 @@ from clipcli.cli import console, tables
 
 if TYPE_CHECKING:
     from clipcli.scoring.comparison import Comparison, Difference
-    from clipcli.scoring.evaluation import Classification, Estimate, Evaluation, MultiLabel
+    from clipcli.scoring.evaluation import Classification, Estimate, Evaluation, GroupFigures, MultiLabel
     from clipcli.scoring.fitting import ClassThreshold, FitReport
     from clipcli.scoring.outliers import OutlierReport, RejectFit
     from clipcli.scoring.retrieval import Retrieval
@@ -122,6 +122,8 @@ def _show_classification(found: Classification) -> None:
         ["chance", _percent(found.chance), ""],
     ]
     _section("", ["metric", "value", "95% interval"], rows)
+    if found.groups:
+        _show_groups(found.groups)
     classes = sorted((one for one in found.per_class if one.support or one.precision), key=lambda one: one.f1)
     _section(
         _title("Classes, the worst first", classes, _SHOWN_CLASSES),
@@ -144,6 +146,30 @@ def _show_classification(found: Classification) -> None:
             for one in found.doubts[:_SHOWN_DOUBTS]
         ],
     )
+
+
+def _show_groups(found: GroupFigures) -> None:
+    _section(
+        "Groups of labels",
+        ["metric", "value", "95% interval"],
+        [[f"top-1 of groups, level {level}", *estimate(one)] for level, one in enumerate(found.levels, 1)],
+    )
+    if found.rolled_up is None:
+        return
+    rolled = found.rolled_up
+    rows = [
+        ["a label" if one.level is None else f"a group of level {one.level}", *_answers(one.share, one.right)]
+        for one in rolled.by_depth
+    ]
+    _section(
+        f"Rolled up to {rolled.least:g}",
+        ["answer", "images", "right", "95% interval"],
+        [*rows, ["any of these", *_answers(rolled.answered, rolled.right)]],
+    )
+
+
+def _answers(share: Estimate, right: Estimate | None) -> list[str]:
+    return [_percent(share.value), *(estimate(right) if right else ["", ""])]
 
 
 def _show_multilabel(found: MultiLabel) -> None:
@@ -220,8 +246,8 @@ def _threshold_row(one: ClassThreshold) -> list[str]:
     return [one.label, least, str(one.measured_on), str(one.kept), *precision]
 
 
-def _range(estimate: Estimate) -> str:
-    return f"{estimate.low:.2f} to {estimate.high:.2f}"
+def _range(estimate: Estimate, digits: int = 2) -> str:
+    return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
 
 
 # --- Images that show none of the labels ---------------------------------------------------------
@@ -230,9 +256,12 @@ def _range(estimate: Estimate) -> str:
 def show_outliers(report: OutlierReport) -> None:
     """Print how well each method tells images of the labels from outliers."""
     title = f"{report.images} images that show a label, {report.outliers} outliers"
-    rows = [[one.method, f"{one.auroc:.3f}", _percent(one.fpr95)] for one in report.methods]
-    _section(title, ["reject", "AUROC", "FPR95"], rows)
-    if all(one.auroc < _USEFUL_AUROC for one in report.methods):
+    rows = [
+        [one.method, f"{one.auroc.value:.3f}", _range(one.auroc, 3), *estimate(one.fpr95)]
+        for one in report.methods
+    ]
+    _section(title, ["reject", "AUROC", "95% interval", "FPR95", "95% interval"], rows)
+    if all(one.auroc.value < _USEFUL_AUROC for one in report.methods):
         console.warn(
             f"no way to reject has an AUROC of {_USEFUL_AUROC}: on these images, many that show a label would"
             " be rejected with the others"

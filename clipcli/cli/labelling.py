@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clipcli.cli import console
+from clipcli.errors import UsageError
 from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
@@ -31,22 +33,62 @@ if TYPE_CHECKING:
     from clipcli.scoring.targets import Targets
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be found out besides the figures of labels.
+
+    Args:
+        fit: where a fitted classifier goes, or None.
+        options: how it is fitted.
+        outliers: what is asked of images that show none of the labels.
+        roll_up: the least score of an answer that may be a group of labels, or None.
+    """
+
+    fit: Path | None
+    options: FitOptions | None
+    outliers: Asked | None
+    roll_up: float | None
+
+    def check(self, named: PromptSet | Classifier) -> None:
+        """Refuse to roll up what cannot be, before the model is loaded.
+
+        Raises:
+            UsageError: a value outside its range, labels without groups, or a classifier that is yet to be
+                fitted.
+        """
+        from clipcli.scoring.groups import check_roll_up
+        from clipcli.scoring.ranking import Ranking
+
+        check_roll_up(Ranking(roll_up=self.roll_up), named.parents)
+        if self.roll_up is not None and self.fit is not None:
+            hint = "Measure the file with `classifier` and `roll_up`, on other images."
+            raise UsageError("`roll_up` and `fit` cannot be used together", hint)
+
+    def tell(self, classifier: Classifier) -> None:
+        """Tell what rolling up does not do here."""
+        from clipcli.scoring.groups import warn_of_no_sums
+        from clipcli.scoring.ranking import Ranking
+
+        warn_of_no_sums(Ranking(roll_up=self.roll_up), classifier.activation)
+        if self.roll_up is not None and classifier.rejector is not None:
+            console.note("images that the classifier rejects are rolled up here as the others are")
+
+
 def measure(
     request: ModelRequest,
     prompts: PromptSet | Classifier,
     labelled: Labelled,
     passes: Passes,
     title: str,
-    fit: tuple[Path | None, FitOptions | None],
-    asked: Asked | None = None,
+    wanted: Wanted,
 ) -> None:
     """Classify images whose true labels are known; show and write the figures.
 
     Args:
         request, prompts, labelled: the model, the labels to choose from or a classifier, and the images.
         passes: how they are encoded, and where the figures go.
-        title, fit: of reports; where a fitted classifier goes, or None, and how it is fitted.
-        asked: what is to be found out of images that show none of the labels.
+        title: of reports.
+        wanted: what else is to be found out.
 
     Raises:
         UsageError: no true label is one of the labels.
@@ -58,12 +100,13 @@ def measure(
 
     pages, tables = reports.parted(passes.outputs)
     targets, left_out = _matched(labelled, prompts.classnames)
-    to_fit = fitting.begin(*fit, targets)
+    to_fit = fitting.begin(wanted.fit, wanted.options, targets)
     summary = progress.Summary()
     with passes.opened(request) as run:
         encoder = run.encoder()
-        classifier, scores = rejecting.begun(asked, run, encoder, prompts, targets)
-        measured = evaluator(classifier, targets)
+        classifier, scores = rejecting.begun(wanted.outliers, run, encoder, prompts, targets)
+        wanted.tell(classifier)
+        measured = evaluator(classifier, targets, wanted.roll_up)
         writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
         outcomes = partial(_outcomes, encoder=encoder, classifier=classifier, passes=passes, run=run)
         known = partial(outcomes, truths.with_a_class(labelled.images, targets))
@@ -75,7 +118,7 @@ def measure(
     _write(tables, evaluation, encoder, counted, _others(to_fit, classifier, scores))
     about = About(title, encoder.name, prompts.classnames, evaluation)
     reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
-    _end(summary, [*passes.outputs, fit[0]], failed, passes.allow_failures)
+    _end(summary, [*passes.outputs, wanted.fit], failed, passes.allow_failures)
 
 
 def _matched(labelled: Labelled, classnames: Sequence[str]) -> tuple[Targets, int]:
@@ -95,7 +138,9 @@ def _outcomes(
     passes: Passes,
     run: Session,
 ) -> Iterator[Outcome]:
-    """What labels are ranked by: the cosines of images, or the logits of a probe, as their scores."""
+    """What labels are ranked by: the cosines of images, or the logits of a probe, as their scores. Of a
+    probe, all labels are among the predictions, with their cosines.
+    """
     from clipcli import api
 
     size, workers, decoding = passes.batch_size, passes.workers, passes.decoding
@@ -112,7 +157,7 @@ def _ranked(classifier: Classifier, outcome: ImageFeatures | ImageFailure) -> Ou
     if isinstance(outcome, ImageFailure):
         return outcome
     features = outcome.features[None]  # (1, D)
-    (found,) = classifier.predict([outcome.image], features, Ranking(1))
+    (found,) = classifier.predict([outcome.image], features, Ranking(len(classifier.classnames)))
     (logits,) = classifier.similarities(features)
     return found._replace(scores=logits, columns=outcome.columns, truth=outcome.truth)
 

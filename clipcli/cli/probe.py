@@ -55,7 +55,8 @@ def probe(
             "--method",
             metavar="METHOD",
             help="What is fitted: gda (Gaussians with one covariance), linear (logistic regression),"
-            " prototype (the mean of each class), or auto (what does best on examples held out).",
+            " prototype (the mean of each class), or auto (what does best on examples held out; words alone,"
+            " if nothing does certainly better).",
             rich_help_panel=PROBE,
         ),
     ] = "auto",
@@ -68,7 +69,8 @@ def probe(
         typer.Option(
             "--shots",
             metavar="1,2,4,…",
-            help="Measure probes of so many examples a class instead, on the other images.",
+            help="Measure how probes of so many examples a class do on the other images, and write no"
+            " classifier.",
             rich_help_panel=PROBE,
         ),
     ] = None,
@@ -77,7 +79,7 @@ def probe(
         typer.Option(
             "--seeds",
             metavar="N",
-            help="How often --shots draws examples. [default: 5]",
+            help="How often --shots draws examples; figures are means over the draws. [default: 5]",
             rich_help_panel=PROBE,
         ),
     ] = None,
@@ -88,7 +90,7 @@ def probe(
             "-o",
             metavar="FILE",
             help="Write the classifier to a .safetensors file, or the figures of --shots to a .csv file or an"
-            " .svg chart. Can be given several times.",
+            " .svg chart. Can be given several times. [default: only show the figures]",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -113,11 +115,13 @@ def probe(
 ) -> None:
     """Learn classes from a few examples of each.
 
-    The names of the classes are words that help, unless --labels or --classes name others. A class of these
-    needs no examples, and one that is not among them needs no words. How much the examples count beside the
-    words is chosen on examples held out in turns. You see words alone beside it.
+    The names of the classes are words that help, unless --labels or --classes name others. A class that is
+    named there needs no examples, and one that is not needs no words.
 
-    `clipcli classify --classifier FILE` uses the classifier.
+    How much the examples count beside the words is chosen by how well examples are labelled that were not
+    learned from. Where that shows no gain, words alone are used. You see the accuracy of both.
+
+    `clipcli classify --classifier FILE` uses the classifier that -o writes.
 
     Exit codes: 0 all examples were used; 1 the run failed; 2 the command was used wrongly; 3 some examples
     could not be read; 130 or 143 the run was interrupted.

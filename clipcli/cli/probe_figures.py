@@ -37,19 +37,17 @@ def _row(one: Tried, chosen: Tried) -> list[str]:
 def _tell(report: ProbeReport) -> None:
     held_out = report.validated_on
     if not held_out:
-        weight = (
-            "" if report.zero_shot is None else ", and they count as much as words certainly fail on them"
-        )
-        console.warn(f"with one example a class, none can be held out{weight}")
+        console.warn("with one example a class, none can be held out, and nothing shows how good they are")
     elif held_out < report.examples:
-        console.note(f"held out in turns: {held_out} of {report.examples} examples; the others are alone")
-    if report.reason == "cautious" and held_out:
+        alone = report.examples - held_out
+        console.note(f"held out in turns: {held_out} of {report.examples} examples; {alone} are alone")
+    if report.reason == "cautious" and report.zero_shot is not None:
         console.note(
-            "the examples do not show that any method is certainly better than words: they count as much as"
-            " words certainly fail on them"
+            "the examples do not show that a method is certainly better than words: they count as much as"
+            " words certainly fail"
         )
     if report.reason == "words":
-        console.note("words alone are used: no blend with the examples does better on them")
+        console.note("words alone are used: the examples do not show that anything else is better")
     for what, labels in (("words", report.without_words), ("examples", report.without_examples)):
         if labels:
             console.note(f"labels without {what}: {figures.some(labels)}")

@@ -181,11 +181,14 @@ def measure(
         OutputError: a file cannot be written.
     """
     from clipcli.output.labelled import LabelledFeatures
+    from clipcli.scoring.probe_classes import check_words
 
     collected = LabelledFeatures()
     with passes.opened(request) as run:
         encoder = run.encoder()
         words = run.classifier(encoder, prompts) if prompts else None
+        if words is not None:
+            check_words(words)
         summary = passes.over(found.images, run, encoder, collected, lambda: len(found.images))
     if asked.shots:
         _measure_curve(asked, encoder, collected, words)

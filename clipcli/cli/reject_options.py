@@ -24,6 +24,16 @@ Reject = Annotated[
         rich_help_panel=REJECT,
     ),
 ]
+Rejects = Annotated[
+    choices.RejectMethod | None,
+    typer.Option(
+        "--reject",
+        metavar="METHOD",
+        help="With --outliers, measure this way to reject alone: msp, mcm, energy or negatives (see `clipcli"
+        " classify --help`). With --fit, fit a threshold to its scores.",
+        rich_help_panel=REJECT,
+    ),
+]
 RejectBelow = Annotated[
     float | None,
     typer.Option(
@@ -41,7 +51,7 @@ RejectRate = Annotated[
         metavar="0..1",
         parser=partial(fraction, "reject_rate"),
         help="Fit the threshold that rejects at most this share of images that show one of the labels."
-        " [default: 0.05; with outliers, what tells both best]",
+        " [default: 0.05; with outliers, the threshold that tells both best]",
         rich_help_panel=REJECT,
     ),
 ]

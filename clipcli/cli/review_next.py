@@ -50,9 +50,10 @@ def review_next(
 ) -> None:
     """Choose the images whose labels would teach most.
 
-    These are images of which the model is unsure, and that are like many others: they are parted into N
-    groups of similar ones, and each group has one. The features are those in the cache, if --model is the
-    one that made the predictions.
+    The images are divided into as many groups of similar ones as you ask for. Of each group, one is chosen:
+    an image of which the model is unsure, and that is like many others.
+
+    Name the --model that made the predictions: its features are in the cache already.
 
     Example: `clipcli review-next predictions.csv -n 50 -o next.csv`
     """

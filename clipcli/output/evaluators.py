@@ -10,17 +10,19 @@ import numpy as np
 
 from clipcli.errors import ClipcliError, UsageError
 from clipcli.output.consumers import Consumer
-from clipcli.records import Float32Array, ImageFailure, Outcome
+from clipcli.records import Float32Array, ImageFailure, ImagePredictions, Outcome
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.evaluation import (
     Doubt,
     Evaluation,
+    GroupFigures,
     Indices,
     Ranked,
     evaluate_classification,
     evaluate_multilabel,
     rank_classes,
 )
+from clipcli.scoring.group_figures import answers, group_figures
 from clipcli.scoring.targets import Targets
 
 BLOCK = 256
@@ -38,7 +40,7 @@ class Evaluator(Consumer[Outcome], ABC):
     """Collects what outcomes with a true label show; failures and images without one are left out.
 
     Args:
-        classifier: turns cosines into scores. The outcomes' own scores must be cosines.
+        classifier: turns cosines into scores. The outcomes' own scores must be cosines, or logits of a probe.
         targets: the classes that true labels mean.
     """
 
@@ -83,11 +85,18 @@ class Evaluator(Consumer[Outcome], ABC):
 
 
 class ClassificationEvaluator(Evaluator):
-    """Measures images with one true label each; 16 bytes an image are kept."""
+    """Measures images with one true label each; 16 bytes an image are kept, 20 where labels are rolled up.
 
-    def __init__(self, classifier: Classifier, targets: Targets) -> None:
+    Args:
+        classifier, targets: as above.
+        roll_up: the least score of an answer, for classes that have groups; None rolls nothing up.
+    """
+
+    def __init__(self, classifier: Classifier, targets: Targets, roll_up: float | None = None) -> None:
         super().__init__(classifier, targets)
+        self.roll_up = roll_up
         self._kept: list[Ranked] = []
+        self._answers: list[Indices] = []
         self._doubts: list[tuple[float, float, int, Doubt]] = []  # a heap, the least doubtful first
         self._seen = 0
 
@@ -95,6 +104,8 @@ class ClassificationEvaluator(Evaluator):
         true = np.array([indices[0] for indices in target])  # (B,)
         scores = self.classifier.scores(cosines)
         self._kept.append(ranked := rank_classes(self.classifier.ranked_by(cosines), scores, true))
+        if self.roll_up is not None:
+            self._answers.append(answers(self.classifier, ranked.predicted, scores, self.roll_up))
         self._doubt(images, true, ranked.predicted, scores, cosines)
 
     def _doubt(
@@ -121,7 +132,13 @@ class ClassificationEvaluator(Evaluator):
         if not self._kept:
             raise nothing_measured()
         doubts = [doubt for *_, doubt in sorted(self._doubts, reverse=True)]
-        return evaluate_classification(self.targets.classnames, *joined(self._kept), doubts)
+        ranked = joined(self._kept)
+        groups = self._group_figures(ranked) if self.classifier.groups else None
+        return evaluate_classification(self.targets.classnames, *ranked, doubts, groups)
+
+    def _group_figures(self, ranked: Ranked) -> GroupFigures:
+        rolled_up = None if self.roll_up is None else (self.roll_up, np.concatenate(self._answers))
+        return group_figures(self.classifier, ranked.target, ranked.predicted, rolled_up)
 
 
 class MultiLabelEvaluator(Evaluator):
@@ -152,10 +169,26 @@ class MultiLabelEvaluator(Evaluator):
         return evaluate_multilabel(self.targets.classnames, scores, self._all_targets)
 
 
-def evaluator(classifier: Classifier, targets: Targets) -> Evaluator:
-    """The one that suits the truths: for several labels an image, or for one."""
-    kind = MultiLabelEvaluator if targets.is_multilabel else ClassificationEvaluator
-    return kind(classifier, targets)
+def evaluator(classifier: Classifier, targets: Targets, roll_up: float | None = None) -> Evaluator:
+    """The one that suits the truths: for several labels an image, or for one.
+
+    Raises:
+        UsageError: images with several labels each, which are not rolled up.
+    """
+    if not targets.is_multilabel:
+        return ClassificationEvaluator(classifier, targets, roll_up)
+    if roll_up is not None:
+        message = "`roll_up` is for images with one true label each, and some have several"
+        raise UsageError(message, "Leave `roll_up` out, or give each image one label.")
+    return MultiLabelEvaluator(classifier, targets)
+
+
+def cosines_of(outcome: ImagePredictions, classifier: Classifier) -> Float32Array:
+    """The cosines (C,) of an image that is measured: its scores, or for a probe, those of its predictions."""
+    if classifier.weights is None:
+        return outcome.scores
+    cosines = {one.label: one.cosine for one in outcome.predictions}
+    return np.array([cosines[label] for label in classifier.classnames], dtype=np.float32)
 
 
 def joined(blocks: Sequence[Ranked]) -> Ranked:

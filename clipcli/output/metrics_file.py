@@ -12,7 +12,7 @@ from clipcli.errors import UsageError
 from clipcli.files import check_place, replacing
 from clipcli.output.sinks import open_sink
 from clipcli.scoring.comparison import Comparison, Difference
-from clipcli.scoring.evaluation import Estimate, Evaluation, MultiLabel
+from clipcli.scoring.evaluation import Estimate, Evaluation, GroupFigures, MultiLabel, RolledUp
 from clipcli.scoring.fitting import ClassThreshold, FitReport
 from clipcli.scoring.outliers import OutlierReport, RejectFit
 from clipcli.scoring.retrieval import Retrieval
@@ -98,10 +98,30 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "ece_equal_mass": evaluation.ece_equal_mass,
         "ece_equal_width": evaluation.ece_equal_width,
         "chance": evaluation.chance,
+        **({"groups": _groups(evaluation.groups)} if evaluation.groups else {}),
         "per_class": per_class,
         "confused": [one._asdict() for one in evaluation.confused],
         "labels_to_check": [one._asdict() for one in evaluation.doubts],
     }
+
+
+def _groups(found: GroupFigures) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for level, acc1 in enumerate(found.levels, 1):
+        content |= _estimate(f"acc1_level_{level}", acc1)
+    return content | ({"rolled_up": _rolled_up(found.rolled_up)} if found.rolled_up else {})
+
+
+def _rolled_up(found: RolledUp) -> dict[str, Any]:
+    content = {
+        "least": found.least,
+        **_estimate("answered", found.answered),
+        **_estimate("right", found.right),
+    }
+    for one in found.by_depth:
+        name = "labels" if one.level is None else f"level_{one.level}"
+        content |= {**_estimate(name, one.share), **_estimate(f"{name}_right", one.right)}
+    return content
 
 
 def _retrieval(found: Retrieval) -> dict[str, Any]:
@@ -154,7 +174,10 @@ def fit_as_dict(report: FitReport) -> dict[str, Any]:
 
 
 def _outliers(report: OutlierReport) -> dict[str, Any]:
-    methods: dict[str, Any] = {one.method: {"auroc": one.auroc, "fpr95": one.fpr95} for one in report.methods}
+    methods: dict[str, Any] = {
+        one.method: {**_estimate("auroc", one.auroc), **_estimate("fpr95", one.fpr95)}
+        for one in report.methods
+    }
     return {"images": report.images, "outliers": report.outliers, **methods}
 
 

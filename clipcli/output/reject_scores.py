@@ -8,7 +8,7 @@ import numpy as np
 
 from clipcli.choices import RejectMethod
 from clipcli.output.consumers import Consumer
-from clipcli.output.evaluators import BLOCK
+from clipcli.output.evaluators import BLOCK, cosines_of
 from clipcli.records import Float32Array, ImageFailure, Outcome
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.rejection import plain_scores
@@ -19,8 +19,8 @@ class RejectScores(Consumer[Outcome]):
     """Keeps the scores of images by several methods, 4 bytes each; failures are left out.
 
     Args:
-        classifier: scored the outcomes, whose own scores must be cosines. `negatives` is what its rejector
-            says.
+        classifier: scored the outcomes, whose own scores must be cosines, or logits of a probe. `negatives`
+            is what its rejector says.
         methods: of the scores.
         targets: only images that have a class in these are taken; None takes all.
     """
@@ -30,6 +30,7 @@ class RejectScores(Consumer[Outcome]):
     ) -> None:
         self.classifier = classifier
         self.targets = targets
+        self._similarities: list[Float32Array] = []
         self._cosines: list[Float32Array] = []
         self._own: list[float] = []
         self._kept: dict[RejectMethod, list[Float32Array]] = {method: [] for method in methods}
@@ -40,7 +41,8 @@ class RejectScores(Consumer[Outcome]):
             return
         if self.targets is not None and not self.targets.indices.get(outcome.truth or ""):
             return
-        self._cosines.append(outcome.scores)
+        self._similarities.append(outcome.scores)
+        self._cosines.append(cosines_of(outcome, self.classifier))
         self._own.append(np.nan if outcome.reject_score is None else outcome.reject_score)
         if len(self._cosines) == BLOCK:
             self._flush()
@@ -57,8 +59,8 @@ class RejectScores(Consumer[Outcome]):
         if not self._cosines:
             return
         cosines = np.stack(self._cosines)  # (B, C)
-        logits = self.classifier.logits(cosines)
+        logits = self.classifier.logits(np.stack(self._similarities))
         for method, blocks in self._kept.items():
             own = np.array(self._own, dtype=np.float32)
             blocks.append(own if method == "negatives" else plain_scores(method, cosines, logits))
-        self._cosines, self._own = [], []
+        self._similarities, self._cosines, self._own = [], [], []

@@ -77,6 +77,19 @@ def bootstrap_interval_of(
         raise ValueError("no image, and so no interval")
     generator = np.random.default_rng(seed)
     drawn = np.array([figure(generator.integers(0, count, count)) for _ in range(resamples)])  # (R,)
-    drawn += figure(np.arange(count)) - drawn.mean()
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return interval_around(figure(np.arange(count)), drawn, confidence)
+
+
+def interval_around(
+    figure: float, drawn: npt.NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float]:
+    """The middle share of figures that were drawn, moved until their mean is the figure itself.
+
+    Args:
+        figure: of all images.
+        drawn: (R,) the same of images drawn again.
+        confidence: the share.
+    """
+    moved = drawn + (figure - drawn.mean())
+    low, high = np.quantile(moved, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

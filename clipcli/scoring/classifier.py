@@ -107,8 +107,11 @@ class Classifier:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether something was fitted to images: a temperature, thresholds or sets."""
-        return self.temperature != 1 or self.thresholds is not None or self.conformal_quantile is not None
+        """Whether scores were fitted to images: a temperature or sets, with thresholds or without.
+
+        Thresholds alone are those of a class list, which hold for whatever the scores are.
+        """
+        return self.temperature != 1 or self.conformal_quantile is not None
 
     @cached_property
     def groups(self) -> Groups | None:
@@ -140,8 +143,11 @@ class Classifier:
         if self.weights is not None and score not in ("auto", self.activation):
             message = f"a probe ranks labels by {self.activation}, and so `score` cannot be {score}"
             raise UsageError(message, "Leave `score` out: the output has a column `cosine` besides.")
-        if self.is_fitted and score not in ("auto", "cosine", self.activation):
-            message = f"the classifier is calibrated for {self.activation}, and so `score` cannot be {score}"
+        if score in ("auto", "cosine", self.activation):
+            return
+        if self.is_fitted or self.thresholds is not None:
+            what = "the classifier is calibrated" if self.is_fitted else "thresholds of labels are"
+            message = f"{what} for {self.activation}, and so `score` cannot be {score}"
             raise UsageError(message, "Leave `score` out.")
 
     def check_ranking(self, ranking: Ranking) -> None:
@@ -245,7 +251,8 @@ class Classifier:
         top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
         ranked = map(self.ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
-        probs = scores if is_probs or not self.is_fitted else self.scores(similarities)
+        is_judged = self.thresholds is not None or self.conformal_quantile is not None
+        probs = scores if is_probs or not is_judged else self.scores(similarities)
         unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0])
         rejected, reject_scores = self._rejected(image_features, cosines, similarities)
         sets = self._label_sets(probs, ranked_by)

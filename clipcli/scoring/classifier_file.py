@@ -220,14 +220,19 @@ def _metadata(classifier: Classifier) -> dict[str, Any]:
 
 def _header(classifier: Classifier) -> dict[str, Any]:
     extended = (classifier.weights, classifier.bias, classifier.class_scales, classifier.rejector)
-    number = _FITTED if classifier.is_fitted or classifier.parents else _UNFITTED
+    number = _FITTED if _is_judged(classifier) or classifier.parents else _UNFITTED
     number = number if all(one is None for one in extended) else _EXTENDED
     return {"kind": _KINDS[number], "format": number, "clipcli_version": __version__}
 
 
+def _is_judged(classifier: Classifier) -> bool:
+    """Whether scores say more than those of class embeddings alone: they are fitted, or have thresholds."""
+    return classifier.is_fitted or classifier.thresholds is not None
+
+
 def _fitted(classifier: Classifier) -> dict[str, Any]:
     """What was fitted besides thresholds, which are a tensor."""
-    if not classifier.is_fitted:
+    if not _is_judged(classifier):
         return {}
     return {"temperature": classifier.temperature, "conformal_quantile": classifier.conformal_quantile}
 

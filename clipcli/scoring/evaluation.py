@@ -75,6 +75,36 @@ class Doubt(NamedTuple):
     score: float
 
 
+class Answers(NamedTuple):
+    """Answers of one kind: labels, for which `level` is None, or groups of one level, the outermost being 1.
+
+    `share` of all images have such an answer; of these, it is true for `right`, None if there are none.
+    """
+
+    level: int | None
+    share: Estimate
+    right: Estimate | None
+
+
+class RolledUp(NamedTuple):
+    """Answers that are rolled up to a least score; labels come first in `by_depth`, then the deepest groups.
+
+    `answered` is the share of images that have an answer, which is true for `right` of them.
+    """
+
+    least: float
+    answered: Estimate
+    right: Estimate | None
+    by_depth: Sequence[Answers]
+
+
+class GroupFigures(NamedTuple):
+    """How often groups are right: on each level, the outermost first, and where answers are rolled up."""
+
+    levels: Sequence[Estimate]
+    rolled_up: RolledUp | None
+
+
 @dataclass(frozen=True)
 class Classification:
     """Figures of images with one true label each.
@@ -90,6 +120,7 @@ class Classification:
         per_class: all C classes, in their order.
         confused: pairs of classes, the most frequent first.
         doubts: images with a truth to check, the most doubtful first.
+        groups: of the classes, if they have some.
     """
 
     images: int
@@ -102,6 +133,7 @@ class Classification:
     per_class: Sequence[ClassFigures]
     confused: Sequence[Confusion]
     doubts: Sequence[Doubt] = ()
+    groups: GroupFigures | None = None
 
     @property
     def chance(self) -> float:
@@ -151,6 +183,7 @@ def evaluate_classification(
     rank: Indices,
     confidence: Float32Array,
     doubts: Sequence[Doubt] = (),
+    groups: GroupFigures | None = None,
 ) -> Classification:
     """The figures of N images with one true label each.
 
@@ -161,6 +194,7 @@ def evaluate_classification(
         rank: (N,) the place of the true class among all, 0 being the best, as `metrics.ranks` gives it.
         confidence: (N,) the probability of the best class.
         doubts: images with a truth to check.
+        groups: figures of the groups of classes.
 
     Raises:
         ValueError: there is no image, or the shapes do not fit.
@@ -171,8 +205,8 @@ def evaluate_classification(
     right = rank == 0
     return Classification(
         images=len(target),
-        acc1=_estimate(right),
-        acc5=_estimate(rank < 5) if len(classnames) >= 5 else None,
+        acc1=estimate(right),
+        acc5=estimate(rank < 5) if len(classnames) >= 5 else None,
         mean_per_class_recall=float(np.mean([one.recall for one in per_class if one.support])),
         macro_f1=float(f1_score(target, predicted, average="macro", zero_division=0)),
         ece_equal_mass=expected_calibration_error(confidence, right, equal_mass=True),
@@ -180,6 +214,7 @@ def evaluate_classification(
         per_class=per_class,
         confused=most_confused(classnames, target, predicted),
         doubts=doubts,
+        groups=groups,
     )
 
 
@@ -237,7 +272,8 @@ def most_confused(classnames: Sequence[str], target: Indices, predicted: Indices
     ]
 
 
-def _estimate(right: npt.NDArray[np.bool_]) -> Estimate:
+def estimate(right: npt.NDArray[np.bool_]) -> Estimate:
+    """The share of right ones among N images, with its bootstrap interval."""
     return Estimate(float(right.mean()), *bootstrap_interval(right))
 
 

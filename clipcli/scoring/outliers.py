@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from clipcli.choices import RejectMethod
 from clipcli.errors import ClipcliError
 from clipcli.records import Float32Array
+from clipcli.scoring.bootstrap import FEW_RESAMPLES, interval_around
 from clipcli.scoring.evaluation import Estimate
 from clipcli.scoring.fitting import share
 from clipcli.scoring.rejection import threshold_between, threshold_for_rate
@@ -23,11 +24,13 @@ RejectScores = Mapping[RejectMethod, Float32Array]
 
 
 class Separation(NamedTuple):
-    """How well one method tells images of the labels from outliers; see `auroc` and `fpr95`."""
+    """How well one method tells images of the labels from outliers; see `auroc` and `fpr95`, whose intervals
+    are those of `separation`.
+    """
 
     method: RejectMethod
-    auroc: float
-    fpr95: float
+    auroc: Estimate
+    fpr95: Estimate
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,47 @@ def fpr95(inside: Float32Array, outside: Float32Array) -> float:
     return float((outside >= threshold).mean())
 
 
+def separation(
+    method: RejectMethod, inside: Float32Array, outside: Float32Array, seed: int = 0
+) -> Separation:
+    """The figures of one method, with their 95 % intervals.
+
+    As many images of the labels as there are, and as many outliers, are drawn with replacement, again and
+    again, and the figures of what is drawn are as `bootstrap.interval_around` has it. The draws depend on the
+    seed alone, so that the methods are compared on the same ones.
+
+    Args:
+        method: that scores images.
+        inside: (N,) scores of images that show the labels.
+        outside: (M,) scores of outliers.
+        seed: of the draws.
+    """
+    figures = (auroc(inside, outside), fpr95(inside, outside))
+    drawn = np.array(list(_drawn_figures(inside, outside, seed)))  # (R, 2)
+    intervals = (interval_around(*pair) for pair in zip(figures, drawn.T, strict=True))
+    found = [
+        Estimate(figure, max(low, 0.0), min(high, 1.0))
+        for figure, (low, high) in zip(figures, intervals, strict=True)
+    ]
+    return Separation(method, *found)
+
+
+def _drawn_figures(inside: Float32Array, outside: Float32Array, seed: int) -> Iterator[tuple[float, float]]:
+    """AUROC and FPR95 of images and outliers drawn again; both are sorted once, and then counted."""
+    generator = np.random.default_rng(seed)
+    count, others = len(inside), len(outside)
+    ascending, sorted_outside = np.sort(inside), np.sort(outside)
+    lower, up_to = (np.searchsorted(sorted_outside, ascending, side) for side in ("left", "right"))  # (N,)
+    reached = math.ceil(count * 95 / 100)
+    for _ in range(FEW_RESAMPLES):
+        times = np.bincount(generator.integers(0, count, count), minlength=count)  # (N,)
+        drawn = np.bincount(generator.integers(0, others, others), minlength=others)  # (M,)
+        outliers = np.concatenate([[0], np.cumsum(drawn)])  # (M + 1,) the drawn ones before each place
+        pairs = times @ (outliers[lower] + outliers[up_to]) / 2  # in the right order
+        at = count - 1 - np.searchsorted(np.cumsum(times[::-1]), reached)  # where the threshold lies
+        yield float(pairs / (count * others)), float(1 - outliers[lower[at]] / others)
+
+
 def separate(inside: RejectScores, outside: RejectScores) -> OutlierReport:
     """The figures of all methods.
 
@@ -108,11 +152,8 @@ def separate(inside: RejectScores, outside: RejectScores) -> OutlierReport:
     if not images or not outliers:
         missing = "outlier" if images else "image with a known label"
         raise ClipcliError(f"no {missing} could be read", "The warnings above say why.")
-    found = [
-        Separation(method, auroc(scores, outside[method]), fpr95(scores, outside[method]))
-        for method, scores in inside.items()
-    ]
-    return OutlierReport(images, outliers, sorted(found, key=lambda one: -one.auroc))
+    found = [separation(method, scores, outside[method]) for method, scores in inside.items()]
+    return OutlierReport(images, outliers, sorted(found, key=lambda one: -one.auroc.value))
 
 
 def fit_rejection(

@@ -19,7 +19,8 @@ def with_prior(classifier: Classifier, shares: Sequence[float], score: Score = "
     section 4.1, which takes away log priors to balance classes, where here they are known and put in).
 
     Args:
-        classifier: with softmax scores, not fitted yet.
+        classifier: with softmax scores, not fitted yet. Thresholds of its class list go by the scores with
+            the prior.
         shares: C numbers above 0, of which only the proportions count.
         score: what the score of a label will be.
 
@@ -38,10 +39,28 @@ def with_prior(classifier: Classifier, shares: Sequence[float], score: Score = "
     if (classifier.activation if score == "auto" else score) != "softmax":
         message = "`prior` is for softmax scores: a sigmoid or cosine scores each label by itself"
         raise UsageError(message, "Leave `prior` out.")
-    if classifier.is_fitted or "prior" in classifier.provenance:
-        what = "is fitted" if classifier.is_fitted else "has a prior"
-        raise UsageError(f"the classifier {what} already, and so `prior` cannot be added", "Leave it out.")
+    _check_unfitted(classifier)
     prior = np.asarray(shares, dtype=np.float64) / np.sum(shares)  # (C,)
     bias = np.log(prior) + (0 if classifier.bias is None else classifier.bias)
     provenance = {**classifier.provenance, "prior": prior.tolist()}
     return replace(classifier, bias=bias.astype(np.float32), provenance=provenance)
+
+
+def _check_unfitted(classifier: Classifier) -> None:
+    """Refuse a classifier of which something was fitted to images of other shares, or that has a prior.
+
+    Raises:
+        UsageError: it is one.
+    """
+    rejector = classifier.rejector
+    reasons = {
+        "is fitted already": classifier.is_fitted,
+        "is a probe, which has learned the shares of its examples": classifier.weights is not None,
+        "has a prior already": "prior" in classifier.provenance,
+        "has a reject threshold that was fitted without it": rejector is not None
+        and rejector.threshold is not None
+        and rejector.by_logits,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise UsageError(f"`prior` cannot be added: the classifier {reason}", "Leave `prior` out.")

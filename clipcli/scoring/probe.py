@@ -14,13 +14,13 @@ import numpy.typing as npt
 from clipcli.choices import ProbeChoice, ProbeMethod
 from clipcli.errors import UsageError
 from clipcli.scoring.blas import one_thread
-from clipcli.scoring.bootstrap import bootstrap_interval
 from clipcli.scoring.calibration import TEMPERATURES, fit_temperature
 from clipcli.scoring.classifier import Classifier
-from clipcli.scoring.evaluation import Estimate
+from clipcli.scoring.evaluation import Estimate, estimate
 from clipcli.scoring.linear_head import LinearHead, normalised
 from clipcli.scoring.linear_probe import UNSWEPT, sweep
 from clipcli.scoring.probe_choice import (
+    LIKELY,
     Choice,
     Heads,
     Task,
@@ -29,16 +29,18 @@ from clipcli.scoring.probe_choice import (
     best_of,
     cautious_blend,
     cross_validate,
+    errors_needed,
     fit_heads,
-    is_certain,
+    is_better,
+    words_mostly_fail,
 )
 from clipcli.scoring.stand_ins import completed
 
 METHODS: tuple[ProbeMethod, ...] = get_args(ProbeMethod)
 
 Reason: TypeAlias = Literal["validated", "cautious", "words"]
-"""Why a probe was chosen: it is better on examples held out; they do not tell, so that it has little weight;
-or it would be worse than words alone, which are kept.
+"""Why a probe was chosen: it is better on examples held out; they do not certainly tell, so that it has
+little weight; or nothing tells that it would be better than words alone, which are kept.
 """
 
 
@@ -125,10 +127,13 @@ class Fit(NamedTuple):
 def fit(task: Task, options: ProbeOptions) -> Fit:
     """Choose a probe and its blend, and fit it to all examples.
 
-    By cross-validation in 5 folds. Where no class has two examples, nothing can be held out, and the
-    prototype gets the weight of `cautious_blend`. With `auto` it gets that too where images held out do not
-    certainly tell that a probe is better than words. What is worse than words alone, on images held out or on
-    the examples themselves, is not used.
+    By cross-validation in 5 folds. With `auto`, a probe must be better than words alone by two standard
+    errors on images held out, or by one where words do not mostly succeed. Where none is, the prototype with
+    the weight of `cautious_blend` must be better by one; and where no class has two examples, so that nothing
+    can be held out, it is used if words mostly fail. Otherwise words alone are.
+
+    A method that is named is used as validated, or with that weight where nothing can be held out. But what
+    is worse than words alone, on images held out or on the examples themselves, never is.
 
     Raises:
         UsageError: GDA, and no class has two examples.
@@ -149,7 +154,7 @@ def _fit(task: Task, options: ProbeOptions) -> Fit:
     if validated is not None and not validated.probes:
         validated = None
     choice, reason = _choose(task, validated, options, tuple(heads.probes))
-    if task.has_words and not _is_worth_it(task, heads, validated, choice, reason):
+    if task.has_words and not _is_worth_it(task, heads, validated, choice):
         choice, reason = Choice(choice.method, 0.0), "words"
     return Fit(_calibrated(heads, validated, choice), choice, reason, heads, validated, strength)
 
@@ -161,39 +166,39 @@ def _strength(task: Task, options: ProbeOptions) -> float:
 def _choose(
     task: Task, validated: Validated | None, options: ProbeOptions, methods: Sequence[ProbeMethod]
 ) -> tuple[Choice, Reason]:
+    is_auto = options.method == "auto"
     if validated is not None:
         best = best_of(validated, methods)
-        if options.method != "auto" or is_certain(validated, best):
+        if not is_auto or is_better(validated, best, errors_needed(task)):
             return best, "validated"
-    method: ProbeMethod = "prototype" if "prototype" in methods else methods[0]
-    return Choice(method, cautious_blend(task)), "cautious"
+    cautious = Choice("prototype" if "prototype" in methods else methods[0], cautious_blend(task))
+    if validated is None:
+        is_used = not is_auto or words_mostly_fail(task)
+    else:
+        is_used = is_better(validated, cautious, LIKELY)
+    return (cautious, "cautious") if is_used else (Choice(cautious.method, 0.0), "words")
 
 
-def _is_worth_it(
-    task: Task, heads: Heads, validated: Validated | None, choice: Choice, reason: Reason
-) -> bool:
+def _is_worth_it(task: Task, heads: Heads, validated: Validated | None, choice: Choice) -> bool:
     """Whether at least as many examples are labelled as they are as by words alone; of those held out, and
-    of all. A cautious blend must label more of those held out.
+    of all.
     """
-    if validated is not None and choice.method in validated.probes:
-        gain = int(validated.right(choice).sum()) - int(validated.zero_shot.sum())
-        if gain < (1 if reason == "cautious" else 0):
-            return False
+    if validated is not None and validated.right(choice).sum() < validated.zero_shot.sum():
+        return False
     fitted = heads.blended(*choice).logits(task.features).argmax(axis=1) == task.target
-    return bool(fitted.sum() >= _zero_shot_right(task).sum())
-
-
-def _zero_shot_right(task: Task) -> npt.NDArray[np.bool_]:
-    return np.asarray(task.zero_shot(task.features).argmax(axis=1) == task.target)
+    return bool(fitted.sum() >= task.words_right().sum())
 
 
 def _calibrated(heads: Heads, validated: Validated | None, choice: Choice) -> LinearHead:
-    """The head with the temperature that fits images held out best, where they tell it."""
+    """The head with the temperature that fits images held out best.
+
+    They do not tell it if all of them are right: the lowest that is tried is the best then.
+    """
     head = heads.blended(*choice)
-    if validated is None or not choice.blend or choice.method not in validated.probes:
+    if validated is None or not choice.blend:
         return head
     temperature = fit_temperature(validated.logits(choice), validated.target)
-    return head if temperature in TEMPERATURES else head.scaled(1 / temperature)
+    return head if temperature == TEMPERATURES[0] else head.scaled(1 / temperature)
 
 
 # --- The classifier ------------------------------------------------------------------------------
@@ -281,21 +286,16 @@ def report_of(classnames: Sequence[str], task: Task, found: Fit) -> ProbeReport:
 
 
 def _zero_shot(task: Task, validated: Validated | None) -> Tried:
-    right = _zero_shot_right(task)
-    return Tried(None, 0.0, _estimate(validated.zero_shot) if validated else None, float(right.mean()))
+    right = task.words_right()
+    return Tried(None, 0.0, estimate(validated.zero_shot) if validated else None, float(right.mean()))
 
 
 def _tried(task: Task, found: Fit, choice: Choice) -> Tried:
     logits = found.heads.blended(*choice).logits(task.features)
-    is_validated = found.validated is not None and choice.method in found.validated.probes
-    held_out = found.validated.right(choice) if found.validated and is_validated else None
+    held_out = found.validated.right(choice) if found.validated else None
     return Tried(
         choice.method,
         choice.blend,
-        None if held_out is None else _estimate(held_out),
+        None if held_out is None else estimate(held_out),
         float((logits.argmax(axis=1) == task.target).mean()),
     )
-
-
-def _estimate(right: npt.NDArray[np.bool_]) -> Estimate:
-    return Estimate(float(right.mean()), *bootstrap_interval(right))

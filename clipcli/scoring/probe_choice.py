@@ -33,8 +33,11 @@ FOLDS = 5
 ONLY_EXAMPLES = math.inf
 BLENDS = (*(10 ** (power / 2) for power in range(-6, 5)), ONLY_EXAMPLES)
 """The values of α that are tried: from 0.001 to 100, two a decade, and the examples alone."""
-_CERTAIN = 2.0
+CERTAIN = 2.0
 """Standard errors by which a probe must be better than words alone, some 95 %."""
+LIKELY = 1.0
+"""The same where there is less to lose: the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Task:
         logits = self.logit_scale * (features @ self.words.T)
         return np.where(np.isnan(logits), -np.inf, logits)
 
+    def words_right(self) -> npt.NDArray[np.bool_]:
+        """Which examples words alone label as they are -> (N,)."""
+        return np.asarray(self.zero_shot(self.features).argmax(axis=1) == self.target)
+
     def part(self, chosen: npt.NDArray[np.bool_]) -> Task:
         """The same with some of the images."""
         return Task(self.features[chosen], self.target[chosen], self.words, self.logit_scale)
@@ -78,7 +85,7 @@ class Heads(NamedTuple):
         """Words and a probe in one head."""
         if self.base is None or blend == ONLY_EXAMPLES:
             return self.probes[method]
-        return self.base.plus(self.probes[method].scaled(blend)) if blend else self.base
+        return self.base.plus(self.probes[method].scaled(blend))
 
 
 class Choice(NamedTuple):
@@ -101,10 +108,9 @@ class Validated(NamedTuple):
 
     def logits(self, choice: Choice) -> Float64Array:
         """Those of a blend."""
-        probe = self.probes[choice.method] if choice.blend else np.zeros(1)
         if self.base is None or choice.blend == ONLY_EXAMPLES:
-            return probe
-        return self.base + choice.blend * probe
+            return self.probes[choice.method]
+        return self.base + choice.blend * self.probes[choice.method]
 
     def right(self, choice: Choice) -> npt.NDArray[np.bool_]:
         """Which images a blend labels as they are -> (M,)."""
@@ -189,16 +195,41 @@ def best_of(validated: Validated, methods: Sequence[ProbeMethod]) -> Choice:
     return max(choices, key=lambda one: _merit(validated, one))
 
 
-def is_certain(validated: Validated, choice: Choice) -> bool:
+def is_better(validated: Validated, choice: Choice, errors: float) -> bool:
     """Whether images held out tell that a probe is better than words alone.
 
-    It is if the difference of the accuracies, paired by image, is above two of its standard errors.
+    It is if the difference of the accuracies, paired by image, is above so many of its standard errors.
     """
     if validated.base is None:
         return True
     gain = validated.right(choice).astype(np.float64) - validated.zero_shot  # (M,) -1, 0 or 1
-    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
-    return bool(gain.mean() > _CERTAIN * error)
+    return _exceeds(gain, 0, errors)
+
+
+def errors_needed(task: Task) -> float:
+    """By how many standard errors a probe must be better than words alone.
+
+    There is much to lose where words label more than half of the examples right, by more than one standard
+    error: one half is what to expect of an accuracy of which nothing is known.
+    """
+    return CERTAIN if _exceeds(task.words_right().astype(np.float64), 0.5, LIKELY) else LIKELY
+
+
+def words_mostly_fail(task: Task) -> bool:
+    """Whether words alone label more than half of the examples wrong, by more than one standard error.
+
+    That is all that is known where no image can be held out.
+    """
+    return not task.has_words or _exceeds((~task.words_right()).astype(np.float64), 0.5, LIKELY)
+
+
+def _exceeds(values: Float64Array, least: float, errors: float) -> bool:
+    """Whether the mean of (M,) values is above a number by more than so many of its standard errors.
+
+    A single image more is exactly one of them, and rounding must not decide of it.
+    """
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return bool(values.mean() - least > errors * error * (1 + _ROUNDING))
 
 
 def cautious_blend(task: Task) -> float:
@@ -209,5 +240,5 @@ def cautious_blend(task: Task) -> float:
     """
     if not task.has_words:
         return ONLY_EXAMPLES
-    wrong = task.zero_shot(task.features).argmax(axis=1) != task.target
-    return wilson_interval(float(wrong.mean()), len(wrong))[0]
+    right = task.words_right()
+    return wilson_interval(1 - float(right.mean()), len(right))[0]

@@ -68,6 +68,11 @@ class Rejector:
         negative = image_features.astype(np.float64) @ self.negatives.astype(np.float64).T  # (N, M)
         return negatives_score(cosines, negative).astype(np.float32)
 
+    @property
+    def by_logits(self) -> bool:
+        """Whether scores are made from logits, to which a prior or a scale is added, and not from cosines."""
+        return self.method in ("msp", "energy")
+
     def rejects(self, scores: Float32Array) -> npt.NDArray[np.bool_]:
         """Which of N images are `unknown`, by their scores (N,)."""
         if self.threshold is None:

@@ -43,7 +43,7 @@ def labels_of(truths: Iterable[str], separator: str | None = SEPARATOR) -> list[
     labels = sorted({label for truth in truths for label in split_truth(truth, separator)})
     first: dict[str, str] = {}
     for label in labels:
-        first.setdefault(_key(label), label)
+        first.setdefault(match_key(label), label)
     return list(first.values())
 
 
@@ -58,17 +58,20 @@ def match_truths(
         separator: parts several labels of one truth; None where a truth is one label.
     """
     exact = {label: index for index, label in reversed(list(enumerate(classnames)))}
-    alike = {_key(label): index for index, label in reversed(list(enumerate(classnames)))}
+    alike = {match_key(label): index for index, label in reversed(list(enumerate(classnames)))}
     found: dict[str, tuple[int, ...]] = {}
     unmatched: dict[str, str] = {}
     for truth in truths:
-        indices = {label: exact.get(label, alike.get(_key(label))) for label in split_truth(truth, separator)}
+        indices = {
+            label: exact.get(label, alike.get(match_key(label))) for label in split_truth(truth, separator)
+        }
         found[truth] = tuple(dict.fromkeys(index for index in indices.values() if index is not None))
         for label in (label for label, index in indices.items() if index is None):
-            near = difflib.get_close_matches(_key(label), alike, 1)
+            near = difflib.get_close_matches(match_key(label), alike, 1)
             unmatched[label] = classnames[alike[near[0]]] if near else ""
     return Targets(tuple(classnames), found, unmatched)
 
 
-def _key(label: str) -> str:
+def match_key(label: str) -> str:
+    """What labels have in common that differ in case, spaces, `_` or `-` only."""
     return folded(label.replace("_", " ").replace("-", " "))

@@ -234,7 +234,12 @@ def test_eval_tells_auroc_and_fpr95_of_each_method(
         cut = np.sort(scores[is_inside])[1]  # 27 of 28 reach it, and 26 are not 95 %
         assert one["fpr95"] == pytest.approx((scores[~is_inside] >= cut).mean(), abs=0.03)
         assert csv[f"outliers_{method}_auroc"] == pytest.approx(one["auroc"])
-        assert f"{method},{one['auroc']:.3f},{one['fpr95']:.1%}" in result.out
+        assert csv[f"outliers_{method}_fpr95_high"] == pytest.approx(one["fpr95_high"])
+        assert 0 <= one["auroc_low"] <= one["auroc"] <= one["auroc_high"] <= 1
+        assert one["fpr95_low"] <= one["fpr95"] <= one["fpr95_high"]
+        ends = f"{one['auroc_low']:.3f} to {one['auroc_high']:.3f}"
+        passed = f"{one['fpr95']:.1%},{one['fpr95_low']:.1%} to {one['fpr95_high']:.1%}"
+        assert f"{method},{one['auroc']:.3f},{ends},{passed}" in result.out
 
 
 def test_fit_stores_the_best_rejector_and_tells_what_classify_does(

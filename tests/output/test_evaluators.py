@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 
 from clipcli.errors import ClipcliError, UsageError
 from clipcli.output import evaluators
-from clipcli.output.evaluators import ClassificationEvaluator, MultiLabelEvaluator, evaluator
+from clipcli.output.evaluators import ClassificationEvaluator, MultiLabelEvaluator, cosines_of, evaluator
+from clipcli.output.report.records import Judged
 from clipcli.records import ImageFailure, ImagePredictions, Outcome
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.evaluation import Classification, MultiLabel, evaluate_classification
 from clipcli.scoring.metrics import ranks
+from clipcli.scoring.ranking import Ranking
 from clipcli.scoring.targets import match_truths
 
 LABELS = ("cat", "dog", "sun")
@@ -69,6 +72,21 @@ def test_failures_and_images_without_a_truth_are_left_out() -> None:
     for truth in ("cat", None, "zebra"):
         measured.add(ImagePredictions("a.png", (), row, truth=truth))
     assert measured.result().images == 1
+
+
+def test_the_cosines_of_a_probe_are_those_of_its_predictions_and_of_others_the_scores() -> None:
+    weights = np.array([[0, 5, 0], [1, 0, 0], [0, 0, 2]], np.float32)
+    probe = replace(CLASSIFIER, weights=weights, bias=np.zeros(3, np.float32))
+    features = np.array([[0.6, 0.8, 0.0]], np.float32)
+    (found,) = probe.predict(["a.png"], features, Ranking(3))
+    measured = found._replace(scores=probe.similarities(features)[0], truth="dog")
+    assert [one.label for one in found.predictions] == ["cat", "dog", "sun"]
+    np.testing.assert_array_equal(measured.scores, np.array([4, 0.6, 0], np.float32))
+    np.testing.assert_allclose(cosines_of(measured, probe), features[0], rtol=1e-6)
+    shown = Judged(probe, match_truths(["dog"], LABELS))(measured).predicted
+    assert [one.label for one in shown.labels] == ["cat", "dog", "sun"]
+    assert [one.cosine for one in shown.labels] == pytest.approx([0.6, 0.8, 0])
+    assert cosines_of(measured, CLASSIFIER) is measured.scores
 
 
 def test_nothing_to_measure_is_told() -> None:

@@ -395,6 +395,22 @@ def test_probabilities_of_another_kind_are_refused() -> None:
     for score in ("auto", "cosine", "softmax"):
         fitted.check_score(score)
     classifier(COMPASS).check_score("sigmoid")
+    with pytest.raises(UsageError, match="calibrated for softmax"):
+        classifier(COMPASS, conformal_quantile=0.5).check_score("sigmoid")
+    limited = classifier(COMPASS, thresholds=np.ones(len(COMPASS), np.float32))
+    with pytest.raises(UsageError, match="thresholds of labels are for softmax"):
+        limited.check_score("sigmoid")
+
+
+def test_thresholds_alone_are_not_fitted_and_go_by_the_probability_too() -> None:
+    """The cosine is 0.3, the probability σ(20 · 0.2) = 0.98."""
+    thresholds = np.array([0.97, 0.99], np.float32)
+    assert not classifier(COMPASS, thresholds=np.ones(len(COMPASS), np.float32)).is_fitted
+    for score in ("auto", "cosine"):
+        found = verdicts(
+            [[0.3, 0.1], [0.1, 0.3]], Ranking(score=score), logit_scale=20.0, thresholds=thresholds
+        )
+        assert [status for status, _ in found] == ["ok", "unknown"]
 
 
 @pytest.mark.parametrize(

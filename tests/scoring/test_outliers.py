@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from clipcli.errors import ClipcliError
-from clipcli.scoring.outliers import auroc, fit_rejection, fpr95, separate
+from clipcli.scoring.outliers import auroc, fit_rejection, fpr95, separate, separation
 
 
 def scores(*values: float) -> np.ndarray:
@@ -34,13 +36,52 @@ def test_the_best_method_comes_first() -> None:
     outside = {"msp": scores(1.5, 0), "mcm": scores(0, 1)}
     report = separate(inside, outside)
     assert (report.images, report.outliers) == (2, 2)
-    assert [(one.method, one.auroc) for one in report.methods] == [("mcm", 1.0), ("msp", 0.75)]
+    assert [(one.method, one.auroc.value) for one in report.methods] == [("mcm", 1.0), ("msp", 0.75)]
     for images, outliers, missing in (
         (inside, {"msp": scores()}, "outlier"),
         ({"msp": scores()}, outside, "image"),
     ):
         with pytest.raises(ClipcliError, match=f"no {missing}"):
             separate(images, outliers)
+
+
+def test_intervals_are_those_of_draws_of_images_and_of_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of what is drawn are computed one by one, by scikit-learn; equal scores count half."""
+    monkeypatch.setattr("clipcli.scoring.outliers.FEW_RESAMPLES", 100)
+    generator = np.random.default_rng(3)
+    inside, outside = (
+        np.sort(generator.normal(mean, 1, count).round(1)).astype(np.float32)
+        for mean, count in ((1, 60), (0, 45))
+    )
+    draws = np.random.default_rng(5)
+    drawn = []
+    for _ in range(100):
+        some, others = inside[draws.integers(0, 60, 60)], outside[draws.integers(0, 45, 45)]
+        drawn.append((auroc(some, others), fpr95(some, others)))
+    shuffled = generator.permutation(inside), generator.permutation(outside)
+    found = separation("mcm", *shuffled, seed=5)
+    figures = (auroc(inside, outside), fpr95(inside, outside))
+    for estimate, figure, values in zip(found[1:], figures, np.transpose(drawn), strict=True):
+        assert estimate.value == figure
+        expected = np.quantile(values + figure - values.mean(), [0.025, 0.975])
+        assert estimate[1:] == pytest.approx(np.clip(expected, 0, 1).tolist(), abs=1e-12)
+        assert 0.1 < estimate.high - estimate.low < 0.6
+
+
+def test_intervals_hold_the_true_figure_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of normal scores whose means are 1 apart, AUROC is Φ(1 / √2)."""
+    monkeypatch.setattr("clipcli.scoring.outliers.FEW_RESAMPLES", 200)
+    generator, true = np.random.default_rng(0), NormalDist().cdf(0.5**0.5)
+    held = 0
+    for _ in range(60):
+        inside, outside = (generator.normal(mean, 1, 50).astype(np.float32) for mean in (1, 0))
+        found = separation("mcm", inside, outside).auroc
+        held += found.low <= true <= found.high
+    assert held >= 51, "95 % of 60 are 57, with a standard deviation of 1.7"
+
+
+def test_where_all_are_told_apart_the_interval_has_no_width() -> None:
+    assert separation("mcm", scores(2, 3), scores(0, 1))[1:] == ((1, 1, 1), (0, 0, 0))
 
 
 HALVES = (np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]))

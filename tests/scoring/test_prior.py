@@ -11,6 +11,7 @@ import pytest
 from clipcli.errors import UsageError
 from clipcli.scoring.classifier import Classifier, Ranking
 from clipcli.scoring.prior import with_prior
+from clipcli.scoring.rejection import Rejector
 
 EMBEDDINGS = np.eye(3, dtype=np.float32)
 CLASSIFIER = Classifier(("a", "b", "c"), EMBEDDINGS, 2.0, None, "softmax", "model")
@@ -58,12 +59,31 @@ def test_a_prior_is_added_to_a_bias_that_is_there() -> None:
         ([1, 1, 1], {}, "cosine", "is for softmax scores"),
         ([1, 1, 1], {}, "sigmoid", "is for softmax scores"),
         ([1, 1, 1], {"temperature": 2.0}, "auto", "is fitted already"),
+        ([1, 1, 1], {"conformal_quantile": 0.9}, "auto", "is fitted already"),
         ([1, 1, 1], {"provenance": {"prior": [1, 1, 1]}}, "auto", "has a prior already"),
+        ([1, 1, 1], {"weights": EMBEDDINGS, "bias": EMBEDDINGS[0]}, "auto", "is a probe"),
+        ([1, 1, 1], {"rejector": Rejector("msp", 0.5)}, "auto", "a reject threshold that was fitted without"),
+        ([1, 1, 1], {"rejector": Rejector("energy", 0.5)}, "auto", "a reject threshold that was fitted"),
     ],
 )
 def test_what_cannot_be_is_refused(shares: Any, fields: Any, score: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         with_prior(replace(CLASSIFIER, **fields), shares, score)
+
+
+@pytest.mark.parametrize("rejector", [Rejector("mcm", 0.5), Rejector("msp")])
+def test_reject_scores_that_a_prior_does_not_change_are_no_obstacle(rejector: Rejector) -> None:
+    assert with_prior(replace(CLASSIFIER, rejector=rejector), [1, 2, 3]).rejector == rejector
+
+
+def test_thresholds_of_a_class_list_go_by_the_scores_with_the_prior() -> None:
+    limited = replace(CLASSIFIER, thresholds=np.array([0.6, 0.6, np.nan], np.float32))
+    before, after = (
+        [one.status for one in model.predict(["x", "y"], FEATURES, Ranking())]
+        for model in (limited, with_prior(limited, [1, 3, 1]))
+    )
+    assert before == ["unknown", "ok"]  # b with 0.53, which is below; and c, which has no threshold
+    assert after == ["ok", "ok"]  # b with 0.77 and 0.63
 
 
 def test_a_sigmoid_model_takes_a_prior_for_softmax_scores() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from clipcli.scoring.gda import gda
 from clipcli.scoring.linear_head import Examples
 from clipcli.scoring.linear_probe import UNSWEPT, linear_probe, sweep
 from clipcli.scoring.probe import ProbeOptions, fit, probe_of, report_of
-from clipcli.scoring.probe_choice import Task, cautious_blend
+from clipcli.scoring.probe_choice import (
+    Choice,
+    Task,
+    Validated,
+    cautious_blend,
+    cross_validate,
+    errors_needed,
+    is_better,
+    words_mostly_fail,
+)
 from clipcli.scoring.prototype import prototype
 from clipcli.scoring.stand_ins import completed
 
@@ -208,6 +218,137 @@ def test_without_words_examples_alone_are_used() -> None:
         assert report.without_words == tuple("abcd")
 
 
+def outcome_of(right: list[int], words: list[int]) -> tuple[Validated, Choice]:
+    """Images held out of which a prototype alone, and words, label some as they are."""
+    target = np.zeros(len(right), dtype=np.intp)
+    logits = np.stack([np.array(right), 1 - np.array(right)], axis=1).astype(np.float64)
+    validated = Validated(
+        target, np.array(words, dtype=np.bool_), np.zeros_like(logits), {"prototype": logits}
+    )
+    return validated, Choice("prototype", math.inf)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "same", "errors", "is_more"),
+    [
+        (1, 0, 159, 0.99, True),
+        (1, 0, 159, 1.0, False),  # exactly one, whatever the rounding
+        (1, 0, 6, 1.0, False),
+        (2, 0, 158, 1.0, True),
+        (3, 1, 156, 1.0, False),  # exactly one, too
+        (3, 1, 156, 0.99, True),
+        (2, 1, 157, 1.0, False),
+        (4, 0, 156, 2.0, True),  # 2.02
+        (3, 0, 157, 2.0, False),  # 1.74
+        (8, 2, 150, 2.0, False),  # 1.91
+        (0, 0, 160, 0.0, False),
+        (0, 3, 157, 0.0, False),
+    ],
+)
+def test_a_gain_counts_in_standard_errors_of_the_paired_difference(
+    better: int, worse: int, same: int, errors: float, is_more: bool
+) -> None:
+    found = outcome_of([1] * better + [0] * worse + [1] * same, [0] * better + [1] * (worse + same))
+    assert is_better(*found, errors) == is_more
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "errors"), [(9, 10, 2), (7, 10, 2), (6, 10, 1), (5, 10, 1), (1, 10, 1)]
+)
+def test_two_standard_errors_are_needed_where_words_are_mostly_right(
+    right: int, of: int, errors: float
+) -> None:
+    target = np.array([0] * right + [1] * (of - right))
+    assert errors_needed(Task(np.tile([1.0, 0.0], (of, 1)), target, np.eye(2), 20.0)) == errors
+
+
+def half_words() -> tuple[Task, Examples]:
+    """Six examples of each of four classes, of which two have no words."""
+    found = examples(noise=0.3)
+    words = task(found).words.copy()
+    words[2:] = np.nan
+    return task(found, words), found
+
+
+def test_words_alone_never_name_a_class_without_words() -> None:
+    made, found = half_words()
+    assert made.has_words
+    assert not task(found, np.full((4, D), np.nan)).has_words
+    logits = made.zero_shot(made.features)
+    assert (logits[:, :2] < 0).all(), "0 would be the highest"
+    assert (logits[:, 2:] == -np.inf).all()
+    assert (logits.argmax(axis=1) < 2).all()
+    assert made.words_right().sum() == 12
+
+
+def test_classes_without_words_are_learned_beside_those_that_have_some() -> None:
+    made, _ = half_words()
+    report = report_of("abcd", made, fit(made, ProbeOptions()))
+    assert report.without_words == ("c", "d")
+    assert report.zero_shot is not None and report.zero_shot.validated is not None
+    assert report.zero_shot.validated.value == report.zero_shot.fitted == 0.5
+    assert report.reason == "validated"
+    assert report.chosen.validated is not None and report.chosen.validated.value > 0.9
+
+
+def few_of_two_classes(first: int, second: int) -> Task:
+    """Words that are wrong, and so many examples of either class."""
+    found = examples(classes=2, shots=6, noise=0.3)
+    chosen = np.array([*range(first), *range(6, 6 + second)])
+    words = task(found).words[::-1]
+    return Task(found.features[chosen], found.target[chosen], words, 20.0)
+
+
+def test_fewer_examples_than_folds_are_held_out_one_by_one() -> None:
+    made = few_of_two_classes(2, 2)
+    validated = cross_validate(made, ("prototype",), 1.0, seed=0)
+    assert validated is not None
+    assert sorted(validated.target.tolist()) == [0, 0, 1, 1]
+    assert not validated.zero_shot.any()
+    assert validated.right(Choice("prototype", math.inf)).all()
+
+
+def test_what_cannot_be_fitted_without_some_examples_is_not_validated() -> None:
+    """Without one of its two, the first class has no spread, and neither has the only one of the other."""
+    made = few_of_two_classes(2, 1)
+    chosen = fit(made, ProbeOptions())
+    assert set(chosen.heads.probes) == {"gda", "linear", "prototype"}
+    assert chosen.validated is not None
+    assert set(chosen.validated.probes) == {"linear", "prototype"}
+    named = fit(made, ProbeOptions("gda"))
+    assert named.validated is None
+    assert (named.choice, named.reason) == (Choice("gda", cautious_blend(made)), "cautious")
+
+
+def test_one_image_held_out_tells_nothing() -> None:
+    assert not is_better(*outcome_of([1], [0]), 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "of", "fail"), [(6, 10, False), (7, 10, True), (5, 10, False), (1, 1, False)]
+)
+def test_words_mostly_fail_if_more_than_half_are_wrong_by_a_standard_error(
+    wrong: int, of: int, fail: bool
+) -> None:
+    error = np.std([1] * wrong + [0] * (of - wrong), ddof=1) / of**0.5 if of > 1 else math.inf
+    assert (wrong / of - error > 0.5) == fail
+    target = np.array([1] * wrong + [0] * (of - wrong))
+    features = np.tile([1.0, 0.0], (of, 1))
+    assert words_mostly_fail(Task(features, target, np.eye(2), 20.0)) == fail
+    assert words_mostly_fail(Task(features, target, np.full((2, 2), np.nan), 20.0))
+
+
+def test_with_one_example_a_class_auto_departs_from_words_only_where_they_mostly_fail() -> None:
+    found = examples(shots=1)
+    words = task(found).words
+    half = words[[1, 0, 2, 3]]  # two of four are wrong
+    chosen = fit(task(found, half), ProbeOptions())
+    assert (chosen.choice.blend, chosen.reason, chosen.validated) == (0, "words", None)
+    np.testing.assert_array_equal(chosen.head.weights, 20 * half)
+    named = fit(task(found, half), ProbeOptions("prototype"))
+    assert (named.choice.blend, named.reason) == (cautious_blend(task(found, half)), "cautious")
+
+
 # --- The classifier ------------------------------------------------------------------------------
 
 
@@ -265,8 +406,6 @@ def test_a_probe_refuses_scores_of_another_kind() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:
-    from dataclasses import replace
-
     probe, _ = made_probe()
     assert probe.weights is not None
     for changed in ({"bias": None}, {"weights": probe.weights[:2]}, {"weights": probe.weights * np.nan}):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
+from clipcli.output.evaluators import cosines_of
 from clipcli.output.rows import carried_names, rounded
 from clipcli.records import Duplicate, Hit, ImageFailure, LabelGroup, Outcome, Value
 from clipcli.scoring.classifier import Classifier, best_classes
@@ -87,10 +88,10 @@ def found(hits: Iterable[Hit | Duplicate], failures: Iterable[ImageFailure]) -> 
 
 @dataclass(frozen=True)
 class Judged:
-    """Turns an outcome of an evaluation, whose scores are cosines, into an image with its true labels.
+    """Turns an outcome of an evaluation into an image with its true labels.
 
     Args:
-        classifier: turns cosines into scores.
+        classifier: turns the outcome's scores, which are cosines or logits of a probe, into probabilities.
         targets: the classes that true labels mean.
     """
 
@@ -104,10 +105,10 @@ class Judged:
         )
         if isinstance(outcome, ImageFailure):
             return predicted(outcome)._replace(truth=truth)
-        cosines = outcome.scores[None, :]  # (1, C)
-        (order,) = best_classes(self.classifier.ranked_by(cosines), RANKED).tolist()
-        scores = self.classifier.scores(cosines)[0, order].tolist()
-        ranked = zip(order, scores, outcome.scores[order].tolist(), strict=True)
+        similarities = outcome.scores[None, :]  # (1, C)
+        (order,) = best_classes(self.classifier.ranked_by(similarities), RANKED).tolist()
+        scores = self.classifier.scores(similarities)[0, order].tolist()
+        ranked = zip(order, scores, cosines_of(outcome, self.classifier)[order].tolist(), strict=True)
         labels = tuple(RankedLabel(self.classifier.classnames[index], *both) for index, *both in ranked)
         margin = scores[0] - scores[1] if len(scores) > 1 else None
         columns = dict(outcome.columns)

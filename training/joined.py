@@ -36,6 +36,9 @@ FURTHER_CLASSES = ("person",)
 # What ImageNet's logits are divided by: a class that is less probable tells something too, where no class of
 # ImageNet is the right one.
 _TEMPERATURE = 1.5
+# What the logit of the choice is multiplied by: each network has something to say about images of the other's
+# kind, shaded drawings and things cut out of photographs above all.
+_CERTAINTY = 0.6
 _BATCH = 64
 _DRAWINGS = 1200  # that are looked at
 _PULL = 0.01  # of weights to 0, in both regressions
@@ -140,10 +143,11 @@ def class_row(seen: Seen, positive: torch.Tensor) -> Row:
 
 
 def choice_row(photographs: Seen, drawings: Seen) -> Row:
-    """What tells photographs from drawings."""
+    """What tells photographs from drawings, less sure of it than the regression is."""
     features = torch.cat([photographs.features, drawings.features])
     positive = torch.arange(len(features)) < len(photographs.features)
-    return logistic(features, positive, torch.zeros(len(features)))
+    weight, bias = logistic(features, positive, torch.zeros(len(features)))
+    return Row(_CERTAINTY * weight, _CERTAINTY * bias)
 
 
 def class_vectors(encoder: Any) -> torch.Tensor:

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from clipcli.models.two_trunks import SIZE
 from training.__main__ import new_model
 from training.captions import photo_classes
+from training.evaluate import folder_task, imagenet_task
 from training.joined import (
     CONFIG,
     FURTHER_CLASSES,
+    PREPROCESS,
     Seen,
     choice_row,
     class_row,
@@ -137,3 +140,33 @@ def test_both_networks_answer_as_they_did_alone(nano: Any) -> None:
     with torch.inference_mode():
         found, expected = model.encode_image(batch), alone.eval().encode_image(smaller)
     assert torch.cosine_similarity(found, expected).min() > 0.9
+
+
+class _Eye:
+    """As much of an encoder as images are loaded by."""
+
+    preprocess = PREPROCESS
+
+
+def saved(folder: Path, *names: str) -> None:
+    for name in names:
+        Image.new("RGB", (8, 6), "red").save(folder / name)
+
+
+def test_imagenets_photographs_are_named_by_the_number_in_their_file_name(tmp_path: Path) -> None:
+    saved(tmp_path, "n01440764_x.png", "n02123045_x.png", "n04008634_x.png", "labels.png")
+    task = imagenet_task(_Eye(), tmp_path, "ImageNet")
+    assert [task.classnames[label] for label in task.labels] == ["tench", "tabby cat", "missile"]
+    assert len(task.images) == 3
+    assert len(set(task.classnames)) == len(task.classnames) == len(set(photo_classes()))
+
+
+def test_a_folder_of_photographs_may_have_other_labels_than_its_own(tmp_path: Path) -> None:
+    saved(tmp_path, "a.png", "b.png")
+    (tmp_path / "labels.csv").write_text("image,label\na.png,tench\nb.png,tabby\n")
+    (tmp_path / "coarse.csv").write_text("image,label\nb.png,cat\n")
+    own, other = (
+        folder_task(_Eye(), tmp_path, "photos", *table) for table in ([], [tmp_path / "coarse.csv"])
+    )
+    assert (own.classnames, own.labels) == (["tabby", "tench"], [1, 0])
+    assert (other.classnames, other.labels, len(other.images)) == (["cat"], [0], 1)

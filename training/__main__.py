@@ -32,6 +32,8 @@ from training.examples import Examples
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
 from training.image_tower import ImageTraining, Settings
+from training.joined import CONFIG as JOINED
+from training.joined import join
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
@@ -209,11 +211,13 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
     return start
 
 
-def export_calibrated(weights: dict[str, torch.Tensor], output: Path, task: Task) -> tuple[int, Encoder]:
+def export_calibrated(
+    weights: dict[str, torch.Tensor], output: Path, task: Task, config: Path = CONFIG
+) -> tuple[int, Encoder]:
     """Write the model, its scale calibrated on a task -> its size in bytes when zipped, and the model."""
 
     def written() -> tuple[int, Encoder]:
-        size = export(weights, output)
+        size = export(weights, output, config)
         return size, load_model(f"local-dir:{output.resolve()}", device="cpu", precision="fp32")
 
     _, encoder = written()
@@ -241,7 +245,10 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
     weights.update(torch.load(finished, weights_only=True))
     every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
     learned = weights["logit_scale"].exp().item()
-    size, encoder = export_calibrated(weights, output, every["OpenMoji, all trained concepts"])
+    fitted_to = every["OpenMoji, all trained concepts"]
+    _, of_drawings = export_calibrated(weights, work / "drawings", fitted_to)
+    whole = join(found, work, weights, of_drawings)
+    size, encoder = export_calibrated(whole, output, fitted_to, JOINED)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")
     scales = {"learned": learned, "calibrated": encoder.logit_scale}
     (work / "calibration.json").write_text(

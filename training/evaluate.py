@@ -24,8 +24,9 @@ from clipcli import build_classifier, load_model
 from clipcli.images.resize import resize
 from clipcli.scoring.metrics import Scores, accuracy, ranks, wilson_interval
 from clipcli.stages import load_pixels
-from training.captions import ENSEMBLE, SINGLE
+from training.captions import ENSEMBLE, SINGLE, photo_classes
 from training.catalogue import EmojiNames, SourceImage
+from training.photographs import photographs
 from training.prepare import fashion
 from training.render import Masters, load
 from training.sources import BY_NAME, with_role
@@ -246,28 +247,79 @@ def fashion_task(folder: Path) -> Task:
     )
 
 
-def folder_measures(encoder: Any, folder: Path, name: str) -> list[Measure]:
-    """The measures of a folder with labels.csv (image, label): examples/, or photographs of one's own."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    classnames = sorted({row["label"] for row in rows})
-    images = [load_pixels(str(folder / row["image"]), encoder.preprocess) for row in rows]
+def folder_task(encoder: Any, folder: Path, name: str, labels: Path | None = None) -> Task:
+    """The images of a folder: examples/, or photographs of one's own.
+
+    Args:
+        encoder: whose preprocessing is used.
+        folder: where the images are.
+        name: of the task.
+        labels: a table with the columns image and label; None is labels.csv in the folder.
+    """
+    with (labels or folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(folder / row["image"], row["label"]) for row in csv.DictReader(file)]
+    return photo_task(encoder, rows, name)
+
+
+def photo_task(encoder: Any, rows: Sequence[tuple[Path, str]], name: str) -> Task:
+    """Image files, each with what it shows, among all that any of them shows."""
+    classnames = sorted({label for _, label in rows})
+    images = [load_pixels(str(path), encoder.preprocess) for path, _ in rows]
     among = (10,) if len(classnames) > 20 else ()
-    return measures(
-        encoder, Task(name, images, classnames, [classnames.index(row["label"]) for row in rows], among)
-    )
+    return Task(name, images, classnames, [classnames.index(label) for _, label in rows], among)
 
 
-def evaluate(model: Path, work: Path, photos: Path | None = None) -> list[Measure]:
-    """All measures of a model folder. The work folder holds the masters and the unpacked packages."""
+def imagenet_task(encoder: Any, folder: Path, name: str) -> Task:
+    """Photographs whose file names begin with WordNet's number of their class, among all names of ImageNet.
+
+    Two classes that share a name are one.
+    """
+    from timm.data import ImageNetInfo
+
+    info, names = ImageNetInfo(), photo_classes()
+    row_of = {info.index_to_label_name(row): row for row in range(len(names))}
+    found = [(path, row_of.get(path.name.split("_")[0])) for path in sorted(folder.iterdir())]
+    classnames = list(dict.fromkeys(names))
+    kept = [(path, classnames.index(names[row])) for path, row in found if row is not None]
+    images = [load_pixels(str(path), encoder.preprocess) for path, _ in kept]
+    return Task(name, images, classnames, [label for _, label in kept], (10,))
+
+
+def folder_measures(encoder: Any, folder: Path, name: str) -> list[Measure]:
+    """The measures of a folder with labels.csv (image, label)."""
+    return measures(encoder, folder_task(encoder, folder, name))
+
+
+def photo_tasks(
+    encoder: Any, work: Path, folders: Sequence[Sequence[Path]] = (), imagenet: Path | None = None
+) -> list[Task]:
+    """The everyday photographs, and those that the caller names."""
+    everyday = [(found.file, found.label) for found in photographs(work)]
+    tasks = [photo_task(encoder, everyday, "photographs, everyday nouns")]
+    for number, (folder, *labels) in enumerate(folders, start=1):
+        tasks.append(folder_task(encoder, folder, f"photographs {number}", *labels))
+    return tasks + ([imagenet_task(encoder, imagenet, "photographs, ImageNet's names")] if imagenet else [])
+
+
+def evaluate(
+    model: Path, work: Path, folders: Sequence[Sequence[Path]] = (), imagenet: Path | None = None
+) -> list[Measure]:
+    """All measures of a model folder.
+
+    Args:
+        model: in open_clip's local format.
+        work: holds the masters and the unpacked packages.
+        folders: further photographs: a folder, and the table of their labels if it is not in the folder.
+        imagenet: a folder of photographs named as in ImageNet.
+    """
     encoder = load_model(f"local-dir:{model.resolve()}", device="cpu", precision="fp32")
     masters, images = load(work / "masters")
     emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
     every = [*tasks(masters, images, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
-    rows = [row for task in every for row in measures(encoder, task)]
-    rows += folder_measures(encoder, ROOT / "examples", "examples/")
-    return rows + (folder_measures(encoder, photos, "photographs") if photos else [])
+    every.append(folder_task(encoder, ROOT / "examples", "examples/"))
+    every += photo_tasks(encoder, work, folders, imagenet)
+    return [row for task in every for row in measures(encoder, task)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -275,13 +327,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "training" / "build")
-    parser.add_argument("--photos", type=Path, help="a folder of photographs with labels.csv (image,label)")
+    parser.add_argument(
+        "--photos", type=Path, nargs="+", action="append", default=[], metavar="FOLDER [LABELS]",
+        help="a folder of photographs, and their labels (image,label) if they are not in its labels.csv",
+    )  # fmt: skip
+    parser.add_argument(
+        "--imagenet", type=Path, help="a folder of photographs whose names begin with WordNet's numbers"
+    )
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args(arguments)
-    text = (
-        json.dumps([asdict(row) for row in evaluate(options.model, options.work, options.photos)], indent=1)
-        + "\n"
-    )
+    found = evaluate(options.model, options.work, options.photos, options.imagenet)
+    text = json.dumps([asdict(row) for row in found], indent=1) + "\n"
     if options.output:
         options.output.write_text(text)
     else:

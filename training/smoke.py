@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from PIL import Image, ImageDraw
 
+from clipcli.images.resize import resize
+from clipcli.models.two_trunks import SIZE
+from clipcli.records import Encoder
 from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
 from training.budget import Budget
 from training.captions import captions, dominant_colour
@@ -26,6 +30,8 @@ from training.catalogue import SourceImage
 from training.evaluate import Measure, Task, measures, on_white
 from training.examples import Examples, sampling_weights
 from training.image_tower import Settings
+from training.joined import CONFIG as JOINED
+from training.joined import PREPROCESS, fitted_together, look, networks
 from training.prepare import MASTER, shrunk
 from training.render import load, render
 from training.text_tower import hashed
@@ -109,13 +115,27 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
         "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in images]
     )
     folder = work / "nano"
-    size, encoder = export_calibrated(weights, folder, task)
+    _, of_drawings = export_calibrated(weights, work / "drawings", task)
+    size, encoder = export_calibrated(joined_with_noise(weights, of_drawings, task), folder, task, JOINED)
     log(f"zipped: {size / 1e6:.1f} MB")
     top1 = measures(encoder, task)[0]
     tenth = max(1, len(training.losses) // 10)
     return SmokeResult(
         float(np.mean(training.losses[:tenth])), float(np.mean(training.losses[-tenth:])), top1, folder
     )
+
+
+def joined_with_noise(
+    weights: dict[str, torch.Tensor], encoder: Encoder, task: Task
+) -> dict[str, torch.Tensor]:
+    """The model of shapes beside a network of random weights, for photographs that are noise."""
+    torch.manual_seed(0)
+    trunk = networks(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
+    generator = np.random.default_rng(0)
+    noise = [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(12)]
+    shapes = [np.asarray(resize(Image.fromarray(image), PREPROCESS)) for image in task.images[::4]]
+    labels = ["person", "person?", *[""] * 10]
+    return fitted_together(trunk, weights, encoder, look(trunk, noise), labels, look(trunk, shapes))
 
 
 def main() -> None:

@@ -70,6 +70,8 @@ def _architecture(files: ModelFiles) -> Any:
     custom_text = model_cfg.pop("custom_text", False) or "hf_model_name" in text_cfg
     if "timm_model_name" in vision_cfg:
         vision_cfg["timm_model_pretrained"] = False
+        if vision_cfg["timm_model_name"].startswith("clipcli_"):  # a network that timm does not have
+            import clipcli.models.two_trunks  # noqa: F401
     if files.text_tower is not None:
         text_cfg |= {"hf_model_name": str(files.text_tower), "hf_model_pretrained": False}
     custom = open_clip.CoCa if "multimodal_cfg" in model_cfg else open_clip.CustomTextCLIP

@@ -10,7 +10,7 @@ import re
 import struct
 import subprocess
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from commands import clipcli
@@ -40,11 +40,12 @@ def on_terminal(
     columns: int = 80,
     stderr: bool = True,
     program: Sequence[str] = (),
+    answers: Mapping[bytes, bytes] | None = None,
     **environment: str,
 ) -> Shown:
     """Run `clipcli ARGUMENTS` with a terminal as its input, its output and, if `stderr`, for its errors.
 
-    The program is forked if no other one is named.
+    The program is forked if no other one is named. `answers` are what the terminal says to what it is asked.
     """
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
@@ -61,5 +62,8 @@ def on_terminal(
     with contextlib.suppress(OSError):  # how Linux says that the other side is closed
         while data := os.read(screen, 65536):
             seen += data
+            for question, answer in (answers or {}).items():
+                if question in data:
+                    os.write(screen, answer)
     os.close(screen)
     return Shown(process.wait(timeout=60), seen.decode(errors="replace"))

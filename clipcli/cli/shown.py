@@ -136,21 +136,34 @@ def _print_paths(hits: Sequence[Hit | Duplicate], end: bytes) -> None:
 
 
 def _print_table(hits: Sequence[Hit | Duplicate]) -> None:
-    from clipcli.cli import tables
+    """The first rows; on a terminal that can show images, fewer of them and each beside its image."""
+    from clipcli.cli import tables, terminal_images
+
+    draw = terminal_images.renderable() if hits else None
+    first = hits[: terminal_images.MOST if draw else _MOST_ROWS]
+    columns, rows = _cells(first)
+    if draw:
+        terminal_images.print_with_images(draw, columns, rows, [hit.image for hit in first])
+    elif rows:
+        tables.print_table(columns, rows)
+    if len(hits) > len(first):
+        console.note(f"shown: the first {len(first)} of {len(hits)} rows; -o found.csv keeps them all")
+
+
+def _cells(hits: Sequence[Hit | Duplicate]) -> tuple[list[str], list[list[str]]]:
+    """The columns and rows of a table on a terminal."""
     from clipcli.records import Hit
 
-    found = [hit for hit in hits[:_MOST_ROWS] if isinstance(hit, Hit)]
-    groups = [hit for hit in hits[:_MOST_ROWS] if not isinstance(hit, Hit)]
+    groups = [hit for hit in hits if not isinstance(hit, Hit)]
     if groups:
-        rows = [[str(one.group), f"{one.score:.3f}", one.image] for one in groups]
-        tables.print_table(["group", "score", "image"], rows)
-    elif found:
-        several = len({hit.query for hit in found}) > 1
-        numbers = [[str(hit.rank), f"{hit.score:.3f}", f"{hit.relative:+.3f}", hit.image] for hit in found]
-        rows = [[hit.query, *row] if several else row for hit, row in zip(found, numbers, strict=True)]
-        tables.print_table([*["query"][:several], "rank", "score", "relative", "image"], rows)
-    if len(hits) > _MOST_ROWS:
-        console.note(f"shown: the first {_MOST_ROWS} of {len(hits)} rows; -o found.csv keeps them all")
+        return ["group", "score", "image"], [
+            [str(one.group), f"{one.score:.3f}", one.image] for one in groups
+        ]
+    found = [hit for hit in hits if isinstance(hit, Hit)]
+    several = len({hit.query for hit in found}) > 1
+    numbers = [[str(hit.rank), f"{hit.score:.3f}", f"{hit.relative:+.3f}", hit.image] for hit in found]
+    rows = [[hit.query, *row] if several else row for hit, row in zip(found, numbers, strict=True)]
+    return [*["query"][:several], "rank", "score", "relative", "image"], rows
 
 
 def counted(hits: Sequence[Hit | Duplicate]) -> str:

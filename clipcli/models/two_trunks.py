@@ -28,12 +28,17 @@ def resize_matrix(size: int, smaller: int) -> torch.Tensor:
 
 
 class TwoTrunks(nn.Module):
-    """EfficientNet-Lite0 twice: (B, 3, 192, 192) images -> (B, 2280) features, for a linear projection.
+    """EfficientNet-Lite0 twice: (B, 3, 192, 192) images -> (B, 2281) features, for a linear projection.
 
     The first part of the features is how probable each of ImageNet's classes is, so that the projection gives
     the mean of the classes' vectors (ConSE, Norouzi et al. 2014, section 3.2). The second part is what the
     network for drawings sees. Each is weighted by how much the image looks like its kind.
     """
+
+    photographs: Any  # timm's networks
+    drawings: Any
+    choice: nn.Linear
+    smaller: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +51,7 @@ class TwoTrunks(nn.Module):
         self.register_buffer("smaller", resize_matrix(SIZE, DRAWING_SIZE), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 192, 192) -> (B, 2280)."""
+        """(B, 3, 192, 192) -> (B, 2281)."""
         seen = self.photographs.forward_head(self.photographs.forward_features(images), pre_logits=True)
         drawn = self.drawings(self.smaller @ images @ self.smaller.T)
         photograph = self.choice(torch.cat([seen, drawn], dim=1)).sigmoid()  # (B, 1)

@@ -220,10 +220,13 @@ def test_where_all_images_held_out_are_right_no_temperature_is_told() -> None:
     np.testing.assert_array_equal(found.head.weights, found.heads.blended(*found.choice).weights)
 
 
-def test_words_alone_keep_the_scale_of_the_model() -> None:
-    task = made()
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_words_alone_keep_the_scale_of_the_model(monkeypatch: pytest.MonkeyPatch, noise: float) -> None:
+    task = made(noise=noise)
+    monkeypatch.setattr("clipcli.scoring.probe.is_better", lambda *_: False)
     found = fit(task, ProbeOptions())
     assert found.reason == "words" and found.validated is not None
+    assert found.validated.zero_shot.all() == (noise == 0.3)
     np.testing.assert_array_equal(found.head.weights, 20 * task.words)
 
 
@@ -324,6 +327,27 @@ def test_words_that_are_kept_are_counted_as_such_and_add_nothing() -> None:
     assert point.chosen == Counter({None: 2})
     assert point.gain == (0, 0, 0)
     assert len(stops) == 2
+
+
+def test_each_draw_has_folds_of_its_own_and_all_numbers_have_the_same_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds = []
+
+    def seen(task: Task, options: ProbeOptions) -> Any:
+        seeds.append(options.seed)
+        return fit(task, options)
+
+    monkeypatch.setattr("clipcli.scoring.few_shot.fit", seen)
+    points = list(few_shot_curve(made(), [1, 3], 2, ProbeOptions("prototype", 5)))
+    assert seeds == [5, 6, 5, 6]
+    assert [one.images for one in points] == [12, 12], "those that no number of examples uses"
+
+
+@pytest.mark.parametrize("shots", [[2, 2], [3, 2]])
+def test_numbers_of_examples_ascend(shots: list[int]) -> None:
+    with pytest.raises(UsageError, match="ascending"):
+        list(few_shot_curve(made(), shots, 2, ProbeOptions()))
 
 
 def test_without_words_a_curve_has_no_gain() -> None:

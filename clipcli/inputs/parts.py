@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PartKind: TypeAlias = Literal["t", "page", "frame", "raw"]
 """A time in a video, a page of a document, a frame, or the only image of a RAW file."""
 
-_NAME = re.compile(r"(.+)#(?:(t)=([0-9]+\.[0-9]{1,6})|(page|frame)=([1-9][0-9]*))", re.DOTALL)
+_NAME = re.compile(r"(.+)#(?:(t)=([0-9]+(?:\.[0-9]{1,6})?)|(page|frame)=([1-9][0-9]*))", re.DOTALL)
 _MICROSECONDS = 6  # digits
 
 

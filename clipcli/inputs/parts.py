@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, cast
 
 from clipcli.libraries import reader_library
-from clipcli.records import Columns, Item, Version
+from clipcli.records import Columns, Item, Version, is_remote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,6 +60,11 @@ class PartItem:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     is_last: bool = field(default=True, compare=False)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading it waits for a network."""
+        return is_remote(self.whole)
 
     def version(self) -> Version | None:
         """The file's, with the part, and with what makes an image of it."""

@@ -64,7 +64,7 @@ def kind_of(name: str) -> FileKind:
 _WITHIN = re.compile(
     rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!/(?P<member>.+)"
     r"|(?P<table>.+\.(?:parquet|arrow|feather|ipc))#(?:.+=)?[1-9][0-9]*"
-    r"|(?P<file>.+)#(?:t|page)=[^/]+",
+    r"|(?P<file>.+)#(?:t|page|frame)=[^/]+",
     re.DOTALL | re.IGNORECASE,
 )
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, cast
 
 from clipcli.libraries import reader_library
-from clipcli.records import Columns, Item, Version
+from clipcli.records import Columns, Item, Version, is_remote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PartKind: TypeAlias = Literal["t", "page", "frame", "raw"]
 """A time in a video, a page of a document, a frame, or the only image of a RAW file."""
 
-_NAME = re.compile(r"(.+)#(?:(t)=([0-9]+\.[0-9]{1,6})|(page|frame)=([1-9][0-9]*))", re.DOTALL)
+_NAME = re.compile(r"(.+)#(?:(t)=([0-9]+(?:\.[0-9]{1,6})?)|(page|frame)=([1-9][0-9]*))", re.DOTALL)
 _MICROSECONDS = 6  # digits
 
 
@@ -60,6 +60,11 @@ class PartItem:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     is_last: bool = field(default=True, compare=False)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading it waits for a network."""
+        return is_remote(self.whole)
 
     def version(self) -> Version | None:
         """The file's, with the part, and with what makes an image of it."""

@@ -38,9 +38,7 @@ _SLACK = MICROSECONDS // 2  # of declared lengths, in which players show the las
 _USUAL_ASPECTS = (0.25, 4)  # of a pixel; others are damage
 _UNSPECIFIED, _BT709 = 2, 1  # colour matrices, as in ITU-T H.273
 _SD_LINES = 576
-_TURNS: dict[
-    tuple[int, ...], str
-] = {  # the display matrix as (a, b, c, d): where right and down lead; Pillow's transposition
+_TURNS: dict[tuple[int, ...], str] = {  # by where right and down lead, as the display matrix says
     (0, 1, -1, 0): "ROTATE_270",
     (-1, 0, 0, -1): "ROTATE_180",
     (0, -1, 1, 0): "ROTATE_90",
@@ -88,6 +86,8 @@ class VideoDecoder:
 
     def __init__(self, item: Item) -> None:
         self._item = item
+        self._current: Any = None  # the frame that was shown last, and the one after it, once there are some
+        self._next: Any = None
         self._open()
 
     def close(self) -> None:
@@ -113,12 +113,10 @@ class VideoDecoder:
         except BaseException:
             self._file.close()
             raise
-        self._begin()
 
     def _begin(self) -> None:
-        """Take up decoding where the container stands: at the frame `_next`, before which `_current` lies."""
-        self._current: Any = None
-        self._next: Any = None
+        """Decode the frame at which the container stands."""
+        self._next = None
         self._frames = self.container.decode(self.stream)
         self._advance()
 
@@ -181,6 +179,7 @@ class VideoDecoder:
                 return
         self.close()
         self._open()
+        self._begin()
 
     def _seek_keyframe(self, time: int) -> bool:
         """Go to a keyframe near a time, and over frames before it: they may need what comes earlier still."""
@@ -262,9 +261,8 @@ def _image(frame: Any, stream: Any) -> Image.Image:
     low, high = _USUAL_ASPECTS
     width = round(frame.width * aspect) if low <= aspect <= high else frame.width
     is_unsaid = frame.colorspace == _UNSPECIFIED and frame.height > _SD_LINES
-    image: Image.Image = frame.to_image(
-        width=width, height=frame.height, src_colorspace=_BT709 if is_unsaid else None
-    )
+    matrix = _BT709 if is_unsaid else None
+    image: Image.Image = frame.to_image(width=width, height=frame.height, src_colorspace=matrix)
     turn = _TURNS.get(_matrix(frame))
     return image.transpose(Image.Transpose[turn]) if turn else image
 

@@ -73,6 +73,7 @@ def test_all_frames_in_order_if_that_is_asked_for(suffix: str, tmp_path: Path) -
     assert all(map(is_color, items, COLORS))
     assert [item.name for item in Inputs((str(path),))] == [str(path)]
     assert [item_named(item.name) for item in items] == items
+    assert list(Inputs((items[1].name,))) == [items[1]]
     assert pickle.loads(pickle.dumps(items)) == items
 
 

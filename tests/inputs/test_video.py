@@ -255,6 +255,14 @@ def test_the_name_of_an_output_leads_to_the_frame(clip: Path) -> None:
         assert again.version() == item.version()
 
 
+def test_a_frame_may_be_an_input_itself(clip: Path) -> None:
+    for time, name in (("3", "3.0"), ("3.00", "3.0"), ("2.125", "2.125")):
+        (item,) = Inputs((f"{clip}#t={time}",))
+        assert isinstance(item, PartItem)
+        assert item.name == f"{clip}#t={name}"
+        assert number_of(image(item)) == int(float(time) * 10)
+
+
 def test_a_file_of_that_very_name_comes_first(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4#t=1.0"
     Image.new("RGB", (8, 8), "red").save(path, "PNG")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import EXAMPLES, Result
 from PIL import Image
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.remote import buckets, retries
@@ -51,13 +51,9 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+def s3(server: S3Server) -> Iterator[S3Server]:
+    with connected(server):
+        yield server
 
 
 def images(count: int) -> dict[str, bytes]:
@@ -199,6 +195,20 @@ def test_each_reason_is_one_in_the_summary(run_cli: Cli, web: WebServer) -> None
     ]
     assert "1 access denied" in result.err
     assert "1 server busy" in result.err
+
+
+def test_addresses_are_listed_without_being_read(run_cli: Cli, web: WebServer) -> None:
+    web.site.files |= images(40)
+    web.site.latency = 0.05
+    addresses = [f"{web.url}{name}" for name in [*web.site.files, "none.png"]]
+    Path("list.txt").write_text("".join(f"{address}\n" for address in addresses))
+    result = run_cli("inputs", "--from-file", "list.txt")
+    found = rows(result.out)
+    assert [row["image"] for row in found] == addresses
+    assert {row["kind"] for row in found} == {"remote object"}
+    assert [bool(row["version"]) for row in found] == [True] * 40 + [False]
+    assert not web.site.bodies
+    assert web.site.most_at_once > 8
 
 
 def test_offline_refuses_addresses(run_cli: Cli, web: WebServer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hub_server import Hub
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.errors import ImageError, UsageError
@@ -49,13 +49,9 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+    with connected(server):
+        yield server
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
@@ -27,14 +27,10 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """The server, with new connections."""
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url, retries.TIMEOUT: "2"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(retries.TIMEOUT, "2")
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+    with connected(server):
+        yield server
 
 
 def url(key: str) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+from unittest import mock
 from urllib.parse import unquote, urlsplit
 
+from clipcli.remote import buckets
+
 BUCKET = "photos"
-ENVIRONMENT = {
+_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "geheim",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -114,6 +120,16 @@ class S3Server:
     def put(self, key: str, content: bytes) -> None:
         """Store an object."""
         self.request("PUT", f"/{BUCKET}/{key}", content)
+
+
+@contextlib.contextmanager
+def connected(server: S3Server) -> Iterator[S3Server]:
+    """Let this process find the server, by new connections and without the faults of earlier tests."""
+    buckets._file_system.cache_clear()
+    server.gate.reset()
+    with mock.patch.dict(os.environ, {**_ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}):
+        yield server
+    buckets._file_system.cache_clear()
 
 
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"

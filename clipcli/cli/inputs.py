@@ -121,21 +121,20 @@ def _write(
     """Write the rows to files, or to standard output, or show the first ones; returns how many failed."""
     from clipcli.output.sinks import open_sinks
     from clipcli.output.xlsx.workbook import WorkbookOptions
-    from clipcli.records import ImageFailure
 
     shows_table = not output and not format_name and sys.stdout.isatty()
     places = output or ([] if shows_table else [Path("-")])
     paths = [None if str(path) == "-" else path for path in places]
     shown: list[list[str]] = []
     rows = failed = 0
+    error = list(listing.columns).index("error")
     with ExitStack() as stack:
         sinks = open_sinks(listing.columns, paths, format_name, excel, WorkbookOptions(title="images"))
         for sink in sinks:
             stack.enter_context(sink)
-        for one in images:
+        for row in listing.rows(images):
             rows += 1
-            failed += isinstance(one, ImageFailure)
-            row = listing.row(one)
+            failed += row[error] is not None
             for sink in sinks:
                 sink.write(row)
             if len(shown) < _MOST_ROWS:

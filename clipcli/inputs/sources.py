@@ -64,7 +64,8 @@ def sources_of(
         UsageError: as in `source_of`.
     """
     for one in names_of(path):
-        if address := address_of(one):
+        address = address_of(one)
+        if address is not None and kind_of(one) != "image":
             yield HubDataset(address, path_filter, image_column)
             continue
         is_folder = one != "-" and os.path.isdir(one)
@@ -214,11 +215,7 @@ class Remote:
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images; what cannot be listed is an `ImageFailure`."""
-        for found in self._address.items(search):
-            if isinstance(found, ImageFailure):
-                yield found
-            else:
-                yield from images_in(found, search)
+        yield from each_opened(self._address.items(search), search)
 
 
 class Files:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from clipcli.output.cells import ImageName, Row
 from clipcli.output.rows import carried_names
-from clipcli.records import ImageFailure, Item
+from clipcli.prefetch import prefetch_map
+from clipcli.records import ImageFailure, Item, is_remote
+
+_ASKED_AT_ONCE = 32
 
 OWN_COLUMNS: dict[str, type] = {"image": ImageName, "kind": str, "version": str, "error": str}
 
@@ -24,6 +27,14 @@ class Listing:
         self._carried = tuple(carried)
         names = carried_names(self._carried, OWN_COLUMNS)
         self.columns = {**OWN_COLUMNS, **dict(zip(names, carried.values(), strict=True))}
+
+    def rows(self, images: Iterable[Item | ImageFailure]) -> Iterator[Row]:
+        """The rows of images, in order; servers are asked for the versions of many at once."""
+
+        def at_hand(one: Item | ImageFailure) -> Row | None:
+            return None if is_remote(one) else self.row(one)
+
+        return prefetch_map(self.row, images, _ASKED_AT_ONCE, _ASKED_AT_ONCE, at_hand)
 
     def row(self, one: Item | ImageFailure) -> Row:
         """The row of one image, or of what cannot be listed."""

@@ -10,13 +10,14 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import EXAMPLES, Result
 from PIL import Image
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.remote import buckets, retries
@@ -24,6 +25,7 @@ from clipcli.remote import buckets, retries
 Cli = Callable[..., Result]
 NANO = ("--model", "nano", "--device", "cpu", "--precision", "fp32")
 CLASSIFY = ("classify", *NANO, "--labels", "cat,dog,fish", "-k", 1)
+Checked: TypeAlias = tuple[list[dict[str, str]], dict[str, bytes], set[str]]
 CAT = (EXAMPLES / "cat-1.jpg").read_bytes()
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
@@ -49,13 +51,9 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+def s3(server: S3Server) -> Iterator[S3Server]:
+    with connected(server):
+        yield server
 
 
 def images(count: int) -> dict[str, bytes]:
@@ -79,24 +77,30 @@ def faults(names: list[str]) -> tuple[list[str], list[str], list[str]]:
     return names[7::50], names[3::10], names[11::50]
 
 
-def check_against_local(
+def check_outcomes(found: list[dict[str, str]], files: dict[str, bytes], missing: set[str]) -> None:
+    """Every image has one outcome, in order; those that are missing a reason, and no others."""
+    assert [Path(row["image"]).name for row in found] == list(files)
+    assert {Path(row["image"]).name: row["error"] for row in found if row["status"] != "ok"} == dict.fromkeys(
+        missing, "no such object"
+    )
+
+
+def check_scores(
     run_cli: Cli, found: list[dict[str, str]], files: dict[str, bytes], missing: set[str]
 ) -> None:
-    """Every image has one outcome, in order, and the scores of a local file; missing ones a reason."""
+    """The scores are those of local files."""
     Path("local").mkdir()
     for name, content in files.items():
         Path("local", name).write_bytes(content)
     local = rows(run_cli(*CLASSIFY, "local", "--no-cache").out)
-    assert [Path(row["image"]).name for row in found] == list(files)
     for row, expected in zip(found, local, strict=True):
-        if Path(row["image"]).name in missing:
-            assert (row["error"], row["label"], row["status"]) == ("no such object", "", "error")
-        else:
+        if Path(row["image"]).name not in missing:
             assert {**row, "image": ""} == {**expected, "image": ""}
 
 
 def test_addresses_in_a_table_with_faults(run_cli: Cli, web: WebServer) -> None:
-    check_web(run_cli, web, 100)
+    found, files, missing = check_web(run_cli, web, 100)
+    check_scores(run_cli, found, files, missing)
 
 
 @pytest.mark.long
@@ -104,7 +108,8 @@ def test_very_many_addresses_in_a_table_with_faults(run_cli: Cli, web: WebServer
     check_web(run_cli, web, 5000)
 
 
-def check_web(run_cli: Cli, web: WebServer, count: int) -> None:
+def check_web(run_cli: Cli, web: WebServer, count: int) -> Checked:
+    """Two runs over addresses: the rows of the first, all images, and those that are missing."""
     files = images(count)
     missing, busy, stalling = faults(list(files))
     web.site.files |= {name: files[name] for name in files if name not in missing}
@@ -118,16 +123,18 @@ def check_web(run_cli: Cli, web: WebServer, count: int) -> None:
     assert f"{len(missing)} no such object" in first.err
     found = rows(first.out)
     assert [row.pop("number") for row in found] == [str(number) for number in range(count)]
-    check_against_local(run_cli, found, files, set(missing))
+    check_outcomes(found, files, set(missing))
     assert web.site.most_at_once > 8
     web.site.bodies.clear()
     second = run_cli(*CLASSIFY, "--from-file", "list.csv")
     assert second.out == first.out
     assert +web.site.bodies == Counter(missing), "of the others nothing is read"
+    return found, files, set(missing)
 
 
 def test_a_bucket_with_faults(run_cli: Cli, s3: S3Server) -> None:
-    check_s3(run_cli, s3, "some", 100)
+    found, files, missing = check_s3(run_cli, s3, "some", 100)
+    check_scores(run_cli, found, files, missing)
 
 
 @pytest.mark.long
@@ -135,7 +142,8 @@ def test_a_bucket_of_very_many_objects_with_faults(run_cli: Cli, s3: S3Server) -
     check_s3(run_cli, s3, "many", 5000)
 
 
-def check_s3(run_cli: Cli, s3: S3Server, folder: str, count: int) -> None:
+def check_s3(run_cli: Cli, s3: S3Server, folder: str, count: int) -> Checked:
+    """Two runs over a folder in a bucket, and one over a list of its objects; as in `check_web`."""
     files = images(count)
     for name, content in files.items():
         s3.put(f"{folder}/{name}", content)
@@ -148,7 +156,8 @@ def check_s3(run_cli: Cli, s3: S3Server, folder: str, count: int) -> None:
     assert first.code == 3
     found = rows(first.out)
     assert [row["image"] for row in found] == [f"{address}{name}" for name in files]
-    check_against_local(run_cli, found, files, {os.path.basename(name) for name in missing})  # noqa: PTH119
+    gone = {Path(name).name for name in missing}
+    check_outcomes(found, files, gone)
     s3.gate.seen.clear()
     second = run_cli(*CLASSIFY, address)
     assert second.out == first.out
@@ -159,6 +168,7 @@ def check_s3(run_cli: Cli, s3: S3Server, folder: str, count: int) -> None:
     third = run_cli(*CLASSIFY, "--from-file", listed)
     assert third.out == first.out
     assert s3.gate.bodies() == 0, "not even of the missing ones, whose absence is told without a body"
+    return found, files, gone
 
 
 def test_an_object_that_changes_is_read_again(run_cli: Cli, web: WebServer) -> None:
@@ -185,6 +195,20 @@ def test_each_reason_is_one_in_the_summary(run_cli: Cli, web: WebServer) -> None
     ]
     assert "1 access denied" in result.err
     assert "1 server busy" in result.err
+
+
+def test_addresses_are_listed_without_being_read(run_cli: Cli, web: WebServer) -> None:
+    web.site.files |= images(40)
+    web.site.latency = 0.05
+    addresses = [f"{web.url}{name}" for name in [*web.site.files, "none.png"]]
+    Path("list.txt").write_text("".join(f"{address}\n" for address in addresses))
+    result = run_cli("inputs", "--from-file", "list.txt")
+    found = rows(result.out)
+    assert [row["image"] for row in found] == addresses
+    assert {row["kind"] for row in found} == {"remote object"}
+    assert [bool(row["version"]) for row in found] == [True] * 40 + [False]
+    assert not web.site.bodies
+    assert web.site.most_at_once > 8
 
 
 def test_offline_refuses_addresses(run_cli: Cli, web: WebServer) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from hub_server import Hub
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.errors import ImageError, UsageError
@@ -45,13 +49,9 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+    with connected(server):
+        yield server
 
 
 @pytest.fixture
@@ -229,3 +229,30 @@ def test_what_is_not_there_has_no_version(web: WebServer) -> None:
 def test_a_stream_of_what_is_not_there(web: WebServer) -> None:
     with pytest.raises(ImageError, match="no such object"):
         opened(remote_item(f"{web.url}b.png"))
+
+
+_READS = """
+import sys
+from clipcli.inputs.inputs import Inputs
+
+for address in sys.argv[1:]:
+    for one in Inputs((address,)):
+        print(one.name, one.version().token, one.read().decode())
+"""
+
+
+def test_images_in_a_repository_of_the_hub(tmp_path: Path) -> None:
+    """In a process of its own, for the hub's client reads its address when it is imported."""
+    start = "hf://datasets/o/n/photos"
+    with Hub({"o/n": {"photos/a.png": b"one", "photos/b.png": b"two", "data/x.parquet": b"x"}}) as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+        command = [sys.executable, "-c", _READS, f"{start}/a.png", f"{start}/*.png"]
+        printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0].removeprefix(start) for line in printed.splitlines()] == [
+        "/a.png",
+        "/a.png",
+        "/b.png",
+    ]
+    first, again, other = (line.split()[1:] for line in printed.splitlines())
+    assert first == again
+    assert (first[-1], other[-1]) == ("one", "two")

@@ -18,7 +18,7 @@ from clipcli.cache import FeatureCache
 from clipcli.inputs.inputs import Inputs
 from clipcli.records import ImageFailure
 
-_IMAGES = 192
+_IMAGES = 64
 _ROUNDS = 3
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, ENVIRONMENT, S3Server
+from s3_server import BUCKET, S3Server, connected
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
@@ -27,14 +27,10 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """The server, with new connections."""
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url, retries.TIMEOUT: "2"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(retries.TIMEOUT, "2")
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    yield server
-    buckets._file_system.cache_clear()
+    with connected(server):
+        yield server
 
 
 def url(key: str) -> str:
@@ -82,7 +78,7 @@ def test_what_may_pass_is_tried_again_as_often_as_we_say(s3: S3Server) -> None:
     s3.put("a", b"content")
     s3.gate.busy["a"] = 4
     assert buckets.fetch(url("a"), 7) == b"content"
-    assert s3.gate.bodies() == 5
+    assert s3.gate.bodies() == len(s3.gate.seen) == 5, "nothing else is asked"
     s3.gate.busy["a"] = 9
     assert reason("a") == "server busy: HTTP 503"
     assert s3.gate.bodies() == 10

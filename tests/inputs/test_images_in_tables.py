@@ -410,6 +410,15 @@ def test_other_columns_of_all_types() -> None:
     assert other.columns == {"half": None, "kind": "b", "nested": None, "raw": "x"}
 
 
+def test_a_row_is_an_input_by_its_name() -> None:
+    pq.write_table(pa.table({"image": IMAGES[:3], "n": [1, 2, 3]}), "a.parquet")
+    Path("list.txt").write_text("a.parquet#3\na.parquet#1\n")
+    found = list(Inputs(("a.parquet#2",), from_file="list.txt"))
+    assert [one.read() for one in found] == [IMAGES[1], IMAGES[2], IMAGES[0]]  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="no such file or folder"):
+        Inputs(("b.parquet#2",))
+
+
 def test_names_that_only_look_like_rows() -> None:
     Path("a.parquet#1").write_bytes(IMAGES[0])
     pq.write_table(pa.table({"image": IMAGES[1:2]}), "a.parquet")
@@ -429,6 +438,7 @@ def test_a_version_is_that_of_the_file_and_the_row(unhurried: None) -> None:
     one, other = items_of("a.parquet")
     assert one.version() == items_of(str(Path.cwd() / "a.parquet"))[0].version()
     assert one.version() != other.version()
+    assert one.read() == IMAGES[0]
     before = one.version()
     pq.write_table(pa.table({"image": IMAGES[2:4], "n": [1, 2]}), "a.parquet")
     assert one.version() != before

@@ -116,7 +116,10 @@ def own_labels(
 
     labels = labels_of(truths, separator)
     if len(labels) < 2:
-        hint = "Name the folder whose subfolders are the classes, a table with `truth`, or the `labels`."
+        hint = (
+            "Name the folder whose subfolders are the classes, a table with `truth`, a column of the images"
+            " with `truth_column`, or the `labels`."
+        )
         raise UsageError(f"all images have the same true label, {labels[0]!r}", hint)
     specs = [ClassSpec(label, name=label.replace("_", " ").strip()) for label in labels]
     return session.prompts_of(specs, templates, concept)

@@ -27,6 +27,7 @@ from clipcli.inputs.naming import is_within
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.tables import Table, table_format
+from clipcli.inputs.tables.table import is_row
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
 from clipcli.remote.addresses import is_remote
@@ -64,6 +65,9 @@ def sources_of(
         UsageError: as in `source_of`.
     """
     for one in names_of(path):
+        if is_row(one):
+            yield OneImage(one)
+            continue
         address = address_of(one)
         if address is not None and kind_of(one) != "image":
             yield HubDataset(address, path_filter, image_column)
@@ -162,7 +166,7 @@ class Rows:
 
 
 class OneImage:
-    """An image within a file, by its name, such as `scans.zip!/a.png`."""
+    """An image within a file, by its name, such as `scans.zip!/a.png` or `train.parquet#17`."""
 
     columns: Mapping[str, type] = {}
 

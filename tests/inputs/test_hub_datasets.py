@@ -98,9 +98,10 @@ def rows(path: str) -> list[list[str | None]]:
 
 
 def test_datasets_are_read_and_found_again_without_a_network(hub: Hub, environment: dict[str, str]) -> None:
-    asked: list[tuple[str, Any]] = [(NAME, {}), (NAME, ONLY_TEST)]
+    asked: list[tuple[str, Any]] = [(NAME, {}), (NAME, ONLY_TEST), (f"{FILES[1]}#2", {})]
     read = [f"{FILES[0]}#1", f"{FILES[1]}#5"]
-    expected = [[[*rows(FILES[0]), *rows(FILES[1])], rows(FILES[0])], [815, 919]]
+    one = [[f"{FILES[1]}#2", "table row", None]]  # its columns are those of a table that is named
+    expected = [[[*rows(FILES[0]), *rows(FILES[1])], rows(FILES[0]), one], [815, 919]]
     assert run(environment, asked, read) == expected
     downloads = [one.path for one in hub.requests if one.method == "GET" and "resolve" in one.path]
     assert len(downloads) == len(set(downloads)) == 2, "each table once, and no other file"

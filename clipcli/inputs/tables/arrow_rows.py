@@ -20,8 +20,8 @@ def arrow_schema(path: str, name: str, stored_as: ColumnarFormat) -> Schema:
     """
     with damage_told(name, stored_as):
         schema = opened(path, stored_as).schema
-    unique(schema.names, name)
-    return schema_of(schema)
+        unique(schema.names, name)
+        return schema_of(schema)
 
 
 def arrow_rows(

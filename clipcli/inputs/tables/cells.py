@@ -24,7 +24,7 @@ from clipcli.inputs.item import MAX_BYTES, FileItem, read_file, reading_errors
 from clipcli.inputs.tables.columnar import Chunk, ColumnarFormat, opened
 from clipcli.records import Columns, Version
 
-_MOST_FILES = 8  # that are open at once
+_MOST_FILES = 4  # that are open at once
 _MOST_CURSORS = 3  # in each: a thread that was held up reads what the others have long passed
 _KEPT_ROWS = 32  # at least, which threads may ask for in another order
 _EXAMINED_BATCHES = 4
@@ -226,7 +226,7 @@ def _damage_told() -> Iterator[None]:
     with reading_errors():
         try:
             yield
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ImageError(f"its table is damaged: {error}") from None
@@ -239,10 +239,10 @@ def has_images(column: Column) -> bool:
         pyarrow.ArrowException: the table is damaged.
     """
     file = opened(column.path, column.stored_as)
-    with suppress(IndexError):
+    with suppress(IndexError, ImageError):
         for cells in islice(file.chunk(0, column.name, column.part).arrays, _EXAMINED_BATCHES):
             for cell in cells:
-                if data := _bytes_of(cell, "bytes"):
+                if cell.is_valid and (data := _bytes_of(cell, "bytes")):
                     return _is_image(data)
     return False
 

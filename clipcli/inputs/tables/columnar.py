@@ -65,7 +65,7 @@ def damage_told(name: str, stored_as: ColumnarFormat) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         kind = "a Parquet" if stored_as == "parquet" else "an Arrow"
@@ -161,11 +161,16 @@ class ArrowFile:
                 yield batch.column(name).slice(start, _SLICE_ROWS)
 
     def _batches(self, first: int, names: Sequence[str]) -> Iterator[Any]:
+        """Record batches; those of a damaged file are found out here, before they end the process."""
         reader = self._reader(names)
-        if self._is_file:
-            yield from (reader.get_batch(place) for place in range(first, reader.num_record_batches))
-        else:
-            yield from itertools.islice(reader, first, None)
+        batches = (
+            (reader.get_batch(place) for place in range(first, reader.num_record_batches))
+            if self._is_file
+            else itertools.islice(reader, first, None)
+        )
+        for batch in batches:
+            batch.validate(full=True)
+            yield batch
 
     def _reader(self, names: Sequence[str] | None) -> Any:
         """A reader of some columns: of compressed ones only these are unpacked."""

@@ -16,6 +16,9 @@ from clipcli.inputs.tables.parted import is_parted, parts_of
 IMAGE_COLUMNS = frozenset({"image", "path", "filepath", "file_name", "filename", "file", "image_path"})
 """Columns that name the images of a table, in lower case."""
 
+ROW = re.compile(r"(?s)(?P<table>.+\.(?i:parquet|arrow|feather|ipc))#(?:(?P<column>.+)=)?(?P<row>[1-9]\d*)")
+"""The name of an image in a table, as in `train.parquet#17` or `train.parquet#mask=17`."""
+
 _SUFFIXES: dict[str, TableFormat] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -211,7 +214,7 @@ def _is_image(cell: str) -> bool:
 
 def _may_be_path(line: str) -> bool:
     text = line.strip()
-    if text.lower().endswith(_IMAGE_ENDS) or _BEGINS_AS_PATH.match(text):
+    if text.lower().endswith(_IMAGE_ENDS) or _BEGINS_AS_PATH.match(text) or ROW.fullmatch(text):
         return True
     return ("/" in text or "\\" in text) and not text.startswith(_BEGINS_AS_TEXT) and " " not in text
 

@@ -106,7 +106,7 @@ def _is_image_struct(kind: Any) -> bool:
     if not types.is_struct(kind):
         return False
     fields = {field.name: plain(field.type) for field in kind}
-    return "bytes" in fields and is_bytes(fields["bytes"]) and fields.keys() <= {"bytes", "path"}
+    return "bytes" in fields and is_bytes(fields["bytes"])
 
 
 def _has_images_inside(kind: Any) -> bool:
@@ -115,7 +115,11 @@ def _has_images_inside(kind: Any) -> bool:
 
 
 def _has_path(kind: Any) -> bool:
-    return bool(kind.num_fields) and any(field.name == "path" for field in kind)
+    from pyarrow import types
+
+    paths = [plain(field.type) for field in kind if field.name == "path"] if types.is_struct(kind) else []
+    tests = (types.is_string, types.is_large_string, types.is_string_view)
+    return any(test(path) for path in paths for test in tests)
 
 
 def _is_nested(kind: Any) -> bool:

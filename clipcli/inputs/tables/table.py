@@ -20,14 +20,13 @@ from clipcli.inputs.tables.files import TableFile, TableFormat
 from clipcli.inputs.tables.image_column import ImageColumn, check_column
 from clipcli.inputs.tables.image_column import image_column as image_column_of
 from clipcli.inputs.tables.parted import is_parted
-from clipcli.inputs.tables.recognise import looks_like_table, table_format
+from clipcli.inputs.tables.recognise import ROW, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 from clipcli.remote.addresses import is_remote
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
-_ROW = re.compile(r"(?s)(?P<table>.+\.(?i:parquet|arrow|feather|ipc))#(?:(?P<column>.+)=)?(?P<row>[1-9]\d*)")
 _URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
@@ -195,6 +194,14 @@ def _kept(
     return {column: columns[column] for column in keep}
 
 
+def is_row(name: str) -> bool:
+    """Whether a name is that of a row, as in `train.parquet#17`, of a table that is there or on the hub."""
+    found = ROW.fullmatch(name)
+    if found is None or os.path.lexists(name):
+        return False
+    return os.path.isfile(found["table"]) or found["table"].startswith("hf://")
+
+
 def row_named(name: str, columns: Columns = NO_COLUMNS) -> CellItem | None:
     """The image of a name such as `train.parquet#17`; None for other names, and where there is no such table.
 
@@ -202,7 +209,7 @@ def row_named(name: str, columns: Columns = NO_COLUMNS) -> CellItem | None:
         name: as `Table` calls an image that lies in a cell.
         columns: cells that travel with it.
     """
-    found = _ROW.fullmatch(name)
+    found = ROW.fullmatch(name)
     if found is None or os.path.lexists(name) or not os.path.isfile(found["table"]):
         return None
     row = int(found["row"]) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,16 @@ def test_relative_paths_start_at_the_table_or_the_working_directory(
     assert located("a.png", "there/predictions.csv") == "there/a.png"
     assert located("b.png", "there/predictions.csv") == "b.png"
     assert located("/x/b.png", "there/predictions.csv") == "/x/b.png"
+
+
+@pytest.mark.parametrize(
+    "name", ["s.zip!/a/b.png", "S.TAR.GZ!/a.png", "clip.mp4#t=3.0", "a.pdf#page=2", "t.parquet#7"]
+)
+def test_what_lies_in_a_file_is_found_beside_the_table_if_the_file_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located(name, "there/predictions.csv") == name
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / re.split("!/|#", name)[0]).touch()
+    assert located(name, "there/predictions.csv") == f"there/{name}"

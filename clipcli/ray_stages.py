@@ -107,7 +107,7 @@ def listing(work: Work, finished: Sequence[Part], folder: PartFolder | None) -> 
 
     unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
     lists = [
-        partial(_list, work.inputs, number, _of(finished, number), folder, home)
+        partial(_list, work.inputs, number, _of(finished, number), folder, home, _LISTED)
         for number in range(work.inputs.sources)
     ]
 
@@ -128,12 +128,17 @@ def _of(finished: Sequence[Part], source: int) -> dict[int, Part]:
 
 
 def _list(
-    inputs: Inputs, source: int, finished: Mapping[int, Part], folder: PartFolder | None, home: str
+    inputs: Inputs,
+    source: int,
+    finished: Mapping[int, Part],
+    folder: PartFolder | None,
+    home: str,
+    size: int,
 ) -> Iterator[pa.Table]:
-    """Blocks of items: their places, and the items. Those of finished parts are passed over."""
+    """Blocks of `size` items: their places, and the items. Those of finished parts are passed over."""
     _go_to(home)
     left = _unfinished(enumerate(inputs.of_source(source)), finished, folder)
-    for block in in_chunks(left, _LISTED):
+    for block in in_chunks(left, size):
         places = [(source << _SOURCE_BITS) + number for number, _ in block]
         yield _table(places, "item", [item for _, item in block])
 

@@ -156,7 +156,9 @@ def write_parts(work: Work, cluster: Cluster, folder: PartFolder, writer: PartWr
     finished = folder.begin(run)
     with _told():
         dataset = _encoded(work, cluster, finished, folder)
-        dataset.write_datasink(datasink(folder, writer), ray_remote_args={"num_cpus": 0})
+        sink = datasink(folder, writer)
+        dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0})
+    folder.settle(sink.made, finished)
 
 
 @contextlib.contextmanager

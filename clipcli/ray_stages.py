@@ -227,11 +227,15 @@ def datasink(folder: PartFolder, writer: PartWriter) -> Any:
 
         min_rows_per_write = ROWS_IN_PART
 
-        def write(self, blocks: Iterable[pa.Table], ctx: Any) -> None:
+        made: Sequence[Part] = ()
+
+        def write(self, blocks: Iterable[pa.Table], ctx: Any) -> list[Part]:
             _go_to(home)
             rows = (row for block in blocks for row in _rows(block))
-            for run in _runs(rows):
-                _write_part(run, folder, writer)
+            return [_write_part(run, folder, writer) for run in _runs(rows)]
+
+        def on_write_complete(self, write_result: Any) -> None:
+            self.made = [part for parts in write_result.write_returns for part in parts]
 
     return Parts()
 
@@ -257,7 +261,7 @@ def _runs(
 
 def _write_part(
     run: Sequence[tuple[int, Outcome | ImageFeatures]], folder: PartFolder, writer: PartWriter
-) -> None:
+) -> Part:
     digest, counts = Digest(), Counts()
     for _, outcome in run:
         digest.add_outcome(outcome)
@@ -265,7 +269,9 @@ def _write_part(
     with tempfile.TemporaryDirectory() as made:
         path = Path(made) / f"part{folder.suffix}"
         consume([outcome for _, outcome in run], [writer(path), counts])
-        folder.add(Part(source, first, len(run), digest.hexdigest()), path, counts)
+        part = Part(source, first, len(run), digest.hexdigest())
+        folder.add(part, path, counts)
+    return part
 
 
 def _table(

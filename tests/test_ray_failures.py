@@ -1,4 +1,4 @@
-"""Thousands of images on two machines of a real Ray, from a bucket and a folder, while something is killed."""
+"""Thousands of images on two machines of a real Ray, from a bucket and a folder, and something is killed."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_machine_is_lost(
     lost: list[bool] = []
 
     def lose() -> None:
-        machines.remove_node(list(machines.worker_nodes)[0], allow_graceful=False)
+        machines.remove_node(next(iter(machines.worker_nodes)), allow_graceful=False)
         lost.append(True)
 
     loser = after_a_while(lose, generator, 1)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipcli.errors import UsageError
+from clipcli.errors import ClipcliError, UsageError
 from clipcli.files import write_errors
 from clipcli.inputs.tables.parted import PREFIX, SUCCESS
 from clipcli.output.counts import Counts
@@ -102,12 +102,16 @@ class PartFolder:
             names = set(self._listed())
             self._check(names - {FINISHED}, run)
             self._write(self._at(RUN), json.dumps(run, indent=2, sort_keys=True))
-            finished = [self._read(name) for name in self._listed(FINISHED)]
-            known = {part.name for part in finished}
+            finished = self.finished()
+            known = {part.name + self.suffix for part in finished}
             for name in names:
-                if name.startswith(PREFIX) and name.partition(".")[0] not in known:
+                if name.startswith(PREFIX) and name not in known:
                     self._files.rm_file(self._at(name))
         return finished
+
+    def finished(self) -> list[Part]:
+        """The parts that are finished, in the order of their images."""
+        return [self._read(name) for name in self._told()]
 
     def drop(self, part: Part) -> None:
         """Remove a finished part whose images have changed, unless it has been made again since."""
@@ -134,7 +138,7 @@ class PartFolder:
     def counts(self) -> Counts:
         """What was counted in all finished parts."""
         counts = Counts()
-        for name in self._listed(FINISHED):
+        for name in self._told():
             with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
                 told = json.loads(self._files.cat_file(self._at(FINISHED, name)))
                 counts.images += told["count"]
@@ -142,6 +146,28 @@ class PartFolder:
                 counts.labels += Counter(told["labels"])
                 counts.reasons += Counter(told["reasons"])
         return counts
+
+    def settle(self, made: Collection[Part], kept: Collection[Part]) -> None:
+        """Keep what a run made, and what it found finished; remove what an earlier one wrote meanwhile.
+
+        The processes of a command that was killed may go on for a moment.
+
+        Args:
+            made: the parts of this run.
+            kept: those that were finished before it.
+
+        Raises:
+            ClipcliError: images are missing, or stand in two parts.
+        """
+        mine = {(part.source, part.first): part for part in [*kept, *made]}
+        for part in self.finished():
+            if mine.get((part.source, part.first)) != part:
+                self.drop(part)
+        ends: dict[int, int] = {}
+        for part in sorted(self.finished(), key=lambda one: (one.source, one.first)):
+            if part.first != ends.get(part.source, 0):
+                raise ClipcliError(f"{self.path}: images are missing before {part.name}", "Run it again.")
+            ends[part.source] = part.first + part.count
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Mark the run as finished; `about` tells of it."""
@@ -163,6 +189,9 @@ class PartFolder:
     @property
     def _is_local(self) -> bool:
         return "file" in self._files.protocol
+
+    def _told(self) -> list[str]:
+        return [name for name in self._listed(FINISHED) if name.endswith(".json")]
 
     def _listed(self, *below: str) -> list[str]:
         paths = self._files.ls(self._at(*below), detail=False, refresh=True)

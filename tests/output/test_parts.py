@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from clipcli.errors import UsageError
+from clipcli.errors import ClipcliError, UsageError
 from clipcli.inputs.item import FileItem
 from clipcli.output.counts import Counts
 from clipcli.output.parts import Digest, Part, PartFolder
@@ -128,6 +128,36 @@ def test_a_part_that_was_made_again_is_not_dropped(folder: PartFolder, tmp_path:
     add(folder, new, tmp_path)
     folder.drop(old)
     assert folder.begin(RUN) == [new]
+
+
+def test_what_an_earlier_run_wrote_meanwhile_is_removed(folder: PartFolder, tmp_path: Path) -> None:
+    """Of a command that was killed, a process may have gone on for a moment."""
+    kept, made, strange = part(0, "a"), part(1, "b", "c"), part(2, "c")
+    folder.begin(RUN)
+    for one in (kept, made, strange):
+        add(folder, one, tmp_path)
+    folder.settle([made], [kept])
+    assert folder.finished() == [kept, made]
+
+
+def test_a_part_that_is_missing_is_noticed(folder: PartFolder, tmp_path: Path) -> None:
+    folder.begin(RUN)
+    kept, made = part(0, "a"), part(2, "c")
+    for one in (kept, made):
+        add(folder, one, tmp_path)
+    with pytest.raises(ClipcliError, match="images are missing before part-0000-000000000002"):
+        folder.settle([made], [kept])
+
+
+def test_files_that_a_killed_process_left_half_are_removed(tmp_path: Path) -> None:
+    folder = PartFolder(str(tmp_path / "out"), ".csv")
+    folder.begin(RUN)
+    one = part(0, "a")
+    add(folder, one, tmp_path)
+    (tmp_path / "out" / f"{one.name}.csv.17.partial").write_text("half")
+    (tmp_path / "out" / "_parts" / f"{one.name}.json.17.partial").write_text("{")
+    assert folder.begin(RUN) == [one]
+    assert not list((tmp_path / "out").glob("*.partial"))
 
 
 def test_columns_are_part_of_what_an_image_is() -> None:

@@ -39,12 +39,10 @@ def file_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
 
 def _whole(name: str, columns: Columns) -> Item | ImageFailure:
     """What is no part of a file."""
-    if is_remote(name):
-        return remote_item(name, columns)
     member = member_of(name)
-    if member is None or os.path.lexists(name):
-        return FileItem(name, columns)
-    return NamedMember(name, *member, columns)
+    if member is not None and not os.path.lexists(name):
+        return NamedMember(name, *member, columns)
+    return remote_item(name, columns) if is_remote(name) else FileItem(name, columns)
 
 
 def is_within(name: str) -> bool:

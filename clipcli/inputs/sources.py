@@ -19,13 +19,14 @@ from clipcli.inputs.archives.samples import columns_of
 from clipcli.inputs.braces import names_of
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
 from clipcli.inputs.extras import missing_for, unread
-from clipcli.inputs.formats import kind_of
+from clipcli.inputs.formats import kind_of, member_of
 from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.naming import is_within
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.parts import PartItem, part_of
+from clipcli.inputs.remote import remote_item
 from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.tables.table import is_row
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
@@ -94,7 +95,7 @@ def source_of(path: str, image_column: str | None = None) -> Source:
     if path == "-":
         return StandardInput()
     if is_remote(path):
-        return Remote(path)
+        return _remote_source(path)
     if is_within(path):
         return OneImage(path)
     if is_columnar(path) and os.path.isfile(path):
@@ -102,6 +103,12 @@ def source_of(path: str, image_column: str | None = None) -> Source:
     if os.path.isdir(path) and (metadata := metadata_of(path)):
         return ImageFolder(path, metadata)
     return Archive(path) if kind_of(path) == "archive" and os.path.isfile(path) else Files(path)
+
+
+def _remote_source(url: str) -> Source:
+    if kind_of(url) == "archive" and not glob.has_magic(url):
+        return Archive(url)
+    return OneImage(url) if member_of(url) else Remote(url)
 
 
 def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
@@ -195,7 +202,8 @@ class Archive:
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images in it."""
-        for found in members(FileItem(self._path), search, self._wanted(search)):
+        archive = remote_item(self._path) if is_remote(self._path) else FileItem(self._path)
+        for found in members(archive, search, self._wanted(search)):
             yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
     def _wanted(self, search: Search) -> dict[str, type] | None:

@@ -14,7 +14,10 @@ from typing import BinaryIO, Generic, TypeVar
 from clipcli.errors import ImageError
 from clipcli.files import identity
 from clipcli.inputs.item import RACY_SECONDS, open_file
+from clipcli.inputs.remote import as_image_errors
 from clipcli.records import Version
+from clipcli.remote import objects
+from clipcli.remote.addresses import is_bucket, is_remote, shown
 
 MEMBER_MARK = "!/"
 """Parts the path of an archive from the path of a member in it: `scans.zip!/a/b.jpg`."""
@@ -27,14 +30,19 @@ class ArchiveFile:
     """An archive at one moment.
 
     Args:
-        path: absolute.
-        state: what the file system told of its content, see `files.identity`.
+        path: absolute; or the address of an object in a bucket.
+        state: what the file system told of its content, see `files.identity`; or what the bucket told.
         is_settled: whether it was left alone long enough for `state` to change with its content.
     """
 
     path: str
     state: str
     is_settled: bool
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies in a bucket."""
+        return is_remote(self.path)
 
     @classmethod
     def at(cls, path: str) -> ArchiveFile:
@@ -43,10 +51,20 @@ class ArchiveFile:
         Raises:
             ImageError: it is missing or cannot be read.
         """
+        if is_remote(path):
+            return cls._in_bucket(path)
         with open_file(path) as file:
             status = os.fstat(file.fileno())
         settled = time.time() - max(status.st_mtime_ns, status.st_ctime_ns) / 1e9 >= RACY_SECONDS
         return cls(os.path.abspath(path), identity(status), settled)
+
+    @classmethod
+    def _in_bucket(cls, url: str) -> ArchiveFile:
+        if not is_bucket(url):
+            raise ImageError("an archive on a web server: download it first")
+        with as_image_errors():
+            token = objects.facts(url).token
+        return cls(url, token or "", token is not None)
 
     def open(self) -> BinaryIO:
         """Its content, from the beginning.
@@ -54,6 +72,9 @@ class ArchiveFile:
         Raises:
             ImageError: it is missing, cannot be read, or is not the same as before.
         """
+        if self.is_remote:
+            with as_image_errors():
+                return objects.opened(self.path)
         file = open_file(self.path)
         if identity(os.fstat(file.fileno())) != self.state:
             file.close()
@@ -64,7 +85,7 @@ class ArchiveFile:
         """The version of a member; None if the archive may change again without its times telling."""
         if not self.is_settled:
             return None
-        return Version(os.fsencode(f"{self.path}{MEMBER_MARK}{member}"), f"{self.state}-{token}")
+        return Version(os.fsencode(f"{shown(self.path)}{MEMBER_MARK}{member}"), f"{self.state}-{token}")
 
 
 class OfRecentArchives(Generic[_Kept]):

@@ -11,6 +11,7 @@ from clipcli.inputs.archives import tars, zips
 from clipcli.inputs.archives.file import MEMBER_MARK, ArchiveFile, OfRecentArchives
 from clipcli.inputs.archives.stored import Entry, Stored
 from clipcli.records import NO_COLUMNS, Columns, Version
+from clipcli.remote.addresses import is_remote
 
 ZIP_SUFFIXES = (".zip", ".cbz")
 TWICE = "another member of this name comes before it in the archive, and only that one is read"
@@ -35,6 +36,11 @@ class MemberItem:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     kind: ClassVar[str] = "archive member"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it must come from a network."""
+        return self.archive.is_remote
 
     def version(self) -> Version | None:
         """That of the archive, with what it tells of the member."""
@@ -61,6 +67,11 @@ class NamedMember:
     columns: Columns = field(default_factory=dict)
     truth: str | None = None
     kind: ClassVar[str] = "archive member"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it must come from a network."""
+        return is_remote(self.path)
 
     def version(self) -> Version | None:
         """As that of `MemberItem`; None if there is no such member."""

@@ -12,6 +12,7 @@ from clipcli.inputs.archives.items import TWICE, MemberItem, entries, item_of
 from clipcli.inputs.archives.samples import Sample, as_columns, samples
 from clipcli.inputs.archives.stored import Entry
 from clipcli.inputs.item import FileItem
+from clipcli.inputs.remote import RemoteItem
 from clipcli.inputs.walk import Search, is_taken_within
 from clipcli.records import ImageFailure, Item
 
@@ -29,8 +30,8 @@ def members(
     Yields:
         items; in the end a failure of the archive itself if it is damaged.
     """
-    if not isinstance(item, FileItem):
-        yield ImageFailure(item.name, "an archive that is no local file: download it first", item.columns)
+    if not isinstance(item, FileItem | RemoteItem):
+        yield ImageFailure(item.name, "an archive within another file: unpack that one first", item.columns)
         return
     try:
         archive = ArchiveFile.at(item.location)
@@ -43,7 +44,7 @@ def members(
 class _Listing:
     """One pass over an archive."""
 
-    def __init__(self, item: FileItem, archive: ArchiveFile, search: Search) -> None:
+    def __init__(self, item: FileItem | RemoteItem, archive: ArchiveFile, search: Search) -> None:
         self._item, self._archive, self._search = item, archive, search
         self._seen: set[str] = set()
 

@@ -20,6 +20,13 @@ _CHUNK = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
+def _size_of(source: BinaryIO) -> int:
+    position = source.tell()
+    size = source.seek(0, os.SEEK_END)
+    source.seek(position)
+    return size
+
+
 class Tape:
     """What `tarfile` reads headers from, and we the contents between them.
 
@@ -31,7 +38,7 @@ class Tape:
     def __init__(self, source: BinaryIO, unpacked: BinaryIO) -> None:
         self._source, self._unpacked = source, unpacked
         self.is_packed = unpacked is not source
-        self._size = os.fstat(source.fileno()).st_size
+        self._size = _size_of(source)
         self.last = b""
         """What was read last."""
         self._position = 0

@@ -212,12 +212,16 @@ def development_look(found: Material) -> Callable[[Any, Any], Callable[[], str]]
 
 
 def export_calibrated(
-    weights: dict[str, torch.Tensor], output: Path, task: Task, config: Path = CONFIG
+    weights: dict[str, torch.Tensor], output: Path, task: Task, config: Path = CONFIG, bits: int = 7
 ) -> tuple[int, Encoder]:
-    """Write the model, its scale calibrated on a task -> its size in bytes when zipped, and the model."""
+    """Write the model, its scale calibrated on a task -> its size in bytes when zipped, and the model.
+
+    Args:
+        bits: of each weight's mantissa that are kept, of fp16's ten.
+    """
 
     def written() -> tuple[int, Encoder]:
-        size = export(weights, output, config)
+        size = export(weights, output, config, bits)
         return size, load_model(f"local-dir:{output.resolve()}", device="cpu", precision="fp32")
 
     _, encoder = written()
@@ -248,7 +252,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
     fitted_to = every["OpenMoji, all trained concepts"]
     _, of_drawings = export_calibrated(weights, work / "drawings", fitted_to)
     whole = join(found, work, weights, of_drawings)
-    size, encoder = export_calibrated(whole, output, fitted_to, JOINED)
+    size, encoder = export_calibrated(whole, output, fitted_to, JOINED, bits=10)
     log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")
     scales = {"learned": learned, "calibrated": encoder.logit_scale}
     (work / "calibration.json").write_text(

@@ -21,7 +21,7 @@ from clipcli.output.report.records import MOST_RANKED, About, ReportImage
 from clipcli.output.report.thumbnails import Store
 from clipcli.output.rows import rounded
 from clipcli.records import Value
-from clipcli.remote.addresses import address_of, is_remote
+from clipcli.remote.addresses import WEB, address_of, is_remote, scheme_of
 from clipcli.version import __version__
 
 SCRIPTS = ("data", "corrections", "selection", "grid", "large", "picker", "overview", "main")
@@ -148,7 +148,9 @@ def _cell(value: Value) -> str:
 
 
 def _link(image: str, page: Path) -> str:
-    """The address of an image; nothing for one that is no file of its own, or lies elsewhere."""
+    """The address of an image; nothing for one that is no file of its own, or lies where no browser goes."""
+    if scheme_of(image) in WEB:
+        return address(image, page)
     is_elsewhere = holder_of(image) or _URL.match(image)
     return "" if is_elsewhere and not os.path.lexists(image) else address(image, page)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from running_threads import threads_end
 
+from clipcli import read_ahead as read_ahead_module
 from clipcli.read_ahead import read_ahead
 from clipcli.remote import retries
 
@@ -42,34 +43,54 @@ def test_what_is_not_slow_is_taken_one_by_one_without_a_thread() -> None:
     assert threading.active_count() == before
 
 
-def in_flight(latency: float, use: float, size: int = 0, batch: int = 4) -> int:
-    """The most that are begun and not yet taken, once the pace is known."""
-    begun = most = 0
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time that goes by for `read_ahead`."""
+    clock = Clock()
+    monkeypatch.setattr(read_ahead_module.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+class Clock:
+    """A time that only the test moves."""
+
+    now = 0.0
+
+
+def look_ahead(clock: Clock, latency: float, use: float, size: int = 0) -> int:
+    """How many of a batch of 4 and more are on their way, once the pace is known."""
+    pace = read_ahead_module._Pace(4)
+    for _ in range(200):
+        clock.now += use
+        pace.asked()
+        clock.now += 1  # to wait for an item says nothing of how fast items are used
+        pace.given(latency, size)
+    return pace.look_ahead
+
+
+def test_as_many_are_on_their_way_as_are_used_while_one_arrives(clock: Clock) -> None:
+    assert look_ahead(clock, latency=0.1, use=0.005) in (24, 25), "a batch, and 20 in 0.1 s"
+    assert look_ahead(clock, latency=0.001, use=0.01) == 5, "a batch, and one"
+    assert look_ahead(clock, latency=10, use=0.001) == 4 + 4 * 64, "however far the server is away"
+
+
+def test_large_ones_are_not_kept_waiting_in_numbers(clock: Clock) -> None:
+    assert look_ahead(clock, latency=0.1, use=0.005, size=1 << 26) == 4, "4 times 64 MB are the limit"
+    assert look_ahead(clock, latency=0.1, use=0.005, size=1 << 30) == 1
+
+
+def test_no_more_are_begun_than_are_to_be_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead_module._Pace, "given", lambda *_: None)
+    begun = 0
 
     def numbers() -> Iterator[int]:
         nonlocal begun
-        while begun < 200:
+        while begun < 50:
             begun += 1
             yield begun
 
-    def read(number: int) -> int:
-        time.sleep(latency)
-        return number
-
-    for taken, _ in enumerate(read_ahead(read, numbers(), lambda n: True, lambda n: size, batch), 1):
-        time.sleep(use)
-        most = max(most, begun - taken) if taken > 50 else 0
-    return most
-
-
-def test_as_many_are_on_their_way_as_are_used_while_one_arrives() -> None:
-    slow_to_arrive = in_flight(latency=0.1, use=0.005)
-    assert 12 <= slow_to_arrive <= 80, "a batch of 4, and 20 in 0.1 s"
-    assert in_flight(latency=0.001, use=0.005) <= 6, "a batch of 4, and one"
-
-
-def test_large_ones_are_not_kept_waiting_in_numbers() -> None:
-    assert in_flight(latency=0.05, use=0.002, size=1 << 26) <= 5, "4 times 64 MB are the limit"
+    for taken, _ in enumerate(read_ahead(lambda n: n, numbers(), lambda n: True, weightless, 4), 1):
+        assert begun - taken <= 4
 
 
 def test_an_error_reaches_who_takes_it() -> None:

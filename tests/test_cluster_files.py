@@ -14,7 +14,7 @@ pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray warns of itself
 
 ROOT = Path(__file__).parent.parent
-FILES = ROOT / "examples" / "cluster"
+FILES = ROOT / "docs" / "cluster"
 
 
 def test_ray_up_accepts_the_cluster_for_aws() -> None:

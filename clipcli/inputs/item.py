@@ -133,7 +133,7 @@ def size_of_file(path: str) -> int:
         ImageError: it is something else.
         OSError: it cannot be looked at.
     """
-    status = os.stat(path)
+    status = os.stat(path or ".")
     if stat.S_ISDIR(status.st_mode):
         raise ImageError("a folder, not an image")
     if not stat.S_ISREG(status.st_mode):

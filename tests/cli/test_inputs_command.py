@@ -62,7 +62,7 @@ def test_without_its_reader_a_raw_file_is_counted_with_what_to_install(
     run_cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "scan.CR2").write_bytes(b"x")
-    monkeypatch.setattr("clipcli.inputs.reading.find_spec", lambda name: None)
+    monkeypatch.setattr("clipcli.inputs.extras._is_installed", lambda name: False)
     assert "1 RAW file (pip install 'clipcli[raw]')" in run_cli("inputs", folder, "--count").err
 
 

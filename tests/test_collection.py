@@ -1,4 +1,4 @@
-"""A collection of everything that can be read: an outcome each, in order, with the features of plain files."""
+"""A collection of all that can be read: an outcome each, in order, with the features of plain files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_everything_at_once(tmp_path: Path) -> None:
         one.features for one in clipcli.encode(list(plain), encoder) if isinstance(one, ImageFeatures)
     ]
     np.testing.assert_allclose([one.features for one in read[: len(plain)]], expected, atol=1e-6)
-    made = [item for item in inputs if not isinstance(item, ImageFailure)][len(plain) :]
+    listed = [one for one in inputs if not isinstance(one, ImageFailure)]
+    made = listed[len(plain) + 1 :]  # and the broken one
     alone = [
         one.features
         for one in clipcli.encode(saved(made, tmp_path), encoder)

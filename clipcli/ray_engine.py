@@ -31,6 +31,10 @@ from clipcli.records import ImageFeatures, Outcome
 
 _GPU_BATCH, _CPU_BATCH = 256, 64
 _CONNECT_SECONDS = 10
+_BLOCK_BYTES = 1 << 24
+"""What a task hands on in one piece: some 80,000 items of a listing, or some 100 images."""
+_BLOCKS_OF_A_LISTING = 64
+"""The parts into which each of its pieces is cut, which may be decoded on as many cores."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its new way, of which it would warn
@@ -181,6 +185,7 @@ def _encoded(work: Work, cluster: Cluster, finished: Sequence[Part], folder: Par
 
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
+    context.target_max_block_size = _BLOCK_BYTES
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -189,7 +194,7 @@ def _encoded(work: Work, cluster: Cluster, finished: Sequence[Part], folder: Par
     work_ref = ray.put(work)
     listed = ray.data.read_datasource(
         listing(work, finished, folder),
-        override_num_blocks=work.inputs.sources,
+        override_num_blocks=_BLOCKS_OF_A_LISTING * work.inputs.sources,
         num_cpus=0,
     )
     decoded = listed.map_batches(

@@ -402,11 +402,11 @@ INTERNALS = (
     ),
     Internal(
         "s3fs",
-        "s3fs:S3FileSystem",
-        "remote/buckets.py asks it to try once, and to read an object in one request",
-        ("max_concurrency", "config_kwargs", "use_listings_cache"),
-        sets("retries"),
+        "s3fs:S3FileSystem.__init__",
+        "remote/buckets.py asks it to read an object in one request",
+        ("max_concurrency", "config_kwargs"),
     ),
+    Internal("s3fs", "s3fs:S3FileSystem", "remote/buckets.py asks it to try once", check=sets("retries")),
     Internal(
         "torchcodec", "torchcodec.decoders:decode_jpeg", "models/nvjpeg.py decodes on a GPU; not in its stubs"
     ),

@@ -42,7 +42,7 @@ NOT_RUN = {
     "needs a GPU": 2,
     "needs exiftool": 1,
     "needs a cluster": 3,
-    "starts Ray a second time": 1,
+    "starts Ray a second time": 3,
 }
 
 

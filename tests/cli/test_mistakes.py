@@ -82,7 +82,7 @@ There are: info, prune, clear.
 
 $ clipcli xyzzy
 error: no such command: xyzzy
-There are: classify, eval, report, search, embed, probe, review-next, prompts, sort, tag, train,
+There are: classify, eval, report, search, embed, probe, review-next, prompts, sort, tag, inputs,
 
 $ clipcli classify photos --lables cat
 error: no such option: --lables

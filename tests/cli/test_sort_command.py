@@ -294,7 +294,7 @@ def test_what_is_no_file_here_is_told_and_left(
     (place.photos / "folder").mkdir(parents=True)
     (place.photos / "dangling").symlink_to("nowhere")
     os.mkfifo(place.photos / "pipe")
-    zipped = ["scans.zip!/gone.png", "gone.pdf#page=2", "gone.mp4#t=3"]
+    zipped = ["scans.zip!/gone.png", "gone.pdf#page=2", "gone.mp4#t=3", "gone.gif#frame=2"]
     place.predict(
         {**dict.fromkeys(zipped, "cat"), "folder": "cat", "dangling": "cat", "pipe": "cat", "a": "cat"}
     )
@@ -305,6 +305,7 @@ def test_what_is_no_file_here_is_told_and_left(
         "2 left where they are: not a regular file",
         "1 left where they are: a link to a file that is gone",
         "3 left where they are: not a file of its own on this computer",
+        "1 left where they are: inside an archive: unpack it first",
     ):
         assert message in result.err
 

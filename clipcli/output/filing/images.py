@@ -15,7 +15,9 @@ MISSING, LINK_TO_NOTHING, NO_FILE = "no such file", "a link to a file that is go
 NOT_LOCAL = "not a file of its own on this computer"
 INSIDE = "inside an archive: unpack it first"
 TWICE, UNREAD = "named more than once; its first row counts", "it could not be read, so it has no label"
-_ELSEWHERE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|!/|#(page|t)=|^array [0-9]+$")
+_ELSEWHERE = re.compile(
+    r"^[A-Za-z][A-Za-z0-9+.-]+://|!/|#(page|t|frame)=|\.(?i:parquet|arrow|feather|ipc)#|^array [0-9]+$"
+)
 
 
 class Left(NamedTuple):

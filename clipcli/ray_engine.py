@@ -77,26 +77,36 @@ def running(cluster: Cluster) -> Iterator[None]:
     Raises:
         ClipcliError: it cannot be reached or started.
     """
-    os.environ |= {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    import ray
-
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment())
+        import ray
+
         options: dict[str, Any] = {"address": cluster.address}
         if cluster.address is not None:
             _check_address(cluster.address)
         else:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
-            )
-            options = {"address": "local", "include_dashboard": False, "_temp_dir": folder}
-            options["num_cpus"] = available_cores()
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
+            made = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+            options = {"address": "local", "include_dashboard": False, "num_cpus": available_cores()}
+            options["_temp_dir"] = stack.enter_context(made)
         try:
-            ray.init(**options, **quiet)
+            with _silence():
+                ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClipcliError(f"Ray at {cluster.address or 'this machine'}: {error}") from error
         stack.callback(ray.shutdown)
         yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """What Ray reads from the environment, where the user has not set it."""
+    mine = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name in mine:
+            os.environ.pop(name, None)
 
 
 def _check_address(address: str) -> None:

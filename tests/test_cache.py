@@ -582,6 +582,7 @@ def test_a_clock_that_goes_backwards_is_no_fault(
         np.testing.assert_array_equal(features_of(paths[:1], counting, cache)[0], expected[1])
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_stopped(
     pictures: Path, paths: list[str], tmp_path: Path, own_cache: Path, run_cli: Callable[..., Result]
 ) -> None:

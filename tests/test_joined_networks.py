@@ -32,6 +32,8 @@ from training.joined import (
 from training.photographs import LIST, PHOTO_SOURCES, SEEN_LIST, photographs, write_folder
 from training.sources import TRAINING_LICENCES
 
+pytestmark = pytest.mark.long  # of a model that is not bundled yet
+
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     with table.open(newline="", encoding="utf-8") as file:

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PREPARED = """
 from clipcli.cli import startup
 startup.prepare()
@@ -49,6 +51,7 @@ assert not loaded, loaded
 """)
 
 
+@pytest.mark.long
 def test_what_was_put_off_is_there_when_it_is_needed() -> None:
     run_python(f"""{PREPARED}
 import gc, sys
@@ -106,6 +109,7 @@ assert _COMPILER in sys.modules
 """)
 
 
+@pytest.mark.long
 def test_what_is_imported_already_stays() -> None:
     run_python(f"""{PREPARED}
 import transformers, torch._dynamo.utils

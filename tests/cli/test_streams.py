@@ -197,6 +197,7 @@ def as_unknown_user(*arguments: object, **environment: str) -> subprocess.Comple
     return subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_a_user_without_a_home_has_a_temporary_cache_and_one_warning(tmp_path: Path) -> None:
     command = ("classify", EXAMPLES / "cat-1.jpg", *ARGUMENTS, "-q")
     for _ in range(2):

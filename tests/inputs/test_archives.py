@@ -449,6 +449,7 @@ def test_a_header_as_large_as_a_bomb_is_not_read(suffix: str, tmp_path: Path) ->
 # --- Many members --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_zip_of_100_000_members_is_zip64_and_all_are_found(tmp_path: Path) -> None:
     data = png(1)
     (tmp_path / "a.zip").write_bytes(zip64_bytes((f"{number}.png" for number in range(100_000)), data))

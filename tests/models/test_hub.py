@@ -321,6 +321,7 @@ def test_a_tokenizer_is_pulled_with_its_model(
     assert out == run_cli(*classify, f"local-dir:{siglip}").out
 
 
+@pytest.mark.long
 def test_a_text_tower_and_its_tokenizer_are_pulled_from_their_own_repositories(
     machine: Machine, hub: Hub, images: Path
 ) -> None:
@@ -395,6 +396,7 @@ def test_classifying_with_non_commercial_weights_prints_their_licence_once(
 # --- Downloads that break off --------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_broken_download_is_told_and_leaves_nothing_behind(machine: Machine, hub: Hub) -> None:
     hub.faults.cut = 15 * MEBIBYTE
     code, out, err = machine.run("models", "pull", f"hf-hub:{LARGE}")

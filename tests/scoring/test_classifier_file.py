@@ -292,6 +292,7 @@ def test_long_metadata_that_are_none_are_called_damaged(metadata: np.ndarray, tm
         load_classifier(path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("long", ["prompts", "classnames", "provenance"])

@@ -121,7 +121,7 @@ class _Spool:
         with contextlib.ExitStack() as stack:
             self._tape = stack.enter_context(tape.opened(archive))
             self._file = stack.enter_context(tempfile.TemporaryFile())
-            weakref.finalize(self, stack.pop_all().close)
+            weakref.finalize(self, _let_go, stack.pop_all())
 
     def read(self, offset: int, size: int) -> bytes:
         with self._lock:
@@ -133,6 +133,12 @@ class _Spool:
                 self._end += self._file.write(data)
             self._file.seek(offset)
             return self._file.read(size)
+
+
+def _let_go(files: contextlib.ExitStack) -> None:
+    """Close files that nobody reads any more; what cannot be flushed then is nobody's loss."""
+    with contextlib.suppress(OSError):
+        files.close()
 
 
 _SPOOLS = OfRecentArchives(_Spool, most=4)

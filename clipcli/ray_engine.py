@@ -31,6 +31,7 @@ from clipcli.records import ImageFeatures, Outcome
 
 _GPU_BATCH, _CPU_BATCH = 256, 64
 _CONNECT_SECONDS = 10
+_A_LITTLE = 0.01  # of a core
 _BLOCK_BYTES = 1 << 24
 """What a task hands on in one piece: some 80,000 items of a listing, or some 100 images."""
 _BLOCKS_OF_A_LISTING = 64
@@ -213,6 +214,7 @@ def _encoded(work: Work, cluster: Cluster, finished: Sequence[Part], folder: Par
         batch_size=size,
         batch_format="pyarrow",
         num_cpus=shares.cpus_per_decoder,
+        concurrency=shares.decoders,
     )
     return decoded.map_batches(
         Encode,
@@ -234,21 +236,23 @@ class _Shares(NamedTuple):
     threads: int
     cpus_of_encoder: float
     cpus_per_decoder: float
+    decoders: int | None
 
 
 def _shares(cluster: Cluster, resources: Mapping[str, float], cores: int) -> _Shares:
-    """Encoders on all GPUs, or else on all cores but a part that decodes.
+    """Encoders on all GPUs, or else on all cores, which decoders use in turns with the encoder's threads.
 
-    Without GPUs, encoding takes far more time than decoding: decoders need a share so that they can start,
-    and take turns with the encoder's threads.
+    Decoders must have room on every machine: if one is lost, its encoder is begun again on another, unless
+    that is full, and would take the place of what it waits for. So their share is as small as can be, and
+    their number is limited otherwise.
     """
     gpus = int(resources.get("GPU", 0)) if cluster.gpus is None else cluster.gpus
     if gpus:
-        return _Shares(cluster.encoders or gpus, 1, 1, 1, 1)
+        return _Shares(cluster.encoders or gpus, 1, 1, 1, 1, None)
     threads = min(cluster.cpus_per_encoder or cores, cores)
     encoders = cluster.encoders or max(1, int(resources.get("CPU", 1)) // threads)
-    decoder = min(1.0, threads / 2)
-    return _Shares(encoders, 0, threads, threads - decoder, decoder)
+    decoders = max(1, int(resources.get("CPU", 1)))
+    return _Shares(encoders, 0, threads, threads - _A_LITTLE, _A_LITTLE, decoders)
 
 
 def _cores_of_a_node(ray: Any) -> int:

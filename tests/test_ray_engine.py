@@ -217,18 +217,18 @@ def test_a_pipe_cannot_be_read_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cluster", "resources", "cores", "shares"),
     [
-        (Cluster(), {"CPU": 2}, 2, (1, 0, 2, 1.0, 1.0)),
-        (Cluster(), {"CPU": 1}, 1, (1, 0, 1, 0.5, 0.5)),
-        (Cluster(), {"CPU": 64}, 16, (4, 0, 16, 15.0, 1.0)),
-        (Cluster(cpus_per_encoder=8), {"CPU": 64}, 16, (8, 0, 8, 7.0, 1.0)),
-        (Cluster(), {"CPU": 64, "GPU": 8}, 64, (8, 1, 1, 1, 1)),
-        (Cluster(gpus=2), {"CPU": 64, "GPU": 8}, 64, (2, 1, 1, 1, 1)),
-        (Cluster(gpus=0), {"CPU": 64, "GPU": 8}, 64, (1, 0, 64, 63.0, 1.0)),
-        (Cluster(encoders=3), {"CPU": 64, "GPU": 8}, 64, (3, 1, 1, 1, 1)),
+        (Cluster(), {"CPU": 2}, 2, (1, 0, 2, 1.99, 0.01, 2)),
+        (Cluster(), {"CPU": 1}, 1, (1, 0, 1, 0.99, 0.01, 1)),
+        (Cluster(), {"CPU": 64}, 16, (4, 0, 16, 15.99, 0.01, 64)),
+        (Cluster(cpus_per_encoder=8), {"CPU": 64}, 16, (8, 0, 8, 7.99, 0.01, 64)),
+        (Cluster(), {"CPU": 64, "GPU": 8}, 64, (8, 1, 1, 1, 1, None)),
+        (Cluster(gpus=2), {"CPU": 64, "GPU": 8}, 64, (2, 1, 1, 1, 1, None)),
+        (Cluster(gpus=0), {"CPU": 64, "GPU": 8}, 64, (1, 0, 64, 63.99, 0.01, 64)),
+        (Cluster(encoders=3), {"CPU": 64, "GPU": 8}, 64, (3, 1, 1, 1, 1, None)),
     ],
 )
 def test_machines_are_shared_between_encoders_and_decoders(
-    cluster: Cluster, resources: dict[str, float], cores: int, shares: tuple[float, ...]
+    cluster: Cluster, resources: dict[str, float], cores: int, shares: tuple[float | None, ...]
 ) -> None:
     assert _shares(cluster, resources, cores) == shares
 

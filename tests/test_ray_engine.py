@@ -15,9 +15,14 @@ pytest.importorskip("ray", reason="Ray is not installed")
 
 from ray.cluster_utils import Cluster as Machines
 
+from clipcli.cli import ray_runs
 from clipcli.errors import UsageError
 from clipcli.inputs.inputs import Inputs
+from clipcli.models.request import ModelRequest
+from clipcli.output.parts import PartFolder
 from clipcli.ray_engine import Cluster, _shares
+from clipcli.ray_stages import Work
+from clipcli.records import Preprocess
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray warns of itself
 
@@ -206,10 +211,6 @@ def test_an_address_where_no_ray_is_fails_soon(run_cli: Run) -> None:
 
 
 def test_a_pipe_cannot_be_read_elsewhere(tmp_path: Path) -> None:
-    from clipcli.models.request import ModelRequest
-    from clipcli.ray_stages import Work
-    from clipcli.records import Preprocess
-
     with pytest.raises(UsageError, match="cannot read a pipe"):
         Work(Inputs(("-",)), ModelRequest("nano"), Preprocess())
 
@@ -237,6 +238,24 @@ def test_machines_are_shared_between_encoders_and_decoders(
 def test_a_cluster_of_nothing_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match="must be at least 1"):
         Cluster(**{option: 0})
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_other"),
+    [
+        (ModelRequest("nano", precision="bf16"), True),
+        (ModelRequest("fast"), True),
+        (ModelRequest("nano", device="cuda"), True),
+        (ModelRequest("nano", offline=True), False),
+    ],
+)
+def test_a_run_goes_on_with_the_same_numbers_only(
+    request_: ModelRequest, is_other: bool, tmp_path: Path
+) -> None:
+    found, folder = Inputs(("examples",)), PartFolder(str(tmp_path), ".csv")
+    before = ray_runs.identity(Work(found, ModelRequest("nano"), Preprocess()), folder)
+    now = ray_runs.identity(Work(found, request_, Preprocess()), folder)
+    assert (now != before) == is_other
 
 
 def test_what_was_counted_elsewhere_is_in_the_summary() -> None:

@@ -162,10 +162,7 @@ def write(
     """
     from clipcli import ray_engine
 
-    whole = {
-        **{"suffix": folder.suffix, "decoding": asdict(work.decoding), "columns": list(work.inputs.columns)},
-        **run,
-    }
+    whole = {**identity(work, folder), **run}
     try:
         with _started(cluster_of(on_ray)) as cluster, progress.polled(lambda: _told(folder), _SECONDS):
             ray_engine.write_parts(work, cluster, folder, writer, whole)
@@ -173,6 +170,16 @@ def write(
         console.note(f"interrupted: {_told(folder)} to {folder.path}; run it again to go on")
         raise typer.Exit(console.INTERRUPTED) from None
     summary.take(folder.counts())
+
+
+def identity(work: Work, folder: PartFolder) -> dict[str, Any]:
+    """What must be the same for a run that goes on: what decides the bits of a feature, and the columns."""
+    return {
+        "request": {**asdict(work.request), "offline": None},  # which decides nothing
+        "decoding": asdict(work.decoding),
+        "columns": list(work.inputs.columns),
+        "suffix": folder.suffix,
+    }
 
 
 def classification(classifier: Classifier, ranking: Ranking, layout: LayoutName | None) -> dict[str, Any]:

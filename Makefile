@@ -24,8 +24,8 @@ $(VENV)/dev: $(CLIPCLI)
 	$(PIP) --no-deps clip_benchmark==1.6.2 # only its metrics are compared with
 	@touch $@
 
-demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves predictions.csv
-	$(CLIPCLI) classify examples --model nano --classes examples/classes.txt --top-k 3 --table -o predictions.csv
+demo: $(CLIPCLI) ## Classify examples/drawings/ with the bundled model; leaves predictions.csv
+	$(CLIPCLI) classify examples/drawings --model nano --classes examples/drawings/classes.txt --top-k 3 --table -o predictions.csv
 
 test: $(VENV)/dev ## Run the tests, but those of `make test-long`
 	$(BIN)/pytest -m "not long" -n 2 --dist worksteal

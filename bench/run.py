@@ -176,7 +176,7 @@ def parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="which to run")
-    parser.add_argument("--images", default=str(ROOT / "examples"))
+    parser.add_argument("--images", default=str(ROOT / "examples" / "drawings"))
     parser.add_argument("--amount", type=int, help="of the images, at most", metavar="N")
     parser.add_argument("--model", default=str(ROOT / "clipcli" / "assets" / "nano"), help="a local folder")
     parser.add_argument("--device", default="auto", help="of `split`")

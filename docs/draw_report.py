@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
-CLASSES = ("--classes", "examples/classes.txt", "--model", "nano")
+CLASSES = ("--classes", "examples/drawings/classes.txt", "--model", "nano")
 WIDE: dict[str, Any] = {"viewport": {"width": 1240, "height": 780}}
 NARROW: dict[str, Any] = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 1.5}
 
@@ -32,11 +32,11 @@ def run(*arguments: str | Path) -> None:
 
 def evaluated(folder: Path) -> Path:
     """A report of the examples, measured by their labels."""
-    truth = pd.read_csv(ROOT / "examples" / "labels.csv")
-    truth.image = [str(ROOT / "examples" / name) for name in truth.image]
+    truth = pd.read_csv(ROOT / "examples" / "drawings" / "labels.csv")
+    truth.image = [str(ROOT / "examples" / "drawings" / name) for name in truth.image]
     truth.to_csv(folder / "labels.csv", index=False)
     report = folder / "evaluation.html"
-    run("eval", "examples", "--truth", folder / "labels.csv", *CLASSES, "-o", report)
+    run("eval", "examples/drawings", "--truth", folder / "labels.csv", *CLASSES, "-o", report)
     return report
 
 
@@ -64,13 +64,13 @@ def photograph(browser: Browser, name: str, report: Path, keys: str, **options: 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
         report = Path(made) / "report.html"
-        run("classify", "examples", *CLASSES, "--min-margin", "0.1", "-o", report)
+        run("classify", "examples/drawings", *CLASSES, "--min-margin", "0.1", "-o", report)
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         corrected = "2 ArrowRight 1 ArrowRight ArrowRight ArrowRight"
         photograph(chromium, "light", report, corrected, **WIDE)
         photograph(chromium, "large", report, "2 ArrowRight ArrowRight Enter", **WIDE)
         photograph(chromium, "dark", evaluated(Path(made)), "v", color_scheme="dark", **WIDE)
         gallery = Path(made) / "gallery.html"
-        run("search", "a cat", "examples", "--model", "nano", "-k", "20", "-o", gallery)
+        run("search", "a cat", "examples/drawings", "--model", "nano", "-k", "20", "-o", gallery)
         photograph(chromium, "gallery", gallery, "", **WIDE)
         photograph(chromium, "narrow", report, corrected, **NARROW)

@@ -18,8 +18,8 @@ from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
 DRAWING = ROOT / "docs" / "images" / "run.svg"
-COMMAND = "clipcli classify examples/*-1.* --classes examples/classes.txt --model nano --top-k 3"
-COLUMNS = 92
+COMMAND = "clipcli classify examples/drawings/*-1.* -c examples/drawings/classes.txt --model nano --top-k 3"
+COLUMNS = 104
 
 
 def run(command: str) -> str:

@@ -48,7 +48,7 @@ settings.register_profile(
 settings.load_profile("ci")  # `make fuzz` takes the other
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
+EXAMPLES = ROOT / "examples" / "drawings"
 
 
 PEAK_MEGABYTES = """

@@ -22,7 +22,7 @@ from clipcli.records import ImageFailure, ImageFeatures
 for _library in ("av", "pypdfium2", "rawpy"):
     pytest.importorskip(_library, reason=f"{_library} is not installed")
 
-EXAMPLES = sorted(Path("examples").glob("*.png"))[:12]
+EXAMPLES = sorted(Path("examples/drawings").glob("*.png"))[:12]
 BROKEN = b"not an image"
 
 

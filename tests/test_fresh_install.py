@@ -51,7 +51,7 @@ INSTALLED = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/bin/clipcli")  # this en
 )
 def test_make_demo(options: tuple[str, ...], clone: Path) -> None:
     demo = run("make", "demo", *options, cwd=clone)
-    assert "examples/bicycle-1.png" in demo.stdout, "the ranked table"
+    assert "examples/drawings/bicycle-1.png" in demo.stdout, "the ranked table"
     frame = pd.read_csv(clone / "predictions.csv")
     truth = pd.read_csv(EXAMPLES / "labels.csv")
     assert len(frame) == 3 * len(truth)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import EXAMPLES
 from PIL import Image
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -49,7 +50,7 @@ def table(tmp_path: Path) -> Path:
     """A table of 120 images with two further columns; some images are broken, gone or not named."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    examples = sorted(Path("examples").glob("*.png"))
+    examples = sorted(EXAMPLES.glob("*.png"))
     with (tmp_path / "products.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "sku", "error"])
@@ -79,7 +80,7 @@ def test_parts_are_what_the_local_engine_writes(
     monkeypatch.setattr("clipcli.ray_stages._LISTED", 10)
     classes = tmp_path / "classes.csv"
     classes.write_text(CLASSES)
-    asked = ["classify", "examples", "-f", table, "-c", classes, "-m", "nano", "-k", "3", "--roll-up", "0.7"]
+    asked = ["classify", EXAMPLES, "-f", table, "-c", classes, "-m", "nano", "-k", "3", "--roll-up", "0.7"]
     local, parts = tmp_path / "local.csv", tmp_path / "out"
     assert run_cli(*asked, "-o", local).code == 3
     done = run_cli(*asked, "--engine", "ray", "--ray-address", address, "--parts", parts)
@@ -103,14 +104,14 @@ def test_one_file_in_order(run_cli: Run, address: str, table: Path, tmp_path: Pa
 @pytest.mark.long
 def test_a_probe_is_a_classifier_as_any(run_cli: Run, address: str, tmp_path: Path) -> None:
     labelled = tmp_path / "labelled"
-    for path in sorted(Path("examples").glob("*.png")):
+    for path in sorted(EXAMPLES.glob("*.png")):
         (labelled / path.name.rpartition("-")[0]).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, labelled / path.name.rpartition("-")[0] / path.name)
     probe = tmp_path / "probe.safetensors"
     assert run_cli("probe", labelled, "-m", "nano", "--method", "gda", "-o", probe).code == 0
     local, parts = tmp_path / "local.csv", tmp_path / "out"
-    assert run_cli("classify", "examples", "--classifier", probe, "-o", local).code == 0
-    asked = ["classify", "examples", "--classifier", probe, "--engine", "ray", "--ray-address", address]
+    assert run_cli("classify", EXAMPLES, "--classifier", probe, "-o", local).code == 0
+    asked = ["classify", EXAMPLES, "--classifier", probe, "--engine", "ray", "--ray-address", address]
     done = run_cli(*asked, "--parts", parts)
     assert done.code == 0, done.err
     assert joined(parts) == local.read_bytes()
@@ -121,9 +122,9 @@ def test_features_in_parts(run_cli: Run, address: str, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     local, parts = tmp_path / "local.parquet", tmp_path / "out"
-    assert run_cli("embed", "examples", "-m", "nano", "-o", local).code == 0
+    assert run_cli("embed", EXAMPLES, "-m", "nano", "-o", local).code == 0
     done = run_cli(
-        "embed", "examples", "-m", "nano", "--engine", "ray", "--ray-address", address, "--parts", parts
+        "embed", EXAMPLES, "-m", "nano", "--engine", "ray", "--ray-address", address, "--parts", parts
     )
     assert done.code == 0, done.err
     assert pq.read_table(next(parts.glob("part-*"))).equals(pq.read_table(local))
@@ -159,7 +160,7 @@ def test_a_finished_run_is_not_begun_again(run_cli: Run, address: str, tmp_path:
     (tmp_path / "_SUCCESS").write_text("{}")
     (tmp_path / "run.json").write_text("{}")
     on_ray = ["--engine", "ray", "--ray-address", address, "--parts", tmp_path]
-    done = run_cli("classify", "examples", "-l", "cat,key", "-m", "nano", *on_ray)
+    done = run_cli("classify", EXAMPLES, "-l", "cat,key", "-m", "nano", *on_ray)
     assert done.code == 2
     assert "holds a finished run" in done.err
 
@@ -173,7 +174,7 @@ def test_a_finished_run_is_not_begun_again(run_cli: Run, address: str, tmp_path:
     ],
 )
 def test_options_of_ray_need_ray(run_cli: Run, option: str, value: str, told: str) -> None:
-    done = run_cli("classify", "examples", "-l", "cat,key", "-m", "nano", option, value)
+    done = run_cli("classify", EXAMPLES, "-l", "cat,key", "-m", "nano", option, value)
     assert done.code == 2
     assert told in done.err
 
@@ -181,7 +182,7 @@ def test_options_of_ray_need_ray(run_cli: Run, option: str, value: str, told: st
 def test_parts_are_in_place_of_files(run_cli: Run, tmp_path: Path) -> None:
     asked = [
         "classify",
-        "examples",
+        EXAMPLES,
         "-l",
         "cat,key",
         "-m",
@@ -197,13 +198,13 @@ def test_parts_are_in_place_of_files(run_cli: Run, tmp_path: Path) -> None:
 
 def test_without_ray_it_is_said_what_to_install(run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipcli.ray_engine.find_spec", lambda name: None)
-    done = run_cli("classify", "examples", "-l", "cat,key", "-m", "nano", "--engine", "ray")
+    done = run_cli("classify", EXAMPLES, "-l", "cat,key", "-m", "nano", "--engine", "ray")
     assert done.code == 2
     assert "pip install 'clipcli[ray]'" in done.err
 
 
 def test_an_address_where_no_ray_is_fails_soon(run_cli: Run) -> None:
-    asked = ["classify", "examples", "-l", "cat,key", "-m", "nano", "--engine", "ray"]
+    asked = ["classify", EXAMPLES, "-l", "cat,key", "-m", "nano", "--engine", "ray"]
     done = run_cli(*asked, "--ray-address", "127.0.0.1:1")
     assert done.code == 1
     assert "no Ray at 127.0.0.1:1: " in done.err
@@ -252,7 +253,7 @@ def test_a_cluster_of_nothing_is_refused(option: str) -> None:
 def test_a_run_goes_on_with_the_same_numbers_only(
     request_: ModelRequest, is_other: bool, tmp_path: Path
 ) -> None:
-    found, folder = Inputs(("examples",)), PartFolder(str(tmp_path), ".csv")
+    found, folder = Inputs((str(EXAMPLES),)), PartFolder(str(tmp_path), ".csv")
     before = ray_runs.identity(Work(found, ModelRequest("nano"), Preprocess()), folder)
     now = ray_runs.identity(Work(found, request_, Preprocess()), folder)
     assert (now != before) == is_other

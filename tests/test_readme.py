@@ -191,8 +191,8 @@ def test_the_drawing_of_a_run_shows_what_the_bundled_model_says(
     monkeypatch.chdir(ROOT)
     texts = [element.text or "" for element in ET.parse(DOCS / "images" / "run.svg").iter()]
     shown = " ".join(" ".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
-    classifier = clipcli.build_classifier(nano, "examples/classes.txt")
-    outcomes = list(clipcli.classify("examples/*-1.*", nano, classifier, top_k=3))
+    classifier = clipcli.build_classifier(nano, "examples/drawings/classes.txt")
+    outcomes = list(clipcli.classify("examples/drawings/*-1.*", nano, classifier, top_k=3))
     assert len(outcomes) == 12
     for outcome in outcomes:
         assert f"{outcome.image} {outcome.predictions[0].label} " in shown

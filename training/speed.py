@@ -1,7 +1,7 @@
 """Images a second from files to labels, models side by side: `python -m training.speed FOLDER OTHER_FOLDER`.
 
-The models take turns over the images of examples/, many times each, so that whatever else the machine does
-falls on all of them alike; the median of the turns counts, and its ratio to the first model's.
+The models take turns over the images of examples/drawings/, many times each, so that whatever else the
+machine does falls on all of them alike; the median of the turns counts, and its ratio to the first model's.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def compare(models: Sequence[Path], turns: int, repeats: int) -> dict[str, list[
     """The speed of each model in each turn; a first turn warms up and is not counted."""
     images = [
         str(path)
-        for path in sorted((ROOT / "examples").iterdir())
+        for path in sorted((ROOT / "examples" / "drawings").iterdir())
         if path.suffix in {".png", ".jpg", ".webp"}
     ]
-    labels = (ROOT / "examples" / "classes.txt").read_text().splitlines()
+    labels = (ROOT / "examples" / "drawings" / "classes.txt").read_text().splitlines()
     encoders = [
         load_model(f"local-dir:{model.resolve()}", device="cpu", precision="fp32") for model in models
     ]

@@ -8,7 +8,7 @@
   in any style. Images of them in Noto and Fluent 3D, which are trained on otherwise, make the test, and
   those in EmojiOne and OpenMoji.
 - Tux Paint's stamps: tested on only.
-- examples/: no set that an image in that folder comes from is among the sources (sources.py).
+- examples/drawings/: no set that an image in that folder comes from is among the sources (sources.py).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def fashion_test(work: Path) -> Task:
 
 
 def drawn_tests(work: Path) -> Iterator[Task]:
-    """The tests of the model card that show drawings but `examples/`, made from the packages."""
+    """The tests of the model card that show drawings but `examples/drawings/`, made from the packages."""
     unpacked = work / "unpacked"
     for name in (*DRAWN, "emojibase", "wordnet"):
         unpack(BY_NAME[name], work / "packages", unpacked)

@@ -126,7 +126,7 @@ def probe(
     Exit codes: 0 all examples were used; 1 the run failed; 2 the command was used wrongly; 3 some examples
     could not be read; 130 or 143 the run was interrupted.
 
-    Example: `clipcli probe examples/ corrections.csv -o mine.safetensors`
+    Example: `clipcli probe labelled/ corrections.csv -o mine.safetensors`
     """
     console.begin(quiet, verbose, log)
     from clipcli.cli import probing, startup

@@ -167,7 +167,7 @@ def test_a_list_on_a_pipe_is_read_once(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((EXAMPLES,), "all images have the same true label, 'examples'"),
+        ((EXAMPLES,), "all images have the same true label, 'drawings'"),
         ((EXAMPLES, "--labels", "cat,dog"), "no true label is one of the labels"),
         ((EXAMPLES, "--truth-column", "label"), "--truth-column names a column, but there is no table"),
         ((EXAMPLES, "--truth", "none.csv"), "none.csv: No such file or directory"),

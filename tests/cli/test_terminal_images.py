@@ -13,7 +13,7 @@ from terminal import on_terminal
 from clipcli.cli import terminal_images
 
 Run = Callable[..., Any]
-SEARCH = ("search", "a cat", "examples", "-m", "nano", "-k", "2")
+SEARCH = ("search", "a cat", "examples/drawings", "-m", "nano", "-k", "2")
 SIXEL = "\x1bP"
 QUESTIONS = {b"\x1b[c": b"\x1b[?62;4c", b"\x1b[16t": b"\x1b[6;20;10t"}
 """What a terminal with Sixel graphics answers: its features, and the size of a character."""
@@ -54,7 +54,7 @@ def test_an_image_that_is_gone_leaves_its_place_empty(capsys: Any, tmp_path: Pat
         drawn.append(image)
         return "IMAGE"
 
-    names = [str(next(Path("examples").glob("cat-*"))), str(tmp_path / "gone.png")]
+    names = [str(next(Path("examples/drawings").glob("cat-*"))), str(tmp_path / "gone.png")]
     terminal_images.print_with_images(draw, ["rank", "image"], [["1", "cat"], ["2", "gone"]], names)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["rank", "image"], ["IMAGE", "1", "cat"], ["2", "gone"]]

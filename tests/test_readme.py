@@ -82,7 +82,7 @@ def workplace(tmp_path: Path) -> Path:
     """A folder with some photos, as the pages have it."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    for path in sorted(EXAMPLES.iterdir())[::4]:
+    for path in sorted(EXAMPLES.iterdir())[3::4]:
         if path.suffix in (".png", ".jpg", ".webp"):
             shutil.copy2(path, photos)
     return tmp_path

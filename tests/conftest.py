@@ -49,6 +49,7 @@ settings.load_profile("ci")  # `make fuzz` takes the other
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples" / "drawings"
+PHOTOGRAPHS = ROOT / "examples" / "photographs"
 
 
 PEAK_MEGABYTES = """

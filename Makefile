@@ -24,8 +24,10 @@ $(VENV)/dev: $(CLIPCLI)
 	$(PIP) --no-deps clip_benchmark==1.6.2 # only its metrics are compared with
 	@touch $@
 
-demo: $(CLIPCLI) ## Classify examples/drawings/ with the bundled model; leaves predictions.csv
+demo: $(CLIPCLI) ## Classify examples/ with the bundled model; leaves predictions.csv, predictions-photographs.csv
 	$(CLIPCLI) classify examples/drawings --model nano --classes examples/drawings/classes.txt --top-k 3 --table -o predictions.csv
+	$(CLIPCLI) classify examples/photographs --model nano --classes examples/photographs/classes.txt --top-k 3 --table \
+		-o predictions-photographs.csv
 
 test: $(VENV)/dev ## Run the tests, but those of `make test-long`
 	$(BIN)/pytest -m "not long" -n 2 --dist worksteal
@@ -71,4 +73,4 @@ nano-smoke: $(VENV)/dev ## The same code on drawn shapes, in about a minute, wit
 	OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) .venv-bench build dist predictions.csv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench build dist predictions.csv predictions-photographs.csv .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES, PHOTOGRAPHS, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -51,13 +51,14 @@ INSTALLED = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/bin/clipcli")  # this en
 )
 def test_make_demo(options: tuple[str, ...], clone: Path) -> None:
     demo = run("make", "demo", *options, cwd=clone)
-    assert "examples/drawings/bicycle-1.png" in demo.stdout, "the ranked table"
-    frame = pd.read_csv(clone / "predictions.csv")
-    truth = pd.read_csv(EXAMPLES / "labels.csv")
-    assert len(frame) == 3 * len(truth)
-    assert frame["rank"].tolist() == [1, 2, 3] * len(truth)
-    assert frame.groupby("image").score.is_monotonic_decreasing.all()
-    assert frame.error.isna().all()
+    for table, folder in (("predictions.csv", EXAMPLES), ("predictions-photographs.csv", PHOTOGRAPHS)):
+        truth = pd.read_csv(folder / "labels.csv")
+        assert f"examples/{folder.name}/{truth.image[0]}" in demo.stdout, "the ranked table"
+        frame = pd.read_csv(clone / table)
+        assert len(frame) == 3 * len(truth)
+        assert frame["rank"].tolist() == [1, 2, 3] * len(truth)
+        assert frame.groupby("image").score.is_monotonic_decreasing.all()
+        assert frame.error.isna().all()
 
 
 @pytest.mark.long

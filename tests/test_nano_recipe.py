@@ -27,10 +27,18 @@ from training.ablate import table as ablation_table
 from training.budget import Budget, lr_at
 from training.calibration import calibration
 from training.captions import captions, dominant_colour, photo_classes, phrases, plural, things
-from training.card import measures_table
+from training.card import FORMER_NAMES, measured, measures_table
 from training.catalogue import SourceImage
 from training.discriminant import Concepts, Meaning, kind_vectors
-from training.evaluate import BY_PICTURES, Task, folder_measures, measures, right_among
+from training.evaluate import (
+    BY_PICTURES,
+    EXAMPLE_FOLDERS,
+    Task,
+    folder_measures,
+    folder_task,
+    measures,
+    right_among,
+)
 from training.examples import Examples
 from training.export import rounded
 from training.image_start import (
@@ -543,9 +551,28 @@ def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None
         score, right, error = (f"{100 * task['calibrated'][key]:.1f}" for key in ("score", "right", "error"))
         row = rf"\| {re.escape(task['task'])} \| \d+ \| {right} \| [\d., ]+ \| {score}, {error} \|"
         assert re.search(row, card), row
-    (examples,) = folder_measures(nano, EXAMPLES, "examples/")
-    (measured,) = (row for row in rows if row["task"] == "examples/")
-    assert examples.single == pytest.approx(measured["single"], abs=1.01 / examples.pictures)
+    (examples,) = folder_measures(nano, EXAMPLES, "examples/drawings")
+    (recorded,) = (row for row in rows if measured(row) == ("examples/drawings", "top-1"))
+    assert examples.single == pytest.approx(recorded["single"], abs=1.01 / examples.pictures)
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+def test_a_task_that_was_called_otherwise_is_compared_with_its_former_results(newer_first: bool) -> None:
+    before = json.loads((ROOT / "training" / "results" / "version-6.json").read_text())
+    now = [row | {"task": FORMER_NAMES.get(row["task"], row["task"]), "single": 0.5} for row in before]
+    columns = {"now": now, "before": before} if newer_first else {"before": before, "now": now}
+    (line,) = (line for line in measures_table(columns).splitlines() if line.startswith("| examples/"))
+    (former,) = (row for row in before if row["task"] == "examples/")
+    for share in (0.5, former["single"]):
+        assert f"| {100 * share:.1f} (" in line
+
+
+def test_the_examples_are_measured_by_kind(nano: Any) -> None:
+    drawings, photographs = (folder_task(nano, ROOT / name, name) for name in EXAMPLE_FOLDERS)
+    assert (drawings.name, photographs.name) == ("examples/drawings", "examples/photographs")
+    for task in (drawings, photographs):
+        lines = (ROOT / task.name / "labels.csv").read_text().splitlines()
+        assert len(task.images) == len(task.labels) == len(lines) - 1
 
 
 def test_a_test_of_the_card_is_written_as_folders_that_eval_measures_alike(

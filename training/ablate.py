@@ -94,7 +94,7 @@ def run(
         export(weights, model, sized(settings.size, Path(folder) / "sized.json"))
         encoder = load_model(f"local-dir:{model}", device="cpu", precision="fp32")
         rows = [row for task in wanted for row in measures(encoder, task) if row.measure == _TASKS[task.name]]
-        rows += folder_measures(encoder, ROOT / "examples" / "drawings", "examples/")[:1]
+        rows += folder_measures(encoder, ROOT / "examples/drawings", "examples/drawings")[:1]
         if photos:
             rows += folder_measures(encoder, photos, "photographs")[-1:]
     return {f"{row.task}, {row.measure}": row.single for row in rows}

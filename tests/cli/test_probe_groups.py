@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 import clipcli
 
 Cli = Callable[..., Result]
-NANO = ("--model", "nano", "--device", "cpu", "--precision", "fp32")
+FP32 = ("--device", "cpu", "--precision", "fp32")
+NANO = ("--model", "nano", *FP32)
 CLASSES = """
 thing:
   tool: {key: {min_score: 0.8}, zorp: }
@@ -60,7 +61,9 @@ def probe(run_cli: Cli, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def labelled(run_cli: Cli, made: Path, *words: object) -> pd.DataFrame:
     """All images as the probe labels them, one row each, with their true labels."""
-    result = run_cli("classify", made / "others", "--classifier", "mine.safetensors", *words, "-o", "out.csv")
+    result = run_cli(
+        "classify", made / "others", "--classifier", "mine.safetensors", *FP32, *words, "-o", "out.csv"
+    )
     assert result.code == 0, result.err
     frame = pd.read_csv("out.csv")
     return frame.assign(truth=frame.image.map(lambda image: Path(image).parent.name))
@@ -116,7 +119,7 @@ def test_eval_tells_how_often_the_groups_and_answers_of_classify_are_right(
     run_cli: Cli, made: Path, probe: Result
 ) -> None:
     best = labelled(run_cli, made, "-k", 1)
-    options = ("--classifier", "mine.safetensors", "--roll-up", LEAST, "-o", "m.json", "-o", "m.csv")
+    options = ("--classifier", "mine.safetensors", *FP32, "--roll-up", LEAST, "-o", "m.json", "-o", "m.csv")
     result = run_cli("eval", made / "others", *NANO[2:], *options)
     assert result.code == 0, result.err
     found = json.loads(Path("m.json").read_text())
@@ -157,13 +160,13 @@ def test_outliers_of_a_probe_have_the_scores_that_classify_gives_them(
     methods = ("msp", "mcm", "energy")
     found = {}
     for method in methods:
-        options = ("--classifier", "mine.safetensors", "--outliers", outside, "--reject", method)
+        options = ("--classifier", "mine.safetensors", *FP32, "--outliers", outside, "--reject", method)
         result = run_cli("eval", made / "others", *NANO[2:], *options, "-o", "m.json", "-o", "report.html")
         assert result.code == 0, result.err
         found[method] = json.loads(Path("m.json").read_text())["outliers"][method]["auroc"]
     for method in methods:
         inside = labelled(run_cli, made, "-k", 1, "--reject", method).reject_score
-        words = ("--classifier", "mine.safetensors", "-k", 1, "--reject", method, "-o", "others.csv")
+        words = ("--classifier", "mine.safetensors", *FP32, "-k", 1, "--reject", method, "-o", "others.csv")
         assert run_cli("classify", outside, *words).code == 0
         others = pd.read_csv("others.csv").reject_score
         truth = [1] * len(inside) + [0] * len(others)
@@ -218,5 +221,5 @@ def test_a_prior_goes_with_thresholds_of_a_class_list(
     assert ((rows.status == "unknown") == (rows.score < least)).all()
     assert 0 < (rows.status == "unknown").sum() < len(rows)
     assert run_cli("prompts", *words[:-2], "-o", "c.safetensors").code == 0
-    run_cli("classify", made / "others", "--classifier", "c.safetensors", "-k", 1, "-o", "file.csv")
+    run_cli("classify", made / "others", "--classifier", "c.safetensors", *FP32, "-k", 1, "-o", "file.csv")
     assert Path("file.csv").read_bytes() == Path("p.csv").read_bytes()

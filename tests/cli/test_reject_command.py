@@ -21,7 +21,8 @@ from clipcli.prompts import nouns
 from clipcli.scoring.rejection import Rejector, threshold_for_rate
 
 Cli = Callable[..., Result]
-NANO = ("--model", "nano", "--device", "cpu", "--precision", "fp32")
+FP32 = ("--device", "cpu", "--precision", "fp32")
+NANO = ("--model", "nano", *FP32)
 LABELS = ("cat", "fish", "key")
 WORDS = ("-l", ",".join(LABELS))
 OTHERS = ("rocket", "book", "house", "camera")
@@ -143,7 +144,7 @@ def test_a_file_has_the_threshold_of_a_folder_and_equal_input_gives_equal_bytes(
     assert classifier.rejector is not None
     assert classifier.rejector.method == method
     assert (classifier.rejector.negatives is not None) == (method == "negatives")
-    rows = table(run_cli, tmp_path, inside, outside, "--classifier", files[0])
+    rows = table(run_cli, tmp_path, inside, outside, "--classifier", files[0], *FP32)
     scores = rows.reject_score.to_numpy(float)
     is_inside = rows.image.str.startswith(str(inside)).to_numpy()
     threshold = threshold_for_rate(scores[is_inside].astype(np.float32), 0.1)
@@ -153,7 +154,7 @@ def test_a_file_has_the_threshold_of_a_folder_and_equal_input_gives_equal_bytes(
     assert unknown[~is_inside].mean() > 0.3
     again = [tmp_path / name for name in ("1.csv", "2.csv")]
     for path, more in zip(again, ((), ("--no-cache", "--batch-size", 3)), strict=True):
-        run_cli("classify", inside, "--classifier", files[0], *more, "-o", path)
+        run_cli("classify", inside, "--classifier", files[0], *FP32, *more, "-o", path)
     assert again[0].read_bytes() == again[1].read_bytes()
 
 
@@ -165,7 +166,7 @@ def test_a_file_takes_no_second_rejector_but_another_threshold(
     assert "no threshold for its reject scores" in result.err
     refused = run_cli("classify", inside, "--classifier", file, "--reject", "msp")
     assert (refused.code, "rejects by mcm already" in refused.err) == (2, True)
-    rows = table(run_cli, tmp_path, inside, "--classifier", file, "--reject-below", 2)
+    rows = table(run_cli, tmp_path, inside, "--classifier", file, *FP32, "--reject-below", 2)
     assert set(rows.status) == {"unknown"}
     run_cli("prompts", *WORDS, *NANO, "-o", file)
     refused = run_cli("classify", inside, "--classifier", file, "--reject", "negatives")
@@ -200,13 +201,13 @@ def test_weights_tell_how_many_labels_they_change_and_eval_measures_them(
     result = run_cli("prompts", *words, "--weight-on", outside, "--weight-by", method, "-o", file)
     told = clipcli.load_classifier(file).provenance["weighted"]
     before = table(run_cli, tmp_path, outside, *words).label
-    after = table(run_cli, tmp_path, outside, "--classifier", file).label
+    after = table(run_cli, tmp_path, outside, "--classifier", file, *FP32).label
     assert (told["images"], told["agreeing"]) == (40, int((before == after).sum()))
     assert told["agreeing"] < 40
     assert f"{told['agreeing'] / told['images']:.1%} keep the label" in result.err
-    measured = run_cli("eval", inside, "--classifier", file, "-o", figures)
+    measured = run_cli("eval", inside, "--classifier", file, *FP32, "-o", figures)
     assert measured.code == 0, measured.err
-    rows = table(run_cli, tmp_path, inside, "--classifier", file)
+    rows = table(run_cli, tmp_path, inside, "--classifier", file, *FP32)
     right = rows.label == rows.image.map(lambda image: Path(image).parent.name)
     assert json.loads(figures.read_text())["acc1"] == pytest.approx(right.mean())
 
@@ -254,7 +255,7 @@ def test_fit_stores_the_best_rejector_and_tells_what_classify_does(
     assert rejector == Rejector("energy", told["threshold"])
     assert "Rejected by energy, on the other half" in result.out
     assert told["outliers_rejected"] > told["rejected"]
-    rows = table(run_cli, tmp_path, outside, "--classifier", file)
+    rows = table(run_cli, tmp_path, outside, "--classifier", file, *FP32)
     rejected = rows.reject_score.astype(float) < told["threshold"]
     assert (rows.status == "unknown")[rejected].all()
 

@@ -12,15 +12,17 @@ import timm
 import torch
 from PIL import Image
 
-from clipcli.models.two_trunks import SIZE
+from clipcli.models.two_trunks import CLASSES, SIZE
 from training.__main__ import new_model
 from training.captions import photo_classes
+from training.class_words import ClassWords, sense_of, words_of
 from training.evaluate import folder_task, imagenet_task
 from training.joined import (
     CONFIG,
     FURTHER_CLASSES,
     PREPROCESS,
     Seen,
+    Shown,
     choice_row,
     class_row,
     class_vectors,
@@ -31,6 +33,7 @@ from training.joined import (
 )
 from training.photographs import LIST, PHOTO_SOURCES, SEEN_LIST, photographs, write_folder
 from training.sources import TRAINING_LICENCES
+from training.words import WordNet
 
 pytestmark = pytest.mark.long  # of a model that is not bundled yet
 
@@ -44,7 +47,7 @@ def test_no_photograph_is_both_seen_and_measured() -> None:
     measured, seen = ({(row["source"], row["file"]) for row in rows_of(table)} for table in (LIST, SEEN_LIST))
     assert not measured & seen
     assert len(measured) == len(rows_of(LIST)) >= 150
-    assert {row["label"] for row in rows_of(SEEN_LIST)} == {"person", "person?", ""}
+    assert {row["label"] for row in rows_of(SEEN_LIST)} == {"person", "person?", "city", ""}
 
 
 def test_photographs_that_are_fitted_to_have_a_licence_to_train_on() -> None:
@@ -109,15 +112,42 @@ def test_photographs_are_told_from_drawings() -> None:
 
 
 @torch.inference_mode()
-def test_a_class_gets_the_vector_of_its_name(nano: Any) -> None:
-    vectors = class_vectors(nano)
+def test_a_class_lies_where_its_words_lie_and_none_where_no_word_does(nano: Any) -> None:
+    words = [ClassWords(name, (), ()) for name in photo_classes()]
+    pekingese = photo_classes().index("Pekingese")
+    words[pekingese] = ClassWords("Pekingese", ("peke",), (("toy dog",), ("dog", "domestic dog")))
+    vectors = class_vectors(nano, words)
     names = [*photo_classes(), *FURTHER_CLASSES]
-    assert vectors.shape == (len(names), 192)
-    torch.testing.assert_close(vectors.mean(0), torch.zeros(192), atol=1e-6, rtol=0)
-    banana, person = (torch.from_numpy(nano.encode_texts([name])[0]) for name in ("banana", "person"))
-    near_banana, near_person = (vectors @ of for of in (banana, person))
-    assert names[int(near_banana.argmax())] == "banana"
-    assert names[int(near_person.argmax())] == "person"
+    assert vectors.shape == (len(names) + 1, 192) == (CLASSES, 192)
+    torch.testing.assert_close(vectors[:-1].mean(0), torch.zeros(192), atol=1e-6, rtol=0)
+    for name in ("banana", "person", "receipt"):
+        near = vectors @ torch.from_numpy(nano.encode_texts([name])[0])
+        assert names[int(near[:-1].argmax())] == name
+        assert abs(float(near[-1])) < 0.01
+    alone = class_vectors(nano, [ClassWords(name, (), ()) for name in photo_classes()])
+    dog = torch.from_numpy(nano.encode_texts(["dog"])[0])
+    assert vectors[pekingese] @ dog > alone[pekingese] @ dog + 0.05
+
+
+def test_the_words_of_a_class_come_from_its_sense(tmp_path: Path) -> None:
+    """The sense is found by its definition, though the word has another first; vague kinds are left out."""
+    (tmp_path / "index.noun").write_text(
+        "jay n 2 1 @ 2 0 00000001 00000002\njaybird n 1 1 @ 1 0 00000002\nbird n 1 1 @ 1 0 00000003\n"
+        "organism n 1 1 @ 1 0 00000004\nmind n 1 1 @ 1 0 00000005\n"
+    )
+    (tmp_path / "data.noun").write_text(
+        "00000001 18 n 01 jay 0 000 | a statesman\n"
+        "00000002 05 n 02 jay 0 Jaybird 0 001 @ 00000003 n 0000 | crested largely blue bird\n"
+        "00000003 05 n 02 bird 0 Aves_1 0 001 @ 00000004 n 0000 | warm-blooded\n"
+        "00000004 05 n 01 organism 0 001 @ 00000005 n 0000 | a living thing\n"
+        "00000005 09 n 01 mind 0 000 | what thinks\n"
+    )
+    wordnet = WordNet(tmp_path)
+    sense = sense_of("jay, jaybird: crested, largely blue bird", wordnet)
+    assert sense is not None
+    assert words_of("blue jay", sense, wordnet) == ("blue jay", ("jay", "jaybird"), (("bird",),))
+    assert sense_of("wren: a small bird", wordnet) is None
+    assert words_of("wren", None, wordnet) == ("wren", (), ())
 
 
 def test_both_networks_answer_as_they_did_alone(nano: Any) -> None:
@@ -130,8 +160,9 @@ def test_both_networks_answer_as_they_did_alone(nano: Any) -> None:
     generator = np.random.default_rng(0)
     pixels = [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(6)]
     flat = [np.full((SIZE, SIZE, 3), 40 * number, np.uint8) for number in range(6)]
-    photos, drawn = look(trunk, pixels), look(trunk, flat)
-    whole = fitted_together(trunk, drawings, nano, photos, ["person", "", "person?", "", "", ""], drawn)
+    shown, drawn = Shown(look(trunk, pixels), ["person", "", "person?", "city", "", ""]), look(trunk, flat)
+    words = [ClassWords(name, (), ()) for name in photo_classes()]
+    whole = fitted_together(trunk, drawings, nano, words, [shown], drawn)
     model, _ = new_model(config=CONFIG)
     model.load_state_dict(whole)
     model.eval()

@@ -1,13 +1,15 @@
 """Both networks in one tower: ImageNet's, which knows photographs, and the one that was trained on drawings.
 
 Neither is trained here. The projection gets a vector for each class of ImageNet, the one that the text tower
-gives the class's name, so that a photograph lies where its most probable classes lie (ConSE, Norouzi et al.
-2014). Two logistic regressions on the networks' features are fitted: a class for people, whom ImageNet does
-not name, and what tells a photograph from a drawing.
+gives the class's name, synonyms and kinds, so that a photograph lies where its most probable classes lie
+(ConSE, Norouzi et al. 2014). Logistic regressions on the networks' features are fitted: further classes that
+ImageNet lacks, people and receipts among them, and what tells a photograph from a drawing. One class more is
+none of them; the less a photograph looks like any class, the less sure its scores are.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,23 +26,31 @@ from clipcli.models.two_trunks import SIZE, TwoTrunks
 from clipcli.records import Preprocess
 from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE, photo_classes
+from training.class_words import ClassWords, class_words
 from training.evaluate import on_white
 from training.image_start import start_weights
+from training.pages import KINDS, drawn
 from training.photographs import SEEN_LIST, Photograph, photographs
 from training.prepare import Material, fashion, training_rows
 
 Weights = dict[str, torch.Tensor]
 CONFIG = Path(__file__).with_name("joined.json")
 PREPROCESS = Preprocess((SIZE, SIZE), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-FURTHER_CLASSES = ("person",)
+FURTHER_CLASSES = ("person", "city", *KINDS)
 # What ImageNet's logits are divided by: a class that is less probable tells something too, where no class of
 # ImageNet is the right one.
 _TEMPERATURE = 1.5
 # What the logit of the choice is multiplied by: each network has something to say about images of the other's
 # kind, shaded drawings and things cut out of photographs above all.
-_CERTAINTY = 0.6
+_CERTAINTY = 0.3
+# The weights of a class's synonyms and of its nearest kind, where its name has 1; each kind farther up has
+# the next share of the one below.
+_SYNONYMS, _KIND, _FARTHER = 1.0, 0.3, 0.7
+# The logit of none of the classes, and the length of its vector, where those of the others have about 1.
+_NONE, _AWAY = 10.0, 2.0
 _BATCH = 64
 _DRAWINGS = 1200  # that are looked at
+_PAGES = 60  # of each kind
 _PULL = 0.01  # of weights to 0, in both regressions
 
 
@@ -150,14 +160,40 @@ def choice_row(photographs: Seen, drawings: Seen) -> Row:
     return Row(_CERTAINTY * weight, _CERTAINTY * bias)
 
 
-def class_vectors(encoder: Any) -> torch.Tensor:
-    """Where the text tower has the names of ImageNet's and the further classes, from their mean -> (C, D)."""
-    names = [*photo_classes(), *FURTHER_CLASSES]
-    different = list(dict.fromkeys(names))
-    embeddings = build_classifier(encoder, different, ENSEMBLE).class_embeddings
-    by_name = dict(zip(different, torch.from_numpy(embeddings), strict=True))
-    vectors = torch.stack([by_name[name] for name in names])
-    return vectors - vectors.mean(0)
+def class_vectors(encoder: Any, words: Sequence[ClassWords]) -> torch.Tensor:
+    """Where the text tower has the classes: ImageNet's and the further ones from their mean, and none -> (C, D).
+
+    Args:
+        encoder: the model whose text tower it is.
+        words: of ImageNet's classes.
+    """
+    every = [*words, *(ClassWords(name, (), ()) for name in FURTHER_CLASSES)]
+    said = (text for each in every for text in (each.name, *each.synonyms, *itertools.chain(*each.kinds)))
+    texts = list(dict.fromkeys(said))
+    embeddings = torch.from_numpy(build_classifier(encoder, texts, ENSEMBLE).class_embeddings)
+    place = dict(zip(texts, embeddings, strict=True))
+    vectors = torch.stack([_class_vector(each, place) for each in every])
+    return torch.cat([vectors - vectors.mean(0), _AWAY * unused_direction(embeddings)[None]])
+
+
+def _class_vector(words: ClassWords, place: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The mean of a class's words, weighted: (D,) unit norm."""
+    total = place[words.name]
+    if words.synonyms:
+        total = total + _SYNONYMS * _mean_direction([place[word] for word in words.synonyms])
+    for number, kind in enumerate(words.kinds):
+        total = total + _KIND * _FARTHER**number * _mean_direction([place[word] for word in kind])
+    return F.normalize(total, dim=0)
+
+
+def _mean_direction(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return F.normalize(torch.stack(list(vectors)).mean(0), dim=0)
+
+
+def unused_direction(embeddings: torch.Tensor) -> torch.Tensor:
+    """The direction that (N, D) embeddings have the least of -> (D,) unit norm."""
+    _, directions = torch.linalg.eigh(embeddings.T @ embeddings)
+    return directions[:, 0]
 
 
 # --- The whole -----------------------------------------------------------------------------------
@@ -172,7 +208,7 @@ def joined(
     Args:
         trunk: the networks.
         drawings: the state dict of the model of drawings.
-        vectors: (C, D) of all classes.
+        vectors: (C, D) of all classes; none of them is the last.
         further: the regressions of the classes beyond ImageNet's.
         choice: what tells photographs from drawings.
         of_photographs: what the networks make of some, by which the two parts get equal lengths.
@@ -181,6 +217,7 @@ def joined(
     classifier, known = trunk.photographs.classifier, len(photo_classes())
     for number, row in enumerate(further, start=known):
         classifier.weight[number], classifier.bias[number] = row
+    classifier.bias[-1] = _NONE
     classifier.weight.div_(_TEMPERATURE)
     classifier.bias.div_(_TEMPERATURE)
     trunk.choice.weight[0], trunk.choice.bias[0] = choice
@@ -208,39 +245,67 @@ def join(found: Material, work: Path, drawings: Weights, encoder: Any) -> Weight
     """
     trunk = networks(start_weights(work / "unpacked" / "lite0"), drawings)
     seen = list(photographs(work, SEEN_LIST))
-    of_photographs = look(trunk, list(photograph_pixels(seen)))
+    shown = [Shown(look(trunk, list(photograph_pixels(seen))), [each.label for each in seen])]
+    grounds = [np.asarray(load_pixels(str(each.file), PREPROCESS)) for each in seen if not each.label]
+    for kind in KINDS:
+        pages = [fitted_page(page) for page in drawn(kind, _PAGES, seed=0, photos=grounds)]
+        shown.append(Shown(look(trunk, pages), [kind] * len(pages)))
     of_drawings = look(trunk, drawn_pixels(found, work))
-    return fitted_together(
-        trunk, drawings, encoder, of_photographs, [each.label for each in seen], of_drawings
-    )
+    return fitted_together(trunk, drawings, encoder, class_words(found.wordnet), shown, of_drawings)
+
+
+class Shown(NamedTuple):
+    """What the networks make of N images that are no drawings, and what each of them shows.
+
+    Args:
+        seen: what the networks make of them.
+        labels: a further class, with `?` after it where it is a part of what is seen; or anything else.
+    """
+
+    seen: Seen
+    labels: Sequence[str]
 
 
 def fitted_together(
     trunk: TwoTrunks,
     drawings: Weights,
     encoder: Any,
-    of_photographs: Seen,
-    labels: Sequence[str],
+    words: Sequence[ClassWords],
+    shown: Sequence[Shown],
     of_drawings: Seen,
 ) -> Weights:
-    """Fit the class for people and the choice, by what the networks see -> the state dict of the whole.
+    """Fit the further classes and the choice, by what the networks see -> the state dict of the whole.
 
     Args:
         trunk: the networks; it is changed.
         drawings: the state dict of the model of drawings.
         encoder: the same model.
-        of_photographs: what the networks make of N photographs.
-        labels: what each shows: `person`, `person?` where one is part of it, or anything else.
-        of_drawings: what they make of drawings.
+        words: of ImageNet's classes.
+        shown: photographs first, then images of other kinds.
+        of_drawings: what the networks make of drawings.
     """
-    every = Seen(*(torch.cat(pair) for pair in zip(of_photographs, of_drawings, strict=True)))
-    said = [*labels, *[""] * len(of_drawings.logits)]
-    clear = torch.tensor([label != "person?" for label in said])
-    people = torch.tensor([label == "person" for label in said])
-    further = [class_row(every.part(clear), people[clear])]
-    choice = choice_row(of_photographs, of_drawings)
-    vectors = class_vectors(encoder)
-    return joined(trunk, drawings, vectors, further, choice, of_photographs, of_drawings)
+    every = _all([*(each.seen for each in shown), of_drawings])
+    said = [*(label for each in shown for label in each.labels), *[""] * len(of_drawings.logits)]
+    further = [_further(every, said, name) for name in FURTHER_CLASSES]
+    choice = choice_row(_all([each.seen for each in shown]), of_drawings)
+    vectors = class_vectors(encoder, words)
+    return joined(trunk, drawings, vectors, further, choice, shown[0].seen, of_drawings)
+
+
+def _further(every: Seen, said: Sequence[str], name: str) -> Row:
+    """The regression of one further class, without the images of which it is a part."""
+    clear = torch.tensor([label != f"{name}?" for label in said])
+    right = torch.tensor([label == name for label in said])
+    return class_row(every.part(clear), right[clear])
+
+
+def _all(parts: Sequence[Seen]) -> Seen:
+    return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def fitted_page(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) as the model sees it."""
+    return np.asarray(resize(Image.fromarray(page), PREPROCESS))
 
 
 def drawn_pixels(found: Material, work: Path) -> list[npt.NDArray[np.uint8]]:

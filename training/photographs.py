@@ -6,7 +6,7 @@ class of ImageNet (person, coin, screenshot, sunset, potato), others lie above o
 are measured only, which their licences allow, the GPL among them.
 
 `photographs_seen.csv` lists photographs under licences that training may use, none of them like one of the
-others; `person` is what it says, `person?` tells that a person is part of what is seen.
+others; `person` and `city` are what they say, `person?` tells that a person is part of what is seen.
 
 The images are not kept here: `python -m training.photographs FOLDER` fetches the
 packages and writes a folder with labels.csv, for `clipcli eval`.

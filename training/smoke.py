@@ -25,13 +25,14 @@ from clipcli.models.two_trunks import SIZE
 from clipcli.records import Encoder
 from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
 from training.budget import Budget
-from training.captions import captions, dominant_colour
+from training.captions import captions, dominant_colour, photo_classes
 from training.catalogue import SourceImage
+from training.class_words import ClassWords
 from training.evaluate import Measure, Task, measures, on_white
 from training.examples import Examples, sampling_weights
 from training.image_tower import Settings
 from training.joined import CONFIG as JOINED
-from training.joined import PREPROCESS, fitted_together, look, networks
+from training.joined import FURTHER_CLASSES, PREPROCESS, Shown, fitted_together, look, networks
 from training.prepare import MASTER, shrunk
 from training.render import load, render
 from training.text_tower import hashed
@@ -132,10 +133,12 @@ def joined_with_noise(
     torch.manual_seed(0)
     trunk = networks(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
     generator = np.random.default_rng(0)
-    noise = [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(12)]
+    labels = [*FURTHER_CLASSES, "person?", *[""] * 8]
+    noise = [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in labels]
     shapes = [np.asarray(resize(Image.fromarray(image), PREPROCESS)) for image in task.images[::4]]
-    labels = ["person", "person?", *[""] * 10]
-    return fitted_together(trunk, weights, encoder, look(trunk, noise), labels, look(trunk, shapes))
+    words = [ClassWords(name, (), ()) for name in photo_classes()]
+    shown = [Shown(look(trunk, noise), labels)]
+    return fitted_together(trunk, weights, encoder, words, shown, look(trunk, shapes))
 
 
 def main() -> None:

@@ -1,0 +1,318 @@
+"""Screenshots, drawn by a program: web pages, programs with windows and menus, telephones, terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from training.camera import Photo
+from training.canvas import Box, Canvas, Colour, Rng, colour, screen_look
+from training.charts import chart
+
+
+def screenshot(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
+    """One of the screens below, of a computer or a telephone."""
+    screens = [(_web, 0.4), (_program, 0.2), (_telephone, 0.22), (_desktop, 0.18)]
+    which = rng.choice(len(screens), p=[share for _, share in screens])
+    if screens[which][0] is _telephone:
+        width = int(rng.integers(320, 430))
+        size = (width, int(width * rng.uniform(1.6, 2.2)))
+    else:
+        width = int(rng.integers(800, 1300))
+        size = (width, int(width * rng.choice([0.5625, 0.625, 0.75, 0.575, rng.uniform(0.5, 1.4)])))
+    canvas = Canvas(size, rng, screen_look(rng, 0.35), photos)
+    screens[which][0](canvas, (0, 0, *size))
+    return canvas.image
+
+
+def _web(canvas: Canvas, box: Box) -> None:
+    """A web page, perhaps in a browser's window: a bar, a picture, then text, cards or a profile."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    if rng.random() < 0.4:
+        top = _browser(canvas, box)
+    wide, size = right - left, (right - left) / rng.uniform(60, 90)
+    canvas.panel((left, top, right, bottom), canvas.look.paper)
+    hero = rng.choice(["none", "some", "all"], p=[0.25, 0.5, 0.25])
+    end = {"none": top, "some": top + (bottom - top) * rng.uniform(0.25, 0.6), "all": bottom}[str(hero)]
+    light: Colour = (255, 255, 255)
+    if hero != "none":
+        canvas.picture((left, top, right, end), rng.uniform(0, 0.7))
+        middle, y = rng.random() < 0.7, (top + end) / 2 - size * 2
+        x, anchor = ((left + right) / 2, "ma") if middle else (left + wide * 0.08, "la")
+        canvas.write(
+            (x, y), canvas.words(rng.integers(1, 5)), size * rng.uniform(2.2, 4.5), fill=light, anchor=anchor
+        )
+        canvas.write(
+            (x, y + size * 4.5), canvas.words(rng.integers(4, 9)), size * 1.3, fill=light, anchor=anchor
+        )
+        for number in range(rng.integers(0, 3)):
+            start = x + number * size * 10 - (size * 8 if middle else 0)
+            _button(canvas, (start, y + size * 7, start + size * 9, y + size * 9.4), size)
+    plain = hero == "none" or rng.random() < 0.4
+    if plain:
+        canvas.panel(
+            (left, top, right, top + size * 3.5), canvas.look.paper if rng.random() < 0.6 else canvas.accent()
+        )
+    ink = canvas.look.ink if plain else light
+    canvas.write((left + size * 2, top + size), canvas.words(1), size * 1.3, fill=ink, bold=True)
+    for number in range(rng.integers(2, 7)):
+        canvas.write(
+            (right - size * (4 + 7 * number), top + size * 1.2), canvas.words(1), size, fill=ink, anchor="ra"
+        )
+    if end < bottom - size * 4:
+        body = (left, max(end, top + size * 4), right, bottom)
+        (_profile, _cards, _article, _table)[rng.choice(4, p=[0.2, 0.35, 0.3, 0.15])](canvas, body, size)
+
+
+def _browser(canvas: Canvas, box: Box) -> float:
+    """Tabs and an address -> where the page begins."""
+    rng, (left, top, right, _) = canvas.rng, box
+    bar = colour(rng, 240, 200) if rng.random() < 0.7 else colour(rng, 70, 30)
+    canvas.panel((left, top, right, top + 74), bar)
+    for number in range(rng.integers(1, 6)):
+        x = left + 80 + number * 170
+        canvas.panel(
+            (x, top + 6, min(x + 160, right), top + 36),
+            canvas.look.paper if number == 0 else bar,
+            6,
+            rim=True,
+        )
+        canvas.write((x + 12, top + 14), canvas.words(2), 12)
+    _dots(canvas, left + 14, top + 18)
+    canvas.panel((left + 100, top + 42, right - 60, top + 68), canvas.look.paper, 12)
+    canvas.write((left + 116, top + 48), canvas.words(1).lower() + ".example/" + canvas.words(1).lower(), 13)
+    return top + 74
+
+
+def _dots(canvas: Canvas, x: float, y: float) -> None:
+    for number, fill in enumerate(((240, 95, 85), (250, 190, 60), (60, 200, 75))):
+        canvas.draw.ellipse((x + number * 18, y, x + 11 + number * 18, y + 11), fill)
+
+
+def _button(canvas: Canvas, box: Box, size: float) -> None:
+    filled = canvas.rng.random() < 0.6
+    fill = canvas.accent() if filled else None
+    canvas.panel(box, fill, (box[3] - box[1]) * canvas.rng.choice([0.1, 0.5]), rim=not filled)
+    ink = (255, 255, 255) if filled else canvas.look.ink
+    canvas.write(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), canvas.words(1), size, fill=ink, anchor="mm")
+
+
+def _round(canvas: Canvas, x: float, y: float, radius: float) -> None:
+    """A picture in a circle."""
+    before, mask = canvas.image.copy(), Image.new("L", canvas.size)
+    box = (int(x - radius), int(y - radius), int(x + radius), int(y + radius))
+    canvas.picture(box)
+    ImageDraw.Draw(mask).ellipse(box, 255)
+    canvas.image.paste(Image.composite(canvas.image, before, mask))
+
+
+def _profile(canvas: Canvas, box: Box, size: float) -> None:
+    """A face on the edge, a name and a few lines about somebody."""
+    middle, y = (box[0] + box[2]) / 2, box[1] + size * 4
+    canvas.panel((box[0] + size * 2, box[1], box[2] - size * 2, box[3]), canvas.look.paper)
+    _round(canvas, middle, box[1] + size, size * 4)
+    canvas.write((middle, y + size * 2), canvas.words(2), size * 2, anchor="ma")
+    for line in range(canvas.rng.integers(2, 5)):
+        canvas.write((middle, y + size * (5 + 1.5 * line)), canvas.words(10), size, anchor="ma")
+    for number in range(canvas.rng.integers(1, 4)):
+        x = middle + (number - 1.5) * size * 9
+        _button(canvas, (x, y + size * 13, x + size * 8, y + size * 16), size)
+
+
+def _cards(canvas: Canvas, box: Box, size: float) -> None:
+    """Pictures, figures or charts with a few words each, side by side."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    across, gap = int(rng.integers(2, 6)), size * rng.uniform(1, 2.5)
+    wide = (right - left - gap) / across
+    high = wide * rng.uniform(0.5, 1.2)
+    what, tinted = rng.choice(["picture", "figure", "chart", "text"]), rng.random() < 0.3
+    y = top + gap
+    while y < bottom:
+        for number in range(across):
+            x = left + gap + number * wide
+            card = (x, y, x + wide - gap, min(y + high, bottom))
+            canvas.panel(
+                card,
+                canvas.accent() if tinted and what == "figure" else canvas.look.paper,
+                size / 2,
+                rim=True,
+            )
+            if what == "picture":
+                canvas.picture((x, y, x + wide - gap, min(y + high * 0.6, bottom)))
+            elif what == "figure":
+                canvas.write((x + size, y + size), str(rng.integers(10, 9999)), size * 2.5, bold=True)
+            elif what == "chart":
+                drawing = chart(rng, canvas.photos).resize((max(1, int(wide - gap)), max(1, int(high * 0.6))))
+                canvas.image.paste(drawing, (int(x), int(y)))
+            canvas.lines((x + size, y + high * 0.65, x + wide - gap - size, card[3] - size), size)
+        y += high + gap
+
+
+def _article(canvas: Canvas, box: Box, size: float) -> None:
+    """A heading and text, perhaps with a list of links at the side."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    indent = (right - left) * rng.uniform(0.03, 0.25)
+    canvas.write((left + indent, top + size), canvas.words(rng.integers(2, 6)), size * 2.2, bold=True)
+    end = right - indent
+    if rng.random() < 0.5:
+        end -= (right - left) * 0.2
+        for line in range(int((bottom - top) / (size * 2)) - 2):
+            canvas.write(
+                (end + size * 2, top + size * (4 + line * 2)), canvas.words(2), size, fill=canvas.accent()
+            )
+    y = top + size * 5
+    if rng.random() < 0.4:
+        canvas.picture((left + indent, y, end, min(bottom, y + size * 16)))
+        y += size * 18
+    canvas.lines((left + indent, y, end, bottom), size * rng.uniform(0.9, 1.2))
+
+
+def _table(canvas: Canvas, box: Box, size: float) -> None:
+    """A list of mails, files or orders: rows with a sign, words and a date."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    high, avatars = size * rng.uniform(2.2, 4), rng.random() < 0.5
+    for row in range(int((bottom - top) / high)):
+        y = top + row * high
+        canvas.draw.line((left, y, right, y), canvas.look.pale)
+        if avatars:
+            canvas.draw.ellipse(
+                (left + size, y + high * 0.2, left + size + high * 0.6, y + high * 0.8), canvas.accent()
+            )
+        canvas.write(
+            (left + high + size, y + high / 2), canvas.words(rng.integers(1, 4)), size, anchor="lm", bold=True
+        )
+        canvas.write(
+            (left + (right - left) * 0.35, y + high / 2), canvas.words(rng.integers(3, 7)), size, anchor="lm"
+        )
+        canvas.write(
+            (right - size, y + high / 2), f"{rng.integers(1, 13)}:{rng.integers(10, 60)}", size, anchor="rm"
+        )
+
+
+def _code(canvas: Canvas, box: Box, size: float) -> None:
+    """Lines of a program or of a terminal, words in several colours."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    canvas.panel(box, canvas.look.paper)
+    numbered, inks = rng.random() < 0.6, [canvas.look.ink, *canvas.look.accents]
+    deep, y, number = 0, top + size / 2, int(rng.integers(1, 300))
+    while y < bottom - size:
+        x = left + size * (3.5 if numbered else 1) + deep * size * 2
+        if numbered:
+            canvas.write((left + size * 2.5, y), str(number), size, fill=canvas.look.pale, anchor="ra")
+        for _ in range(rng.integers(0, 8)):
+            word = canvas.words(1).lower() + str(rng.choice(["", "(", ")", " =", ":", ".", ","]))
+            canvas.write((x, y), word, size, fill=inks[rng.integers(len(inks))])
+            x += size * (0.6 * len(word) + 0.6)
+            if x > right:
+                break
+        deep, y, number = max(0, min(5, deep + int(rng.integers(-1, 2)))), y + size * 1.45, number + 1
+
+
+def _program(canvas: Canvas, box: Box) -> None:
+    """A program's window: a title, menus, a list at the side, and what it shows."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    size = float(rng.uniform(11, 15))
+    bar = canvas.look.pale if rng.random() < 0.6 else canvas.accent()
+    canvas.panel((left, top, right, top + size * 2), bar)
+    _dots(canvas, left + 8 if rng.random() < 0.5 else right - 70, top + 6)
+    canvas.write(((left + right) / 2, top + size), canvas.words(3), size, anchor="mm")
+    canvas.panel((left, top + size * 2, right, bottom), canvas.look.paper)
+    for number in range(rng.integers(3, 9)):
+        canvas.write((left + size + number * size * 5, top + size * 2.6), canvas.words(1)[:7], size)
+    y = top + size * 4.4
+    for number in range(rng.integers(0, 20)):
+        canvas.panel((left + size + number * size * 2.4, y, left + size * 3 + number * size * 2.4, y + size * 2),
+                     colour(rng, 230, 60), 3)  # fmt: skip
+        y += size * 3 if number == 19 else 0
+    y += size * 2.6
+    side = left + (right - left) * (rng.uniform(0.12, 0.28) if rng.random() < 0.65 else 0)
+    canvas.panel((left, y, side, bottom), canvas.look.pale if rng.random() < 0.5 else canvas.look.paper)
+    for line in range(int((bottom - y) / (size * 2)) if side > left else 0):
+        canvas.write(
+            (left + size * (1 + line % 3), y + line * size * 2 + 4), canvas.words(rng.integers(1, 3)), size
+        )
+    (_code, _table, _article, _cards)[rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])](
+        canvas, (side + 4, y, right, bottom), size
+    )
+
+
+def _telephone(canvas: Canvas, box: Box) -> None:
+    """A telephone: the time above, a title, then a conversation, a list, cards or icons."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    size, head = float(rng.uniform(12, 16)), rng.random() < 0.5
+    icons = rng.random() < 0.2
+    if icons:
+        canvas.picture(box, rng.uniform(0, 0.4))
+    else:
+        canvas.panel((left, top, right, top + size * 5.5), canvas.accent() if head else canvas.look.paper)
+        canvas.write((left + size * 2, top + size * 3), canvas.words(2), size * 1.5, bold=True)
+    canvas.write((left + size, top + 5), f"{rng.integers(1, 24)}:{rng.integers(10, 60)}", size * 0.9)
+    canvas.panel((right - size * 2.5, top + 7, right - size, top + 7 + size * 0.7), canvas.look.ink, 2)
+    body = (left, top + size * 6, right, bottom - size * 4)
+    if icons:
+        cell = (right - left) / 4
+        for number in range(rng.integers(8, 25)):
+            x, y = left + number % 4 * cell + cell * 0.2, top + size * 5 + number // 4 * cell * 1.3
+            canvas.panel((x, y, x + cell * 0.6, y + cell * 0.6), colour(rng), cell * 0.14)
+            canvas.write(
+                (x + cell * 0.3, y + cell * 0.68),
+                canvas.words(1)[:8],
+                size * 0.8,
+                fill=(255, 255, 255),
+                anchor="ma",
+            )
+    elif rng.random() < 0.4:
+        _talk(canvas, body, size)
+    else:
+        (_table, _cards, _article, _profile)[rng.choice(4)](canvas, body, size)
+    if not icons:
+        canvas.panel((left, bottom - size * 4, right, bottom), canvas.look.paper, rim=True)
+        for number in range(4):
+            x = left + (right - left) * (number + 0.5) / 4
+            canvas.panel(
+                (x - size, bottom - size * 3, x + size, bottom - size),
+                canvas.accent() if number == 0 else canvas.look.pale,
+                5,
+            )
+
+
+def _talk(canvas: Canvas, box: Box, size: float) -> None:
+    """What two people write to each other, in bubbles."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    mine, other, y = canvas.accent(), canvas.look.pale, top + size
+    while y < bottom - size * 3:
+        lines, own = int(rng.integers(1, 5)), rng.random() < 0.5
+        wide = (right - left) * (rng.uniform(0.25, 0.6) if lines == 1 else 0.7)
+        x = right - wide - size if own else left + size
+        high = size * (1.2 + lines * 1.5)
+        canvas.panel((x, y, x + wide, min(y + high, bottom)), mine if own else other, size)
+        canvas.lines((x + size, y + size * 0.6, x + wide - size * 0.5, min(y + high, bottom)), size,
+                     (255, 255, 255) if own else None)  # fmt: skip
+        y += high + size * rng.uniform(0.5, 1.5)
+
+
+def _desktop(canvas: Canvas, box: Box) -> None:
+    """A screen with a picture behind, a bar, icons, and windows over each other."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    canvas.picture(box, rng.uniform(0, 0.3))
+    for number in range(rng.integers(0, 14)):
+        x, y = left + 24 + number // 7 * 80, top + 40 + number % 7 * 80
+        canvas.panel((x, y, x + 44, y + 44), colour(rng, 240, 60), 8)
+        canvas.write((x + 22, y + 48), canvas.words(1)[:8], 11, fill=(255, 255, 255), anchor="ma")
+    for _ in range(rng.integers(1, 4)):
+        x, y = rng.uniform(0, 0.4) * right, rng.uniform(0.03, 0.4) * bottom
+        wide, high = rng.uniform(0.4, 0.7) * right, rng.uniform(0.4, 0.7) * bottom
+        window = Canvas((int(wide), int(high)), rng, screen_look(rng, 0.3), canvas.photos)
+        (_program if rng.random() < 0.6 else _web)(window, (0, 0, *window.size))
+        window.draw.rectangle((0, 0, window.size[0] - 1, window.size[1] - 1), outline=window.look.pale)
+        canvas.image.paste(window.image, (int(x), int(y)))
+    canvas.panel(
+        (left, bottom - 38, right, bottom), colour(rng, 60) if rng.random() < 0.6 else colour(rng, 250, 220)
+    )
+    for number in range(rng.integers(4, 14)):
+        canvas.panel(
+            (left + 10 + number * 44, bottom - 32, left + 38 + number * 44, bottom - 6),
+            colour(rng, 240, 60),
+            5,
+        )

@@ -18,7 +18,8 @@ def photographed(page: Image.Image, rng: Rng, photos: Sequence[Photo]) -> Image.
     """The page on a table or before some other ground, seen from an angle."""
     page = _shaded(page, rng, 0.25)
     frame = (_LONGEST, int(_LONGEST * rng.choice([0.75, 0.667, 1.0])))
-    frame = frame if rng.random() < 0.5 else (frame[1], frame[0])
+    upright = page.height > page.width
+    frame = (frame[1], frame[0]) if upright == (rng.random() < 0.8) else frame
     ground = _ground(frame, rng, photos)
     corners = _corners(page.size, frame, rng)
     mask = _laid(Image.new("L", page.size, 255), corners, frame, 0)
@@ -73,8 +74,8 @@ def relief(size: tuple[int, int], rng: Rng, rough: float, octaves: int = 4) -> n
         cells = max(2, int(rough * 2**octave) + 1)
         coarse = Image.fromarray(rng.random((cells, cells), np.float32))
         total += np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)) / 2**octave
-    low, high = total.min(), total.max()
-    return (total - low) / (high - low)
+    low, high = float(total.min()), float(total.max())
+    return np.asarray((total - low) / (high - low), np.float32)
 
 
 def gradient(size: tuple[int, int], one: tuple[int, ...], other: tuple[int, ...], rng: Rng) -> Image.Image:
@@ -92,10 +93,11 @@ def gradient(size: tuple[int, int], one: tuple[int, ...], other: tuple[int, ...]
 def _ground(size: tuple[int, int], rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """A photograph, or the grain of wood, or cloth."""
     if len(photos) and rng.random() < 0.5:
-        photo = Image.fromarray(photos[rng.integers(len(photos))]).resize(size, Image.Resampling.BICUBIC)
+        photo = Image.fromarray(photos[int(rng.integers(len(photos)))]).resize(size, Image.Resampling.BICUBIC)
         return photo.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
     warm = rng.integers(30, 220)
-    base = np.array([warm, warm * rng.uniform(0.6, 1), warm * rng.uniform(0.3, 1)], np.float32)
+    green = rng.uniform(0.6, 1)
+    base = warm * np.array([1, green, green * rng.uniform(0.6, 1.1)], np.float32)
     narrow = int(rng.integers(2, 40))
     grain = Image.fromarray(rng.random((narrow, int(rng.integers(40, 160))), np.float32))
     shade = np.asarray(grain.resize(size, Image.Resampling.BICUBIC)) * rng.uniform(0.05, 0.5)
@@ -110,7 +112,7 @@ def _shaded(image: Image.Image, rng: Rng, most: float) -> Image.Image:
         np.cos(angle) * np.linspace(-1, 1, width)[None] + np.sin(angle) * np.linspace(-1, 1, height)[:, None]
     )
     light = rng.uniform(1 - most, 1.05) + rng.uniform(0, most) * across / 1.5
-    tint = 1 - rng.uniform(0, most / 2, 3) * (0.4, 0.6, 1)
+    tint = 1 - rng.uniform(0, most / 1.5) * np.array([(0, 0.4, 1), (1, 0.5, 0)][rng.integers(2)])
     pixels = np.asarray(image, np.float32) * light[..., None].astype(np.float32) * tint.astype(np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
@@ -121,10 +123,12 @@ def _corners(page: tuple[int, int], frame: tuple[int, int], rng: Rng) -> npt.NDA
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     corners = (square * page) @ turn
-    fill = rng.uniform(0.65, 1.0) if rng.random() < 0.7 else rng.uniform(1.0, 1.6)
-    corners *= fill * (np.array(frame) / np.ptp(corners, axis=0)).min()
+    room = np.array(frame) / np.ptp(corners, axis=0)
+    corners *= (
+        rng.uniform(0.75, 1.05) * room.min() if rng.random() < 0.65 else rng.uniform(1, 1.4) * room.max()
+    )
     corners += rng.normal(0, 0.05 * min(np.ptp(corners, axis=0)), (4, 2))
-    return corners + np.array(frame) * rng.uniform(0.44, 0.56, 2)
+    return np.asarray(corners + np.array(frame) * rng.uniform(0.44, 0.56, 2))
 
 
 def _laid(

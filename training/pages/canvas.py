@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.camera import Photo, gradient
+from training.pages.camera import Photo, gradient
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
@@ -39,9 +39,9 @@ class Canvas:
         """One of the colours that stand out."""
         return self.look.accents[self.rng.integers(len(self.look.accents))]
 
-    def words(self, count: int) -> str:
+    def words(self, count: int | np.signedinteger[Any]) -> str:
         """So many words, the first with a capital."""
-        return " ".join(self.rng.choice(WORDS, max(count, 1))).capitalize()
+        return " ".join(self.rng.choice(WORDS, max(int(count), 1))).capitalize()
 
     def write(self, xy: tuple[float, float], text: str, size: float, **more: Any) -> None:
         """A line of text; `bold`, `fill` and `anchor` as wanted."""
@@ -73,7 +73,7 @@ class Canvas:
         left, top, right, bottom = map(int, box)
         size = (max(1, right - left), max(1, bottom - top))
         if len(self.photos) and self.rng.random() < 0.85:
-            source = Image.fromarray(self.photos[self.rng.integers(len(self.photos))])
+            source = Image.fromarray(self.photos[int(self.rng.integers(len(self.photos)))])
             scale = max(size[0] / source.width, size[1] / source.height) / self.rng.uniform(0.6, 1)
             picture = source.resize((math.ceil(source.width * scale), math.ceil(source.height * scale)))
             picture = picture.crop((0, 0, *size))
@@ -110,12 +110,20 @@ def screen_look(rng: Rng, dark: float = 0.3) -> Look:
     accents = tuple(vivid(rng) for _ in range(rng.integers(1, 7)))
     if rng.random() < dark:
         return Look(colour(rng, 50), colour(rng, 255, 190), colour(rng, 95, 60), accents)
-    paper = (255, 255, 255) if rng.random() < 0.6 else colour(rng, 255, 225)
-    return Look(paper, colour(rng, 80), colour(rng, 225, 190), accents)
+    paper = (255, 255, 255) if rng.random() < 0.7 else colour(rng, 255, 225)
+    ink = colour(rng, 80) if rng.random() < 0.4 else (int(rng.integers(70)),) * 3
+    return Look(paper, ink, colour(rng, 225, 190), accents)
 
 
-def paper_look(rng: Rng) -> Look:
-    """Colours of printed paper."""
-    shade = int(rng.integers(225, 256))
+def paper_look(rng: Rng, faint: int = 60) -> Look:
+    """Colours of printed paper; the ink is no lighter than `faint`."""
+    shade, ink = int(rng.integers(225, 256)), int(rng.integers(0, faint))
     paper = (shade, shade - int(rng.integers(0, 8)), shade - int(rng.integers(0, 22)))
-    return Look(paper, colour(rng, 70), (150, 150, 150), (vivid(rng), (20, 20, 20), (60, 60, 60)))
+    dark = (ink, ink, ink + int(rng.integers(0, 25)))
+    return Look(paper, dark, (150, 150, 150), (vivid(rng), (20, 20, 20), (60, 60, 60)))
+
+
+def mixed(one: Colour, other: Colour, share: float) -> Colour:
+    """A colour between two, so much of the first."""
+    red, green, blue = (int(a * share + b * (1 - share)) for a, b in zip(one, other, strict=True))
+    return red, green, blue

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from training.camera import Photo, relief
-from training.canvas import Box, Canvas, Colour, Rng, colour, screen_look, vivid
+from training.pages.camera import Photo, relief
+from training.pages.canvas import Box, Canvas, Colour, Rng, colour, mixed, screen_look, vivid
 
-Points = list[tuple[float, float]]
+Point = tuple[float, float]
+Points = list[Point]
 
 
 def chart(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
@@ -29,7 +29,7 @@ def chart(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
         )
     shape = rng.choice(["bars", "sideways", "stacked", "lines", "area", "dots", "pie"],
                        p=[0.2, 0.1, 0.1, 0.22, 0.1, 0.13, 0.15])  # fmt: skip
-    colours = [canvas.accent() if number == 0 else vivid(rng) for number in range(12)]
+    colours = _colours(canvas)
     if shape == "pie":
         _pie(canvas, box, colours, size)
     else:
@@ -45,6 +45,20 @@ def chart(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
             canvas.panel((left, y, left + size, y + size), colours[number])
             canvas.write((left + size * 1.5, y), name, size)
     return canvas.image
+
+
+def _colours(canvas: Canvas) -> list[Colour]:
+    """Of the parts of a chart: all kinds, shades of one, the well-known ones of plotting programs, or no colour."""
+    rng, one = canvas.rng, canvas.accent()
+    way = rng.random()
+    if way < 0.25:
+        known = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75)]
+        return (known if rng.random() < 0.5 else [(0, 0, 255), (220, 0, 0), (0, 128, 0), *known]) * 2
+    if way < 0.4:
+        return [mixed(one, canvas.look.paper, 1 - 0.07 * number) for number in range(12)]
+    if way < 0.5:
+        return [mixed(canvas.look.ink, canvas.look.paper, 1 - 0.07 * number) for number in range(12)]
+    return [vivid(rng) for _ in range(12)]
 
 
 def _axes(canvas: Canvas, box: Box, size: float) -> None:
@@ -75,15 +89,18 @@ def _axes(canvas: Canvas, box: Box, size: float) -> None:
 def _bars(canvas: Canvas, box: Box, colours: list[Colour], shape: str, series: int) -> None:
     rng, (left, top, right, bottom) = canvas.rng, box
     count, thick = int(rng.integers(3, 16 if series < 3 else 7)), rng.uniform(0.5, 1)
-    many = series > 1 or rng.random() < 0.8
     level = np.sort(rng.random(count)) if rng.random() < 0.3 else rng.random(count)
+    if rng.random() < 0.25:  # how often each value occurs
+        count, thick, series, shape = int(rng.integers(12, 90)), 1, 1, "bars"
+        level = np.exp(-((np.linspace(-3, 3, count) - rng.normal(0, 1)) ** 2) / rng.uniform(0.3, 3))
+    many = series > 1 or (count < 16 and rng.random() < 0.2)
     for place in range(count):
         values = (level[place] * rng.uniform(0.5, 1, series) * 0.95 + 0.02).clip(0, 1)
         if shape == "stacked":
             values = values / series
         start = 0.0
         for number, value in enumerate(values):
-            fill = colours[number] if many else colours[place % 12]
+            fill = colours[place % 12] if many and series == 1 else colours[number]
             lane = (place + (1 - thick) / 2 + (0 if shape == "stacked" else thick * number / series)) / count
             end = lane + thick / count / (1 if shape == "stacked" else series)
             if shape == "sideways":
@@ -253,12 +270,12 @@ def _hills(canvas: Canvas) -> None:
     stops = [0, 0.25, 0.5, 0.8, 1]
     ramp = [[(120, 170, 110), (170, 195, 130), (225, 215, 160), (190, 150, 110), (245, 245, 245)],
             [(235, 240, 225), (215, 230, 200), (235, 225, 195), (225, 205, 175), (240, 235, 230)]][rng.integers(2)]  # fmt: skip
-    pixels: npt.NDArray[np.float64] = np.stack(
+    pixels = np.stack(
         [np.interp(heights, stops, [stop[channel] for stop in ramp]) for channel in range(3)], axis=-1
     )
     if rng.random() < 0.7:
-        down, across = np.gradient(heights)
-        pixels *= (1 + (down + across) * rng.uniform(10, 50))[..., None].clip(0.55, 1.3)
+        slope = np.asarray(np.gradient(heights)).sum(0)
+        pixels *= (1 + slope * rng.uniform(10, 50))[..., None].clip(0.55, 1.3)
     if rng.random() < 0.6:
         levels = (heights * rng.integers(10, 30)).astype(int)
         lines = (np.diff(levels, axis=0, prepend=levels[:1]) != 0) | (
@@ -284,33 +301,117 @@ def _hills(canvas: Canvas) -> None:
 
 
 def diagram(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
-    """Boxes and arrows: a flow, a tree or a net, with words in the boxes."""
+    """Boxes and arrows, the layers of a net, or blocks on each other, with words in them."""
     width = int(rng.integers(420, 900))
-    canvas = Canvas((width, int(width * rng.uniform(0.5, 1.2))), rng, screen_look(rng, 0.15), photos)
-    places = _places(canvas)
+    canvas = Canvas((width, int(width * rng.uniform(0.4, 1.2))), rng, screen_look(rng, 0.12), photos)
+    (_flow, _net, _blocks, _cells)[rng.choice(4, p=[0.5, 0.2, 0.18, 0.12])](canvas)
+    for _ in range(rng.integers(0, 4)):
+        canvas.write(
+            (rng.uniform(0, width), canvas.size[1] - width / 50), canvas.words(2), width / 60, anchor="mm"
+        )
+    return canvas.image
+
+
+def _fills(canvas: Canvas) -> list[Colour]:
+    paper = canvas.look.paper
+    pale = mixed(canvas.accent(), paper, canvas.rng.uniform(0.15, 0.6))
+    return [paper if canvas.rng.random() < 0.4 else pale] * 3 + [canvas.accent()]
+
+
+def _flow(canvas: Canvas) -> None:
+    """A flow, a tree or a star of boxes."""
+    rng, places = canvas.rng, _places(canvas)
     (wide, high), shape = _cell(canvas, places), rng.choice(["box", "round", "oval", "mixed"])
-    fills = [canvas.look.paper if rng.random() < 0.4 else colour(rng, 255, 170)] * 3 + [canvas.accent()]
-    straight, line = rng.random() < 0.5, int(rng.integers(1, 4))
+    fills, straight, line = _fills(canvas), bool(rng.random() < 0.5), int(rng.integers(1, 4))
     for number, (x, y) in enumerate(places[1:], start=1):
         near = sorted(range(number), key=lambda other: math.dist(places[other], (x, y)))
         for other in near[: 1 + (rng.random() < 0.25)]:
-            _arrow(canvas, places[other], (x, y), high / 2, bool(straight), line)
+            _arrow(canvas, (places[other], (x, y)), high / 2, straight, line)
     for x, y in places:
-        fill, box = fills[rng.integers(4)], (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
         form = str(rng.choice(["box", "round", "oval", "diamond"])) if shape == "mixed" else str(shape)
-        if form == "oval":
-            canvas.draw.ellipse(box, fill, canvas.look.ink, line)
-        elif form == "diamond":
-            canvas.draw.polygon(
-                [(x, box[1]), (box[2], y), (x, box[3]), (box[0], y)], fill, canvas.look.ink, line
-            )
-        else:
-            canvas.draw.rounded_rectangle(
-                box, high / 4 if form == "round" else 0, fill, canvas.look.ink, line
-            )
-        ink = (20, 20, 20) if sum(fill) > 360 else (245, 245, 245)
-        canvas.write((x, y), canvas.words(1 + (wide > 90)), min(high / 3, wide / 7), anchor="mm", fill=ink)
-    return canvas.image
+        _form(
+            canvas,
+            (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2),
+            form,
+            fills[rng.integers(4)],
+            line,
+        )
+
+
+def _form(canvas: Canvas, box: Box, form: str, fill: Colour, line: int) -> None:
+    """A box, an oval or a diamond with a word or two in it."""
+    (left, top, right, bottom), ink = box, canvas.look.ink
+    x, y, wide, high = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    if form == "oval":
+        canvas.draw.ellipse(box, fill, ink, line)
+    elif form == "diamond":
+        canvas.draw.polygon([(x, top), (right, y), (x, bottom), (left, y)], fill, ink, line)
+    else:
+        canvas.draw.rounded_rectangle(box, high / 4 if form == "round" else 0, fill, ink, line)
+    letters = (20, 20, 20) if sum(fill) > 360 else (245, 245, 245)
+    size = min(high / 3, wide / 7)
+    if size >= 5:
+        canvas.write((x, y), canvas.words(1 + (wide > 90)), size, anchor="mm", fill=letters)
+
+
+def _net(canvas: Canvas) -> None:
+    """Circles in layers or anywhere, joined by lines."""
+    rng, (width, height) = canvas.rng, canvas.size
+    layered, fills, line = rng.random() < 0.6, _fills(canvas), int(rng.integers(1, 4))
+    counts = rng.integers(1, 8, rng.integers(2, 6))
+    layers = [[(width * (column + 0.5) / len(counts), height * (row + 0.5) / count) for row in range(count)]
+              for column, count in enumerate(counts)]  # fmt: skip
+    if not layered:
+        layers = [
+            [(rng.uniform(0.08, 0.92) * width, rng.uniform(0.08, 0.92) * height)]
+            for _ in range(rng.integers(4, 16))
+        ]
+    for number, (one, other) in enumerate(zip(layers, layers[1:], strict=False)):
+        pairs = [(a, b) for a in one for b in other]
+        if not layered and number > 1 and rng.random() < 0.7:
+            pairs.append((one[0], layers[rng.integers(number)][0]))
+        for start, end in pairs:
+            canvas.draw.line((start, end), canvas.look.ink, line)
+    radius = min(width, height) / (2.6 * max(*counts, 3)) * rng.uniform(0.4, 0.9)
+    for x, y in (place for layer in layers for place in layer):
+        _form(canvas, (x - radius, y - radius, x + radius, y + radius), "oval", fills[rng.integers(4)], line)
+
+
+def _blocks(canvas: Canvas) -> None:
+    """Blocks beside and above each other that fill the image, each row in as many."""
+    rng, (width, height) = canvas.rng, canvas.size
+    rows, gap, line = int(rng.integers(2, 6)), width * rng.uniform(0.01, 0.05), int(rng.integers(0, 3))
+    form = "round" if rng.random() < 0.5 else "box"
+    for row in range(rows):
+        count, fill = int(rng.integers(1, 5)), mixed(canvas.accent(), canvas.look.paper, rng.uniform(0.2, 1))
+        high, wide = (height - gap) / rows, (width - gap) / count
+        for column in range(count):
+            box = (gap + column * wide, gap + row * high, (column + 1) * wide, (row + 1) * high)
+            _form(canvas, box, form, fill, line)
+            if row and rng.random() < 0.3:
+                middle = (box[0] + box[2]) / 2
+                _arrow(canvas, ((middle, box[1] - gap * 2), (middle, box[1] + gap)), 0, True, 2)
+
+
+def _cells(canvas: Canvas) -> None:
+    """Tables of a few cells or classes with their members, and arrows from one to another."""
+    rng, (width, height) = canvas.rng, canvas.size
+    count, ends = int(rng.integers(2, 6)), []
+    head, line = mixed(canvas.accent(), canvas.look.paper, rng.uniform(0, 0.6)), int(rng.integers(1, 3))
+    for number in range(count):
+        wide, rows, size = (
+            width / count * rng.uniform(0.5, 0.75),
+            int(rng.integers(2, 7)),
+            width / rng.uniform(35, 60),
+        )
+        left, top = width * (number + 0.1) / count, rng.uniform(0.05, 0.5) * height
+        for row in range(rows):
+            box = (left, top + row * size * 2, left + wide, top + (row + 1) * size * 2)
+            canvas.draw.rectangle(box, head if row == 0 else canvas.look.paper, canvas.look.ink, line)
+            canvas.write((left + size / 2, box[1] + size / 2), canvas.words(1), size, bold=row == 0)
+        ends.append(((left, top + size), (left + wide, top + rows * size)))
+    for (_, start), (end, _) in zip(ends, ends[1:], strict=False):
+        _arrow(canvas, (start, end), 0, bool(rng.random() < 0.5), line)
 
 
 def _places(canvas: Canvas) -> Points:
@@ -342,21 +443,16 @@ def _cell(canvas: Canvas, places: Points) -> tuple[float, float]:
     return min(across, 190) * canvas.rng.uniform(0.55, 0.8), min(down, 110) * canvas.rng.uniform(0.4, 0.65)
 
 
-def _arrow(
-    canvas: Canvas,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    gap: float,
-    straight: bool,
-    wide: int,
-) -> None:
-    ink = canvas.look.ink
-    bend = (start[0], (start[1] + end[1]) / 2), (end[0], (start[1] + end[1]) / 2)
-    points = [start, end] if straight else [start, *bend, end]
-    canvas.draw.line(points, ink, wide)
+def _arrow(canvas: Canvas, ends: tuple[Point, Point], gap: float, straight: bool, wide: int) -> None:
+    start, end = ends
+    half = (start[1] + end[1]) / 2
+    points = [start, end] if straight else [start, (start[0], half), (end[0], half), end]
+    canvas.draw.line(points, canvas.look.ink, wide)
     (x0, y0), (x1, y1) = points[-2:]
     far = math.dist((x0, y0), (x1, y1)) or 1.0
     dx, dy = (x1 - x0) / far, (y1 - y0) / far
     x, y, tip = x1 - dx * gap, y1 - dy * gap, 5 + 2 * wide
-    canvas.draw.polygon([(x, y), (x - tip * dx - tip / 2 * dy, y - tip * dy + tip / 2 * dx),
-                         (x - tip * dx + tip / 2 * dy, y - tip * dy - tip / 2 * dx)], ink)  # fmt: skip
+    across = (tip / 2 * dy, tip / 2 * dx)
+    back = (x - tip * dx, y - tip * dy)
+    corners = [(x, y), (back[0] - across[0], back[1] + across[1]), (back[0] + across[0], back[1] - across[1])]
+    canvas.draw.polygon(corners, canvas.look.ink)

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from training.camera import Photo
-from training.canvas import Box, Canvas, Colour, Rng, colour, screen_look
-from training.charts import chart
+from training.pages.camera import Photo
+from training.pages.canvas import Box, Canvas, Colour, Rng, colour, mixed, screen_look
+from training.pages.charts import chart
 
 
 def screenshot(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """One of the screens below, of a computer or a telephone."""
-    screens = [(_web, 0.4), (_program, 0.2), (_telephone, 0.22), (_desktop, 0.18)]
+    screens = [
+        (_web, 0.3),
+        (_program, 0.2),
+        (_dialog, 0.17),
+        (_telephone, 0.15),
+        (_desktop, 0.1),
+        (_terminal, 0.08),
+    ]
     which = rng.choice(len(screens), p=[share for _, share in screens])
     if screens[which][0] is _telephone:
         width = int(rng.integers(320, 430))
@@ -232,9 +239,111 @@ def _program(canvas: Canvas, box: Box) -> None:
         canvas.write(
             (left + size * (1 + line % 3), y + line * size * 2 + 4), canvas.words(rng.integers(1, 3)), size
         )
-    (_code, _table, _article, _cards)[rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])](
+    (_code, _table, _article, _cards, _tree)[rng.choice(5, p=[0.4, 0.2, 0.15, 0.1, 0.15])](
         canvas, (side + 4, y, right, bottom), size
     )
+
+
+def _dialog(canvas: Canvas, box: Box) -> None:
+    """A small window that asks: a title, fields, boxes to tick, perhaps a tree, buttons at the bottom."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    grey = int(rng.integers(225, 256)) if sum(canvas.look.paper) > 400 else int(rng.integers(40, 70))
+    size = (right - left) / rng.uniform(38, 70)
+    canvas.panel(box, (grey, grey - 2, grey - 5), rim=True)
+    blue = mixed((60, 110, 200), canvas.look.paper, rng.uniform(0, 1))
+    canvas.panel((left, top, right, top + size * 2.2), blue if rng.random() < 0.6 else canvas.look.pale)
+    canvas.write((left + size * (0.6 + 18 * (rng.random() < 0.3)), top + size * 0.5), canvas.words(3), size)
+    for number in range(rng.integers(1, 4)):
+        x = right - size * (2.2 + 2.2 * number)
+        canvas.panel(
+            (x, top + size * 0.3, x + size * 1.7, top + size * 1.8),
+            (200, 70, 60) if number == 0 else None,
+            2,
+            True,
+        )
+    side, y = left, top + size * 3
+    if rng.random() < 0.4:
+        side = left + (right - left) * rng.uniform(0.2, 0.5)
+        canvas.panel((left + size, y, side, bottom - size * 4), canvas.look.paper, rim=True)
+        _tree(canvas, (left + size * 1.5, y + 4, side, bottom - size * 4), size)
+    if rng.random() < 0.3:
+        canvas.panel((side + size, y, right - size, bottom - size * 4), canvas.look.paper, rim=True)
+        (_tree if rng.random() < 0.5 else _table)(
+            canvas, (side + size, y, right - size, bottom - size * 4), size
+        )
+        y = bottom
+    while y < bottom - size * 6:
+        _field(canvas, (side + size * 2, y, right - size * 2, y + size * 2), size)
+        y += size * rng.uniform(2, 4)
+    for number in range(rng.integers(1, 5)):
+        x = right - size * (9 + 9 * number)
+        canvas.panel(
+            (x, bottom - size * 3.2, x + size * 8, bottom - size),
+            canvas.look.pale if number else None,
+            3,
+            True,
+        )
+        canvas.write((x + size * 4, bottom - size * 2.1), canvas.words(1), size, anchor="mm")
+
+
+def _field(canvas: Canvas, box: Box, size: float) -> None:
+    """A line that is asked for: a text with a field, a tick or a knob, or words alone."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    what = rng.choice(["field", "tick", "words", "knob"])
+    start = left + (right - left) * 0.35 if what == "field" else left + size * 2
+    if what == "field":
+        canvas.panel((start, top, right, bottom), canvas.look.paper, rim=True)
+        canvas.write((start + 4, top + size * 0.4), canvas.words(rng.integers(0, 4)), size)
+    elif what == "tick":
+        canvas.panel(
+            (left, top, left + size, top + size),
+            canvas.accent() if rng.random() < 0.4 else canvas.look.paper,
+            2,
+            True,
+        )
+    elif what == "knob":
+        canvas.draw.ellipse((left, top, left + size, top + size), canvas.look.paper, canvas.look.pale)
+    at = left if what in {"field", "words"} else start
+    canvas.write((at, top), canvas.words(rng.integers(1, 3) if what == "field" else rng.integers(2, 7)), size)
+
+
+def _tree(canvas: Canvas, box: Box, size: float) -> None:
+    """Names below each other, more or less indented, each with a sign; one is chosen."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    deep, chosen = 0, int(rng.integers(0, 30))
+    for row in range(int((bottom - top) / (size * 1.5))):
+        x, y = left + deep * size * 1.4, top + row * size * 1.5
+        if row == chosen:
+            canvas.panel((left, y, right - 2, y + size * 1.4), mixed(canvas.accent(), canvas.look.paper, 0.4))
+        canvas.panel(
+            (x, y + size * 0.2, x + size, y + size), canvas.accent() if rng.random() < 0.7 else None, 2, True
+        )
+        canvas.write((x + size * 1.6, y), canvas.words(rng.integers(1, 3)), size)
+        deep = max(0, min(4, deep + int(rng.integers(-1, 2))))
+
+
+def _terminal(canvas: Canvas, box: Box) -> None:
+    """A terminal, mostly light on dark."""
+    canvas.look = screen_look(canvas.rng, 0.85)
+    top = box[1]
+    if canvas.rng.random() < 0.5:
+        top += 24
+        canvas.panel((box[0], box[1], box[2], top), canvas.look.pale)
+        canvas.write(((box[0] + box[2]) / 2, box[1] + 12), canvas.words(2), 12, anchor="mm")
+    size = (box[2] - box[0]) / canvas.rng.uniform(45, 95)
+    what = _code if canvas.rng.random() < 0.5 else _listing
+    what(canvas, (box[0], top, box[2], box[3]), size)
+
+
+def _listing(canvas: Canvas, box: Box, size: float) -> None:
+    """What a program prints: lines of one colour, of any length, down to some line."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    canvas.panel(box, canvas.look.paper)
+    y, last = top + size / 2, top + (bottom - top) * rng.uniform(0.2, 1)
+    while y < last - size:
+        ink = canvas.accent() if rng.random() < 0.15 else canvas.look.ink
+        canvas.write((left + 4, y), canvas.words(rng.integers(0, 15)).lower(), size, fill=ink)
+        y += size * 1.4
 
 
 def _telephone(canvas: Canvas, box: Box) -> None:

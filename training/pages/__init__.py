@@ -1,7 +1,7 @@
 """Pages, screens and charts, drawn by a program: what people sort and ImageNet has no class for.
 
-A further class of nano's classifier needs some 50 images. Of these kinds a program draws as many as are wanted,
-each of them different, so that nobody's documents are needed. Paper is also shown as a camera sees it.
+A further class of nano's classifier needs some 50 images. Of these kinds a program draws as many as are
+wanted, each of them different, so nobody's documents are needed. Paper is also shown as a camera sees it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from PIL import Image
 
 from training.pages.camera import Photo, photographed, saved, scanned
 from training.pages.canvas import Rng
-from training.pages.charts import chart, diagram, map_
+from training.pages.charts import chart
+from training.pages.diagrams import diagram
 from training.pages.handwriting import handwriting
+from training.pages.maps import map_
 from training.pages.papers import code, document, receipt, spreadsheet
 from training.pages.screens import screenshot
 
@@ -50,7 +52,7 @@ def drawn(kind: str, count: int, seed: int, photos: Sequence[Photo] = ()) -> Ite
     Args:
         kind: one of `KINDS`.
         count: how many.
-        seed: the same images come from the same seed and photographs; the first ones do not depend on `count`.
+        seed: the same images come from the same seed and photographs, whatever `count` is.
         photos: (H, W, 3) photographs: what paper lies on, and pictures on screens. Patterns take their place
             where there are none.
     """

@@ -1,4 +1,4 @@
-"""Paper as a camera or a scanner sees it: on a ground, slanted, in uneven light, a little blurred, with noise."""
+"""Paper as a camera or a scanner sees it: on a ground, slanted, in uneven light, blurred, with noise."""
 
 from __future__ import annotations
 

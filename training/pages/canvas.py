@@ -14,8 +14,26 @@ from training.pages.camera import Photo, gradient
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
+Point = tuple[float, float]
+Points = list[Point]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-WORDS = ["a", "and", "as", "at", "be", "by", "for", "from", "has", "in", "is", "it", "no", "not", "of", "on", "or", "that", "the", "this", "to", "was", "we", "with", "you", "are", "able", "about", "account", "address", "after", "again", "amount", "answer", "area", "before", "below", "between", "book", "bread", "call", "change", "choice", "city", "class", "coffee", "company", "condition", "cost", "country", "course", "data", "date", "day", "delivery", "detail", "development", "different", "door", "each", "east", "end", "example", "family", "figure", "first", "form", "free", "garden", "group", "help", "history", "home", "hour", "house", "image", "income", "information", "item", "january", "key", "language", "large", "letter", "level", "light", "list", "local", "market", "measure", "member", "message", "method", "model", "month", "name", "national", "new", "next", "note", "number", "office", "open", "order", "other", "page", "paper", "part", "people", "percent", "period", "place", "plan", "point", "price", "problem", "product", "project", "public", "question", "rate", "reason", "report", "result", "river", "road", "room", "sample", "school", "search", "section", "service", "set", "small", "state", "station", "story", "street", "study", "summer", "system", "table", "tax", "term", "time", "title", "total", "town", "under", "unit", "use", "value", "version", "view", "water", "week", "west", "work", "world", "year", "young"]  # fmt: skip
+WORDS = [
+    "a", "and", "as", "at", "be", "by", "for", "from", "has", "in", "is", "it", "no", "not", "of", "on",
+    "or", "that", "the", "this", "to", "was", "we", "with", "you", "are", "able", "about", "account",
+    "address", "after", "again", "amount", "answer", "area", "before", "below", "between", "book", "bread",
+    "call", "change", "choice", "city", "class", "coffee", "company", "condition", "cost", "country",
+    "course", "data", "date", "day", "delivery", "detail", "development", "different", "door", "each",
+    "east", "end", "example", "family", "figure", "first", "form", "free", "garden", "group", "help",
+    "history", "home", "hour", "house", "image", "income", "information", "item", "january", "key",
+    "language", "large", "letter", "level", "light", "list", "local", "market", "measure", "member",
+    "message", "method", "model", "month", "name", "national", "new", "next", "note", "number", "office",
+    "open", "order", "other", "page", "paper", "part", "people", "percent", "period", "place", "plan",
+    "point", "price", "problem", "product", "project", "public", "question", "rate", "reason", "report",
+    "result", "river", "road", "room", "sample", "school", "search", "section", "service", "set", "small",
+    "state", "station", "story", "street", "study", "summer", "system", "table", "tax", "term", "time",
+    "title", "total", "town", "under", "unit", "use", "value", "version", "view", "water", "week", "west",
+    "work", "world", "year", "young",
+]  # fmt: skip
 
 
 class Look(NamedTuple):
@@ -55,9 +73,9 @@ class Canvas:
         font, ink, step = _font(max(6, int(size))), fill or self.look.ink, size * self.rng.uniform(1.2, 1.6)
         until = self.rng.integers(3, 12)  # lines of the paragraph
         while y + size <= bottom:
-            words, width, last = [self.words(1)], 0.0, until == 0
+            words, last = [self.words(1)], until == 0
             end = right - (self.rng.uniform(0.1, 0.8) if last else 0) * (right - left)
-            while (width := font.getlength(" ".join(words))) < end - left:
+            while font.getlength(" ".join(words)) < end - left:
                 words.append(str(self.rng.choice(WORDS)))
             words, x = words[:-1] or words, left
             gap = font.getlength(" ")

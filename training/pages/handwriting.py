@@ -12,7 +12,7 @@ from PIL import Image
 from training.pages.camera import Photo
 from training.pages.canvas import WORDS, Canvas, Rng, colour, paper_look
 
-# How the letters of a hand are drawn: points as digits, x to the right and y down; 3 is the height of an x, 6 the line.
+# How the letters of a hand are drawn: points as digits, x to the right and y down; an x reaches from 3 to 6.
 _STROKES = dict(
     zip(
         "abcdefghijklmnopqrstuvwxyz",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from training.pages.camera import Photo
@@ -33,13 +34,13 @@ def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     column = (width - 2 * margin + 2 * size) / columns
     for number in range(columns):
         left = margin + number * column
-        bottom = height - margin if rng.random() < 0.75 else height * rng.uniform(0.5, 0.9)
+        bottom = height - margin if near or rng.random() < 0.75 else height * rng.uniform(0.5, 0.9)
         _column(page, (left, y, left + column - 2 * size, bottom), size, 0 if near else 0.12)
     page.write((width / 2, height - margin / 2), str(rng.integers(1, 400)), size, anchor="mm")
     if near:  # some lines of it
         across = rng.uniform(0.3, 0.8)
         down = across * rng.uniform(0.4, 0.8) * width / height
-        left, top = rng.uniform(0, 1 - across) * width, rng.uniform(0.05, 0.9 - down) * height
+        left, top = rng.uniform(0, 1 - across) * width, rng.uniform(0.05, 0.95 - down) * height
         return page.image.crop((int(left), int(top), int(left + across * width), int(top + down * height)))
     return page.image
 
@@ -142,41 +143,41 @@ def _bars(page: Canvas, box: Box) -> None:
 
 def code(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """A QR code: modules by chance, with the patterns by which it is found; perhaps on a label."""
-    version = int(rng.choice([1, 2, 2, 3, 3, 4, 5, 6, 8, 10]))
-    count = 17 + 4 * version
-    modules = rng.random((count, count)) < 0.5
-    modules[6], modules[:, 6] = np.arange(count) % 2 == 0, np.arange(count) % 2 == 0
-    square = np.pad(np.pad(np.ones((3, 3), bool), 1), 1, constant_values=True)  # (7, 7)
-    if version > 1:
-        modules[-9:-4, -9:-4] = np.pad(np.pad(np.ones((1, 1), bool), 1), 1, constant_values=True)
-    for rows, columns in ((0, 0), (0, 1), (1, 0)):
-        corner = np.pad(square, ((rows, 1 - rows), (columns, 1 - columns)))
-        modules[slice(-8, None) if rows else slice(8), slice(-8, None) if columns else slice(8)] = corner
     look = paper_look(rng)
     if rng.random() < 0.3:
         look = look._replace(ink=mixed(vivid(rng), (0, 0, 0), 0.5), paper=colour(rng, 255, 215))
-    quiet = int(rng.integers(1, 5))
-    light, dark = np.array(look.paper, np.uint8), np.array(look.ink, np.uint8)
-    code = Image.fromarray(np.where(np.pad(modules, quiet)[..., None], dark, light))
+    dark = np.pad(modules(rng, int(rng.choice([1, 2, 2, 3, 3, 4, 5, 6, 8, 10]))), int(rng.integers(1, 5)))
+    colours = np.array([look.paper, look.ink], np.uint8)
     side = int(rng.integers(260, 520))
-    code = code.resize((side, side), Image.Resampling.NEAREST)
-    if rng.random() < 0.15:
+    square = Image.fromarray(colours[dark.astype(int)]).resize((side, side), Image.Resampling.NEAREST)
+    if rng.random() < 0.15:  # a sign in the middle
         middle = side * rng.uniform(0.36, 0.42)
-        ImageDraw.Draw(code).ellipse((middle, middle, side - middle, side - middle), vivid(rng))
+        ImageDraw.Draw(square).ellipse((middle, middle, side - middle, side - middle), vivid(rng))
     if rng.random() < 0.45:
-        return code
-    right, below = (
-        (int(side * rng.uniform(0, 0.9)) if rng.random() < 0.4 else 60),
-        int(side * rng.uniform(0.1, 0.5)),
-    )
-    page = Canvas((side + right, side + below), rng, look, photos)
-    page.image.paste(code, (right // 2 if right == 60 else 0, below // 3))
-    size = side / rng.uniform(14, 24)
+        return square
+    right, below = int(side * rng.choice([0.2, rng.uniform(0.3, 0.9)])), int(side * rng.uniform(0.1, 0.5))
+    page, size = Canvas((side + right, side + below), rng, look, photos), side / rng.uniform(14, 24)
+    beside = right > side * 0.25
+    page.image.paste(square, (0 if beside else right // 2, below // 3))
     page.write((page.size[0] / 2, 4), page.words(2), size * 1.3, bold=True, anchor="ma")
     page.lines((20, side + below / 3 + 4, page.size[0] - 20, page.size[1]), size)
-    if right > 60:
+    if beside:
         page.lines((side + 4, below, page.size[0] - 10, side), size)
     return page.image
+
+
+def modules(rng: Rng, version: int) -> npt.NDArray[np.bool_]:
+    """Which modules of a QR code are dark: those that say nothing as the standard has them, others by chance."""
+    count = 17 + 4 * version
+    dark = rng.random((count, count)) < 0.5
+    dark[6], dark[:, 6] = np.arange(count) % 2 == 0, np.arange(count) % 2 == 0
+    finder = np.pad(np.pad(np.ones((3, 3), bool), 1), 1, constant_values=True)  # (7, 7)
+    if version > 1:
+        dark[-9:-4, -9:-4] = np.pad(np.pad(np.ones((1, 1), bool), 1), 1, constant_values=True)
+    for below, right in ((0, 0), (0, 1), (1, 0)):
+        rows, columns = (slice(-8, None) if far else slice(8) for far in (below, right))
+        dark[rows, columns] = np.pad(finder, ((below, 1 - below), (right, 1 - right)))
+    return dark
 
 
 def spreadsheet(rng: Rng, photos: Sequence[Photo]) -> Image.Image:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from training.pages.camera import Photo
 from training.pages.canvas import Box, Canvas, Colour, Rng, colour, mixed, screen_look
-from training.pages.charts import chart
+from training.pages.screen_parts import (
+    article,
+    button,
+    cards,
+    dots,
+    field,
+    printed,
+    profile,
+    program_text,
+    rows,
+    tree,
+)
 
 
 def screenshot(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
@@ -55,7 +66,7 @@ def _web(canvas: Canvas, box: Box) -> None:
         )
         for number in range(rng.integers(0, 3)):
             start = x + number * size * 10 - (size * 8 if middle else 0)
-            _button(canvas, (start, y + size * 7, start + size * 9, y + size * 9.4), size)
+            button(canvas, (start, y + size * 7, start + size * 9, y + size * 9.4), size)
     plain = hero == "none" or rng.random() < 0.4
     if plain:
         canvas.panel(
@@ -69,7 +80,7 @@ def _web(canvas: Canvas, box: Box) -> None:
         )
     if end < bottom - size * 4:
         body = (left, max(end, top + size * 4), right, bottom)
-        (_profile, _cards, _article, _table)[rng.choice(4, p=[0.2, 0.35, 0.3, 0.15])](canvas, body, size)
+        (profile, cards, article, rows)[rng.choice(4, p=[0.2, 0.35, 0.3, 0.15])](canvas, body, size)
 
 
 def _browser(canvas: Canvas, box: Box) -> float:
@@ -86,134 +97,10 @@ def _browser(canvas: Canvas, box: Box) -> float:
             rim=True,
         )
         canvas.write((x + 12, top + 14), canvas.words(2), 12)
-    _dots(canvas, left + 14, top + 18)
+    dots(canvas, left + 14, top + 18)
     canvas.panel((left + 100, top + 42, right - 60, top + 68), canvas.look.paper, 12)
     canvas.write((left + 116, top + 48), canvas.words(1).lower() + ".example/" + canvas.words(1).lower(), 13)
     return top + 74
-
-
-def _dots(canvas: Canvas, x: float, y: float) -> None:
-    for number, fill in enumerate(((240, 95, 85), (250, 190, 60), (60, 200, 75))):
-        canvas.draw.ellipse((x + number * 18, y, x + 11 + number * 18, y + 11), fill)
-
-
-def _button(canvas: Canvas, box: Box, size: float) -> None:
-    filled = canvas.rng.random() < 0.6
-    fill = canvas.accent() if filled else None
-    canvas.panel(box, fill, (box[3] - box[1]) * canvas.rng.choice([0.1, 0.5]), rim=not filled)
-    ink = (255, 255, 255) if filled else canvas.look.ink
-    canvas.write(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), canvas.words(1), size, fill=ink, anchor="mm")
-
-
-def _round(canvas: Canvas, x: float, y: float, radius: float) -> None:
-    """A picture in a circle."""
-    before, mask = canvas.image.copy(), Image.new("L", canvas.size)
-    box = (int(x - radius), int(y - radius), int(x + radius), int(y + radius))
-    canvas.picture(box)
-    ImageDraw.Draw(mask).ellipse(box, 255)
-    canvas.image.paste(Image.composite(canvas.image, before, mask))
-
-
-def _profile(canvas: Canvas, box: Box, size: float) -> None:
-    """A face on the edge, a name and a few lines about somebody."""
-    middle, y = (box[0] + box[2]) / 2, box[1] + size * 4
-    canvas.panel((box[0] + size * 2, box[1], box[2] - size * 2, box[3]), canvas.look.paper)
-    _round(canvas, middle, box[1] + size, size * 4)
-    canvas.write((middle, y + size * 2), canvas.words(2), size * 2, anchor="ma")
-    for line in range(canvas.rng.integers(2, 5)):
-        canvas.write((middle, y + size * (5 + 1.5 * line)), canvas.words(10), size, anchor="ma")
-    for number in range(canvas.rng.integers(1, 4)):
-        x = middle + (number - 1.5) * size * 9
-        _button(canvas, (x, y + size * 13, x + size * 8, y + size * 16), size)
-
-
-def _cards(canvas: Canvas, box: Box, size: float) -> None:
-    """Pictures, figures or charts with a few words each, side by side."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    across, gap = int(rng.integers(2, 6)), size * rng.uniform(1, 2.5)
-    wide = (right - left - gap) / across
-    high = wide * rng.uniform(0.5, 1.2)
-    what, tinted = rng.choice(["picture", "figure", "chart", "text"]), rng.random() < 0.3
-    y = top + gap
-    while y < bottom:
-        for number in range(across):
-            x = left + gap + number * wide
-            card = (x, y, x + wide - gap, min(y + high, bottom))
-            canvas.panel(
-                card,
-                canvas.accent() if tinted and what == "figure" else canvas.look.paper,
-                size / 2,
-                rim=True,
-            )
-            if what == "picture":
-                canvas.picture((x, y, x + wide - gap, min(y + high * 0.6, bottom)))
-            elif what == "figure":
-                canvas.write((x + size, y + size), str(rng.integers(10, 9999)), size * 2.5, bold=True)
-            elif what == "chart":
-                drawing = chart(rng, canvas.photos).resize((max(1, int(wide - gap)), max(1, int(high * 0.6))))
-                canvas.image.paste(drawing, (int(x), int(y)))
-            canvas.lines((x + size, y + high * 0.65, x + wide - gap - size, card[3] - size), size)
-        y += high + gap
-
-
-def _article(canvas: Canvas, box: Box, size: float) -> None:
-    """A heading and text, perhaps with a list of links at the side."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    indent = (right - left) * rng.uniform(0.03, 0.25)
-    canvas.write((left + indent, top + size), canvas.words(rng.integers(2, 6)), size * 2.2, bold=True)
-    end = right - indent
-    if rng.random() < 0.5:
-        end -= (right - left) * 0.2
-        for line in range(int((bottom - top) / (size * 2)) - 2):
-            canvas.write(
-                (end + size * 2, top + size * (4 + line * 2)), canvas.words(2), size, fill=canvas.accent()
-            )
-    y = top + size * 5
-    if rng.random() < 0.4:
-        canvas.picture((left + indent, y, end, min(bottom, y + size * 16)))
-        y += size * 18
-    canvas.lines((left + indent, y, end, bottom), size * rng.uniform(0.9, 1.2))
-
-
-def _table(canvas: Canvas, box: Box, size: float) -> None:
-    """A list of mails, files or orders: rows with a sign, words and a date."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    high, avatars = size * rng.uniform(2.2, 4), rng.random() < 0.5
-    for row in range(int((bottom - top) / high)):
-        y = top + row * high
-        canvas.draw.line((left, y, right, y), canvas.look.pale)
-        if avatars:
-            canvas.draw.ellipse(
-                (left + size, y + high * 0.2, left + size + high * 0.6, y + high * 0.8), canvas.accent()
-            )
-        canvas.write(
-            (left + high + size, y + high / 2), canvas.words(rng.integers(1, 4)), size, anchor="lm", bold=True
-        )
-        canvas.write(
-            (left + (right - left) * 0.35, y + high / 2), canvas.words(rng.integers(3, 7)), size, anchor="lm"
-        )
-        canvas.write(
-            (right - size, y + high / 2), f"{rng.integers(1, 13)}:{rng.integers(10, 60)}", size, anchor="rm"
-        )
-
-
-def _code(canvas: Canvas, box: Box, size: float) -> None:
-    """Lines of a program or of a terminal, words in several colours."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    canvas.panel(box, canvas.look.paper)
-    numbered, inks = rng.random() < 0.6, [canvas.look.ink, *canvas.look.accents]
-    deep, y, number = 0, top + size / 2, int(rng.integers(1, 300))
-    while y < bottom - size:
-        x = left + size * (3.5 if numbered else 1) + deep * size * 2
-        if numbered:
-            canvas.write((left + size * 2.5, y), str(number), size, fill=canvas.look.pale, anchor="ra")
-        for _ in range(rng.integers(0, 8)):
-            word = canvas.words(1).lower() + str(rng.choice(["", "(", ")", " =", ":", ".", ","]))
-            canvas.write((x, y), word, size, fill=inks[rng.integers(len(inks))])
-            x += size * (0.6 * len(word) + 0.6)
-            if x > right:
-                break
-        deep, y, number = max(0, min(5, deep + int(rng.integers(-1, 2)))), y + size * 1.45, number + 1
 
 
 def _program(canvas: Canvas, box: Box) -> None:
@@ -222,16 +109,15 @@ def _program(canvas: Canvas, box: Box) -> None:
     size = float(rng.uniform(11, 15))
     bar = canvas.look.pale if rng.random() < 0.6 else canvas.accent()
     canvas.panel((left, top, right, top + size * 2), bar)
-    _dots(canvas, left + 8 if rng.random() < 0.5 else right - 70, top + 6)
+    dots(canvas, left + 8 if rng.random() < 0.5 else right - 70, top + 6)
     canvas.write(((left + right) / 2, top + size), canvas.words(3), size, anchor="mm")
     canvas.panel((left, top + size * 2, right, bottom), canvas.look.paper)
     for number in range(rng.integers(3, 9)):
         canvas.write((left + size + number * size * 5, top + size * 2.6), canvas.words(1)[:7], size)
     y = top + size * 4.4
     for number in range(rng.integers(0, 20)):
-        canvas.panel((left + size + number * size * 2.4, y, left + size * 3 + number * size * 2.4, y + size * 2),
-                     colour(rng, 230, 60), 3)  # fmt: skip
-        y += size * 3 if number == 19 else 0
+        x = left + size + number * size * 2.4
+        canvas.panel((x, y, x + size * 2, y + size * 2), colour(rng, 230, 60), 3)
     y += size * 2.6
     side = left + (right - left) * (rng.uniform(0.12, 0.28) if rng.random() < 0.65 else 0)
     canvas.panel((left, y, side, bottom), canvas.look.pale if rng.random() < 0.5 else canvas.look.paper)
@@ -239,7 +125,7 @@ def _program(canvas: Canvas, box: Box) -> None:
         canvas.write(
             (left + size * (1 + line % 3), y + line * size * 2 + 4), canvas.words(rng.integers(1, 3)), size
         )
-    (_code, _table, _article, _cards, _tree)[rng.choice(5, p=[0.4, 0.2, 0.15, 0.1, 0.15])](
+    (program_text, rows, article, cards, tree)[rng.choice(5, p=[0.4, 0.2, 0.15, 0.1, 0.15])](
         canvas, (side + 4, y, right, bottom), size
     )
 
@@ -265,15 +151,15 @@ def _dialog(canvas: Canvas, box: Box) -> None:
     if rng.random() < 0.4:
         side = left + (right - left) * rng.uniform(0.2, 0.5)
         canvas.panel((left + size, y, side, bottom - size * 4), canvas.look.paper, rim=True)
-        _tree(canvas, (left + size * 1.5, y + 4, side, bottom - size * 4), size)
+        tree(canvas, (left + size * 1.5, y + 4, side, bottom - size * 4), size)
     if rng.random() < 0.3:
         canvas.panel((side + size, y, right - size, bottom - size * 4), canvas.look.paper, rim=True)
-        (_tree if rng.random() < 0.5 else _table)(
+        (tree if rng.random() < 0.5 else rows)(
             canvas, (side + size, y, right - size, bottom - size * 4), size
         )
         y = bottom
     while y < bottom - size * 6:
-        _field(canvas, (side + size * 2, y, right - size * 2, y + size * 2), size)
+        field(canvas, (side + size * 2, y, right - size * 2, y + size * 2), size)
         y += size * rng.uniform(2, 4)
     for number in range(rng.integers(1, 5)):
         x = right - size * (9 + 9 * number)
@@ -286,42 +172,6 @@ def _dialog(canvas: Canvas, box: Box) -> None:
         canvas.write((x + size * 4, bottom - size * 2.1), canvas.words(1), size, anchor="mm")
 
 
-def _field(canvas: Canvas, box: Box, size: float) -> None:
-    """A line that is asked for: a text with a field, a tick or a knob, or words alone."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    what = rng.choice(["field", "tick", "words", "knob"])
-    start = left + (right - left) * 0.35 if what == "field" else left + size * 2
-    if what == "field":
-        canvas.panel((start, top, right, bottom), canvas.look.paper, rim=True)
-        canvas.write((start + 4, top + size * 0.4), canvas.words(rng.integers(0, 4)), size)
-    elif what == "tick":
-        canvas.panel(
-            (left, top, left + size, top + size),
-            canvas.accent() if rng.random() < 0.4 else canvas.look.paper,
-            2,
-            True,
-        )
-    elif what == "knob":
-        canvas.draw.ellipse((left, top, left + size, top + size), canvas.look.paper, canvas.look.pale)
-    at = left if what in {"field", "words"} else start
-    canvas.write((at, top), canvas.words(rng.integers(1, 3) if what == "field" else rng.integers(2, 7)), size)
-
-
-def _tree(canvas: Canvas, box: Box, size: float) -> None:
-    """Names below each other, more or less indented, each with a sign; one is chosen."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    deep, chosen = 0, int(rng.integers(0, 30))
-    for row in range(int((bottom - top) / (size * 1.5))):
-        x, y = left + deep * size * 1.4, top + row * size * 1.5
-        if row == chosen:
-            canvas.panel((left, y, right - 2, y + size * 1.4), mixed(canvas.accent(), canvas.look.paper, 0.4))
-        canvas.panel(
-            (x, y + size * 0.2, x + size, y + size), canvas.accent() if rng.random() < 0.7 else None, 2, True
-        )
-        canvas.write((x + size * 1.6, y), canvas.words(rng.integers(1, 3)), size)
-        deep = max(0, min(4, deep + int(rng.integers(-1, 2))))
-
-
 def _terminal(canvas: Canvas, box: Box) -> None:
     """A terminal, mostly light on dark."""
     canvas.look = screen_look(canvas.rng, 0.85)
@@ -331,19 +181,8 @@ def _terminal(canvas: Canvas, box: Box) -> None:
         canvas.panel((box[0], box[1], box[2], top), canvas.look.pale)
         canvas.write(((box[0] + box[2]) / 2, box[1] + 12), canvas.words(2), 12, anchor="mm")
     size = (box[2] - box[0]) / canvas.rng.uniform(45, 95)
-    what = _code if canvas.rng.random() < 0.5 else _listing
+    what = program_text if canvas.rng.random() < 0.5 else printed
     what(canvas, (box[0], top, box[2], box[3]), size)
-
-
-def _listing(canvas: Canvas, box: Box, size: float) -> None:
-    """What a program prints: lines of one colour, of any length, down to some line."""
-    rng, (left, top, right, bottom) = canvas.rng, box
-    canvas.panel(box, canvas.look.paper)
-    y, last = top + size / 2, top + (bottom - top) * rng.uniform(0.2, 1)
-    while y < last - size:
-        ink = canvas.accent() if rng.random() < 0.15 else canvas.look.ink
-        canvas.write((left + 4, y), canvas.words(rng.integers(0, 15)).lower(), size, fill=ink)
-        y += size * 1.4
 
 
 def _telephone(canvas: Canvas, box: Box) -> None:
@@ -374,7 +213,7 @@ def _telephone(canvas: Canvas, box: Box) -> None:
     elif rng.random() < 0.4:
         _talk(canvas, body, size)
     else:
-        (_table, _cards, _article, _profile)[rng.choice(4)](canvas, body, size)
+        (rows, cards, article, profile)[rng.choice(4)](canvas, body, size)
     if not icons:
         canvas.panel((left, bottom - size * 4, right, bottom), canvas.look.paper, rim=True)
         for number in range(4):

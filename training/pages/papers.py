@@ -167,7 +167,7 @@ def code(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
 
 
 def modules(rng: Rng, version: int) -> npt.NDArray[np.bool_]:
-    """Which modules of a QR code are dark: those that say nothing as the standard has them, others by chance."""
+    """Which modules of a QR code are dark: fixed ones as the standard has them, others by chance."""
     count = 17 + 4 * version
     dark = rng.random((count, count)) < 0.5
     dark[6], dark[:, 6] = np.arange(count) % 2 == 0, np.arange(count) % 2 == 0

@@ -36,7 +36,11 @@ def photographed(page: Image.Image, rng: Rng, photos: Sequence[Photo]) -> Image.
         seen = Image.composite(
             seen, seen.point(lambda value: int(value * 0.6)), edge.point(lambda v: 255 - v)
         )
-    seen = seen.filter(ImageFilter.GaussianBlur(rng.exponential(0.7)))
+    seen = seen.filter(
+        ImageFilter.GaussianBlur(rng.exponential(0.7) if rng.random() < 0.85 else rng.uniform(2, 5))
+    )
+    if rng.random() < 0.25:
+        seen = seen.convert("L").convert("RGB")
     return speckled(seen, rng, rng.uniform(2, 10))
 
 

@@ -87,7 +87,7 @@ def _net(canvas: Canvas) -> None:
             canvas.draw.line((start, end), canvas.look.ink, line)
     radius = min(width, height) / (2.6 * max(*counts, 3)) * rng.uniform(0.4, 0.9)
     for x, y in (place for layer in layers for place in layer):
-        _form(canvas, (x - radius, y - radius, x + radius, y + radius), "oval", fills[rng.integers(4)], line)
+        _form(canvas, (x - radius, y - radius, x + radius, y + radius), "oval", fills[rng.integers(3)], line)
 
 
 def _blocks(canvas: Canvas) -> None:

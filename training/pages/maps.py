@@ -16,10 +16,10 @@ def map_(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """Streets of a town, countries in colours, or hills and coasts, with names."""
     width = int(rng.integers(420, 800))
     size = (width, int(width * rng.uniform(0.6, 1.5)))
-    kind = rng.choice(["streets", "countries", "hills"], p=[0.5, 0.25, 0.25])
+    kind = rng.choice(["streets", "countries", "hills"], p=[0.55, 0.3, 0.15])
     canvas = Canvas(size, rng, screen_look(rng, 0.12 if kind == "streets" else 0), photos)
     {"streets": _streets, "countries": _countries, "hills": _hills}[str(kind)](canvas)
-    for _ in range(rng.integers(2, 30)):
+    for _ in range(rng.integers(5, 40)):
         at = (rng.uniform(0, size[0]), rng.uniform(0, size[1]))
         canvas.write(
             at, canvas.words(1), width / rng.uniform(28, 60), anchor="mm", bold=bool(rng.random() < 0.3)
@@ -102,7 +102,7 @@ def _countries(canvas: Canvas) -> None:
 def _hills(canvas: Canvas) -> None:
     """Heights in colours, with light from the north-west or contour lines, and a sea."""
     rng = canvas.rng
-    heights = relief(canvas.size, rng, rng.uniform(1, 4), 6)
+    heights = relief(canvas.size, rng, rng.uniform(1, 3), 5)
     stops = [0, 0.25, 0.5, 0.8, 1]
     strong = [(120, 170, 110), (170, 195, 130), (225, 215, 160), (190, 150, 110), (245, 245, 245)]
     pale = [(235, 240, 225), (215, 230, 200), (235, 225, 195), (225, 205, 175), (240, 235, 230)]
@@ -112,17 +112,17 @@ def _hills(canvas: Canvas) -> None:
     )
     if rng.random() < 0.7:
         slope = np.asarray(np.gradient(heights)).sum(0)
-        pixels *= (1 + slope * rng.uniform(10, 50))[..., None].clip(0.55, 1.3)
+        pixels *= (1 + slope * rng.uniform(8, 22))[..., None].clip(0.55, 1.3)
     if rng.random() < 0.6:
         levels = (heights * rng.integers(10, 30)).astype(int)
         lines = (np.diff(levels, axis=0, prepend=levels[:1]) != 0) | (
             np.diff(levels, axis=1, prepend=levels[:, :1]) != 0
         )
         pixels[lines] = pixels[lines] * 0.75
-    if rng.random() < 0.6:
+    if rng.random() < 0.8:
         pixels[heights < rng.uniform(0.2, 0.45)] = (160, 200, 230)
     canvas.image.paste(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
-    for _ in range(rng.integers(0, 6)):
+    for _ in range(rng.integers(1, 7)):
         points = _road(
             canvas, rng.uniform(0, math.pi), rng.normal(0, canvas.size[0] / 3), canvas.size[0] / 12
         )

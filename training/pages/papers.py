@@ -14,7 +14,7 @@ from training.pages.canvas import Box, Canvas, Rng, colour, mixed, paper_look, s
 
 def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """A page of a report, a letter or a book, or some lines of it."""
-    width, near = int(rng.integers(600, 900)), rng.random() < 0.4
+    width, near = int(rng.integers(600, 900)), rng.random() < 0.5
     page = Canvas((width, int(width * rng.uniform(1.2, 1.5))), rng, paper_look(rng), photos)
     height, margin, size = page.size[1], width * rng.uniform(0.05, 0.15), width / rng.uniform(38, 75)
     columns, y = int(rng.random() < 0.35) + 1, margin
@@ -38,7 +38,7 @@ def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
         _column(page, (left, y, left + column - 2 * size, bottom), size, 0 if near else 0.12)
     page.write((width / 2, height - margin / 2), str(rng.integers(1, 400)), size, anchor="mm")
     if near:  # some lines of it
-        across = rng.uniform(0.3, 0.8)
+        across = rng.uniform(0.25, 0.75)
         down = across * rng.uniform(0.4, 0.8) * width / height
         left, top = rng.uniform(0, 1 - across) * width, rng.uniform(0.05, 0.95 - down) * height
         return page.image.crop((int(left), int(top), int(left + across * width), int(top + down * height)))
@@ -190,10 +190,10 @@ def spreadsheet(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     page = Canvas((int(left * 2 + widths.sum()), int(top * 1.3 + high * (rows + 1)) + 10), rng, look, photos)
     size, ruled, striped = (
         high * rng.uniform(0.45, 0.6),
-        rng.choice(["all", "rows", "none"]),
+        rng.choice(["all", "rows", "none"], p=[0.6, 0.3, 0.1]),
         rng.random() < 0.4,
     )
-    wide, textual = page.size[0], rng.random(columns) < 0.35
+    wide, textual = page.size[0], rng.random(columns) < 0.25
     textual[0] = rng.random() < 0.8
     if program:
         page.panel((0, 0, wide, top - 26), page.accent() if rng.random() < 0.5 else look.pale)

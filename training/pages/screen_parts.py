@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from training.pages.canvas import Box, Canvas, mixed
@@ -106,6 +107,27 @@ def rows(canvas: Canvas, box: Box, size: float) -> None:
         canvas.write(
             (right - size, y + high / 2), f"{rng.integers(1, 13)}:{rng.integers(10, 60)}", size, anchor="rm"
         )
+
+
+def details(canvas: Canvas, box: Box, size: float) -> None:
+    """A list of files or settings: names of columns, then a sign, a name and a few words in each line."""
+    rng, (left, top, right, bottom) = canvas.rng, box
+    columns = [
+        left + size,
+        *np.sort(rng.uniform(left + (right - left) * 0.25, right - size * 4, rng.integers(1, 5))),
+    ]
+    high, chosen = size * rng.uniform(1.5, 2.2), int(rng.integers(0, 30))
+    for line in range(int((bottom - top) / high)):
+        y = top + line * high
+        if line == chosen:
+            canvas.panel((left, y, right - 2, y + high), mixed(canvas.accent(), canvas.look.paper, 0.4))
+        elif line and rng.random() < 0.9:
+            canvas.panel((left + size, y + 2, left + size * 2, y + high - 4), canvas.accent(), 2)
+        for number, x in enumerate(columns):
+            indent = size * 1.5 if line and number == 0 else 0
+            if number == 0 or rng.random() < 0.7:
+                canvas.write((x + indent, y + 2), canvas.words(rng.integers(1, 4 - (number > 0))), size)
+    canvas.draw.line((left, top + high, right, top + high), canvas.look.pale)
 
 
 def tree(canvas: Canvas, box: Box, size: float) -> None:

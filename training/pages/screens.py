@@ -12,6 +12,7 @@ from training.pages.screen_parts import (
     article,
     button,
     cards,
+    details,
     dots,
     field,
     printed,
@@ -125,7 +126,7 @@ def _program(canvas: Canvas, box: Box) -> None:
         canvas.write(
             (left + size * (1 + line % 3), y + line * size * 2 + 4), canvas.words(rng.integers(1, 3)), size
         )
-    (program_text, rows, article, cards, tree)[rng.choice(5, p=[0.4, 0.2, 0.15, 0.1, 0.15])](
+    (program_text, rows, article, cards, tree, details)[rng.choice(6, p=[0.35, 0.1, 0.15, 0.1, 0.1, 0.2])](
         canvas, (side + 4, y, right, bottom), size
     )
 
@@ -154,7 +155,7 @@ def _dialog(canvas: Canvas, box: Box) -> None:
         tree(canvas, (left + size * 1.5, y + 4, side, bottom - size * 4), size)
     if rng.random() < 0.3:
         canvas.panel((side + size, y, right - size, bottom - size * 4), canvas.look.paper, rim=True)
-        (tree if rng.random() < 0.5 else rows)(
+        (tree, rows, details)[rng.choice(3, p=[0.3, 0.2, 0.5])](
             canvas, (side + size, y, right - size, bottom - size * 4), size
         )
         y = bottom

@@ -37,9 +37,9 @@ def photographed(page: Image.Image, rng: Rng, photos: Sequence[Photo]) -> Image.
             seen, seen.point(lambda value: int(value * 0.6)), edge.point(lambda v: 255 - v)
         )
     seen = seen.filter(
-        ImageFilter.GaussianBlur(rng.exponential(0.7) if rng.random() < 0.85 else rng.uniform(2, 5))
+        ImageFilter.GaussianBlur(rng.exponential(0.7) if rng.random() < 0.9 else rng.uniform(2, 4))
     )
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         seen = seen.convert("L").convert("RGB")
     return speckled(seen, rng, rng.uniform(2, 10))
 
@@ -115,7 +115,7 @@ def _shaded(image: Image.Image, rng: Rng, most: float) -> Image.Image:
     across = (
         np.cos(angle) * np.linspace(-1, 1, width)[None] + np.sin(angle) * np.linspace(-1, 1, height)[:, None]
     )
-    light = rng.uniform(1 - most, 1.05) + rng.uniform(0, most) * across / 1.5
+    light = rng.uniform(1 - most / 2, 1 + most / 2) + rng.uniform(0, most) * across / 1.5
     tint = 1 - rng.uniform(0, most / 1.5) * np.array([(0, 0.4, 1), (1, 0.5, 0)][rng.integers(2)])
     pixels = np.asarray(image, np.float32) * light[..., None].astype(np.float32) * tint.astype(np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -137,6 +137,7 @@ def paper_look(rng: Rng, faint: int = 60) -> Look:
     """Colours of printed paper; the ink is no lighter than `faint`."""
     shade, ink = int(rng.integers(225, 256)), int(rng.integers(0, faint))
     paper = (shade, shade - int(rng.integers(0, 8)), shade - int(rng.integers(0, 22)))
+    paper = (255, 255, 255) if rng.random() < 0.4 else paper
     dark = (ink, ink, ink + int(rng.integers(0, 25)))
     return Look(paper, dark, (150, 150, 150), (vivid(rng), (20, 20, 20), (60, 60, 60)))
 

@@ -14,7 +14,7 @@ from training.pages.canvas import Box, Canvas, Rng, colour, mixed, paper_look, s
 
 def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """A page of a report, a letter or a book, or some lines of it."""
-    width, near = int(rng.integers(600, 900)), rng.random() < 0.5
+    width, near = int(rng.integers(600, 900)), rng.random() < 0.38
     page = Canvas((width, int(width * rng.uniform(1.2, 1.5))), rng, paper_look(rng), photos)
     height, margin, size = page.size[1], width * rng.uniform(0.05, 0.15), width / rng.uniform(38, 75)
     columns, y = int(rng.random() < 0.35) + 1, margin
@@ -56,6 +56,8 @@ def _column(page: Canvas, box: Box, size: float, pictures: float) -> None:
             page.picture((left, top, right, end))
         elif part < pictures + 0.15:
             end = _list(page, (left, top, right, end), size)
+        elif part < pictures + 0.23:
+            end = _example(page, (left, top, right, end), size)
         else:
             page.lines((left, top, right, end), size, justified=justified)
         top = end + size
@@ -76,6 +78,18 @@ def _list(page: Canvas, box: Box, size: float) -> float:
         if contents:
             page.write((right, top), "." * int(rng.integers(10, 30)) + f" {number * 2}", size, anchor="ra")
         top += size * 1.5
+    return top
+
+
+def _example(page: Canvas, box: Box, size: float) -> float:
+    """Short lines, more or less indented, as programs and verses are printed -> where they end."""
+    left, top, _, bottom = box
+    for _ in range(page.rng.integers(3, 16)):
+        if top > bottom - size * 2:
+            break
+        indent = left + size * 2 * page.rng.integers(1, 5)
+        page.write((indent, top), page.words(page.rng.integers(1, 6)).lower(), size * 0.9)
+        top += size * 1.3
     return top
 
 

@@ -30,6 +30,7 @@ from training.joined import (
     logistic,
     look,
     networks,
+    part_for_drawings,
 )
 from training.photographs import LIST, PHOTO_SOURCES, SEEN_LIST, photographs, write_folder
 from training.sources import TRAINING_LICENCES
@@ -163,16 +164,27 @@ def test_both_networks_answer_as_they_did_alone(nano: Any) -> None:
     shown, drawn = Shown(look(trunk, pixels), ["person", "", "person?", "city", "", ""]), look(trunk, flat)
     words = [ClassWords(name, (), ()) for name in photo_classes()]
     whole = fitted_together(trunk, drawings, nano, words, [shown], drawn)
-    model, _ = new_model(config=CONFIG)
-    model.load_state_dict(whole)
-    model.eval()
+    again = part_for_drawings(whole)
+    visual = {name: value for name, value in drawings.items() if name.startswith("visual.")}
+    assert set(again) == set(drawings)
+    assert all(torch.equal(again[name], visual[name]) for name in visual)
+    assert part_for_drawings(drawings) is drawings
     batch = torch.from_numpy(np.stack(flat)).permute(0, 3, 1, 2) / 127.5 - 1
-    alone, _ = new_model()
-    alone.load_state_dict(drawings)
     smaller = torch.nn.functional.interpolate(batch, (80, 80), mode="bicubic", antialias=True)
+    alone, both = new_model()[0], new_model(config=CONFIG)[0]
+    alone.load_state_dict(drawings)
+    weight, bias = trunk.choice.weight[0].clone(), trunk.choice.bias.clone()
+    assert (drawn.features @ weight + bias < 0).all()
+    assert (shown.seen.features @ weight + bias > 0).all()
     with torch.inference_mode():
-        found, expected = model.encode_image(batch), alone.eval().encode_image(smaller)
-    assert torch.cosine_similarity(found, expected).min() > 0.9
+        certain = whole | {"visual.trunk.choice.bias": bias - 1000}
+        both.load_state_dict(certain)
+        as_drawings = both.eval().encode_image(batch)
+        torch.testing.assert_close(as_drawings, alone.eval().encode_image(smaller), atol=2e-3, rtol=1e-3)
+        both.load_state_dict(certain | {"visual.trunk.choice.bias": bias + 1000})
+        classes = trunk.photographs.classifier(drawn.photographs).softmax(dim=1)
+        expected = classes @ whole["visual.head.proj.weight"][:, :CLASSES].T
+        torch.testing.assert_close(both.encode_image(batch), expected, atol=2e-3, rtol=1e-3)
 
 
 class _Eye:

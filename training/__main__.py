@@ -8,32 +8,34 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from clipcli import load_model
 from clipcli.models.build import build_random, build_tokenizer
 from clipcli.models.locate import locate_config
 from clipcli.records import Encoder
 from clipcli.scoring.metrics import accuracy
+from clipcli.train.run_folder import WEIGHTS
 from training.budget import Budget
 from training.calibration import calibrated_scale, calibrations
 from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
 from training.catalogue import SourceImage, whole_catalogue
 from training.discriminant import Concepts, Meaning, kind_vectors
-from training.evaluate import Task, tasks
+from training.evaluate import Task, photo_tasks, tasks
 from training.evaluate import main as evaluate_main
 from training.examples import Examples
 from training.export import CONFIG, export
 from training.image_start import start_from_photographs
 from training.image_tower import ImageTraining, Settings
 from training.joined import CONFIG as JOINED
-from training.joined import join
+from training.joined import join, part_for_drawings
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
@@ -58,6 +60,7 @@ _LEAST_DRAWN = 0.3
 # The weight of a name's discriminant, where the vector that the teacher gave the name has 1. It is halved for
 # names whose images are drawn ten times as often as the average.
 _OF_DISCRIMINANT, _SETTLED = 2.0, 10.0
+FITTED_TO = "OpenMoji, all trained concepts"  # the scale is
 
 
 def new_model(seed: int = 0, config: Path = CONFIG) -> tuple[Any, Any]:
@@ -229,6 +232,56 @@ def export_calibrated(
     return written()
 
 
+def export_joined(
+    found: Material,
+    work: Path,
+    of_drawings: Encoder,
+    drawings: dict[str, torch.Tensor],
+    output: Path,
+    every: Mapping[str, Task],
+) -> int:
+    """Put the network of photographs beside a model of drawings; write the model, and how it is calibrated.
+
+    Args:
+        found: the masters.
+        work: the work folder, with the packages.
+        of_drawings: the model of drawings.
+        drawings: its state dict.
+        output: the folder of the model that is written.
+        every: the tasks, by name.
+
+    Returns:
+        Its size in bytes when zipped.
+    """
+    learned = drawings["logit_scale"].exp().item()
+    whole = join(found, work, drawings, of_drawings)
+    size, encoder = export_calibrated(whole, output, every[FITTED_TO], JOINED, bits=10)
+    log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")
+    photos = photo_tasks(encoder, work)
+    scales = {"learned": learned, "calibrated": encoder.logit_scale}
+    found_out = calibrations(encoder, [*every.values(), *photos], scales)
+    (work / "calibration.json").write_text(json.dumps(found_out, indent=1))
+    return size
+
+
+def join_to(folder: Path, work: Path, output: Path) -> None:
+    """The last step alone, from a model of drawings that is already there.
+
+    Args:
+        folder: the model of drawings, in open_clip's local format, or a model that holds it.
+        work: the work folder.
+        output: the folder of the model that is written.
+    """
+    draw_masters(work)
+    found = material(work)
+    every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
+    encoder = load_model(f"local-dir:{folder.resolve()}", device="cpu", precision="fp32")
+    stored = load_file(folder / WEIGHTS).items()
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in stored}
+    export_joined(found, work, encoder, part_for_drawings(weights), output, every)
+    evaluate_main([str(output), "--work", str(work), "-o", str(work / "results.json")])
+
+
 def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget) -> None:
     """Every step."""
     draw_masters(work)
@@ -248,16 +301,8 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
         finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish, concepts)
     weights.update(torch.load(finished, weights_only=True))
     every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
-    learned = weights["logit_scale"].exp().item()
-    fitted_to = every["OpenMoji, all trained concepts"]
-    _, of_drawings = export_calibrated(weights, work / "drawings", fitted_to)
-    whole = join(found, work, weights, of_drawings)
-    size, encoder = export_calibrated(whole, output, fitted_to, JOINED, bits=10)
-    log(f"exported to {output}: {size / 1e6:.1f} MB zipped, scale {learned:.1f} -> {encoder.logit_scale:.1f}")
-    scales = {"learned": learned, "calibrated": encoder.logit_scale}
-    (work / "calibration.json").write_text(
-        json.dumps(calibrations(encoder, every.values(), scales), indent=1)
-    )
+    _, of_drawings = export_calibrated(weights, work / "drawings", every[FITTED_TO])
+    size = export_joined(found, work, of_drawings, weights, output, every)
     run = {
         "views": training.step * training.settings.batch_size,
         "seconds": training.seconds,
@@ -278,10 +323,16 @@ def main() -> None:
     parser.add_argument("--text-minutes", type=float, default=11)
     parser.add_argument("--image-minutes", type=float, default=90)
     parser.add_argument("--finish-minutes", type=float, default=30, help="of the text tower, at the end")
+    parser.add_argument(
+        "--drawings", type=Path, metavar="FOLDER", help="a model of drawings: only put it beside ImageNet's"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("training").setLevel(logging.INFO)
+    if options.drawings:
+        join_to(options.drawings, options.work, options.output)
+        return
     minutes = (options.text_minutes, options.image_minutes, options.finish_minutes)
     nano(options.work, options.output, *(Budget(60 * each) for each in minutes))
 

@@ -161,7 +161,7 @@ def choice_row(photographs: Seen, drawings: Seen) -> Row:
 
 
 def class_vectors(encoder: Any, words: Sequence[ClassWords]) -> torch.Tensor:
-    """Where the text tower has the classes: ImageNet's and the further ones from their mean, and none -> (C, D).
+    """Where the classes lie: ImageNet's and the further ones, from their mean, and none of them -> (C, D).
 
     Args:
         encoder: the model whose text tower it is.
@@ -232,6 +232,19 @@ def joined(
 
 def _mean_length(vectors: torch.Tensor) -> torch.Tensor:
     return vectors.norm(dim=1).mean()
+
+
+def part_for_drawings(weights: Weights) -> Weights:
+    """The state dict of the model of drawings that is a part of one that holds both, or is this itself."""
+    trunk, whole, projection = "visual.trunk.", "visual.trunk.drawings.", "visual.head.proj.weight"
+    found = {
+        trunk + name.removeprefix(whole): value for name, value in weights.items() if name.startswith(whole)
+    }
+    if not found:
+        return weights
+    found |= {name: value for name, value in weights.items() if not name.startswith("visual.")}
+    features = weights["visual.trunk.choice.weight"].shape[1] // 2
+    return found | {projection: weights[projection][:, -features:]}
 
 
 def join(found: Material, work: Path, drawings: Weights, encoder: Any) -> Weights:

@@ -34,7 +34,7 @@ class _Kind(NamedTuple):
 
 _KINDS = {
     "screenshot": _Kind(screenshot, 0),
-    "document": _Kind(document, 0.4, 0.2),
+    "document": _Kind(document, 0.42, 0.2),
     "receipt": _Kind(receipt, 0.6, 0.2),
     "chart": _Kind(chart, 0.1, 0.1),
     "map": _Kind(map_, 0.2, 0.1),

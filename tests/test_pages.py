@@ -9,7 +9,7 @@ from PIL import Image
 
 from training.pages import KINDS, drawn
 from training.pages.camera import photographed, scanned
-from training.pages.canvas import WORDS
+from training.pages.papers import modules
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -77,8 +77,6 @@ def test_a_camera_sees_the_ground_and_a_scanner_only_the_page() -> None:
 
 def test_a_code_has_the_squares_by_which_it_is_found() -> None:
     """Seven modules dark, five light, three dark: as the standard has them, in three corners."""
-    from training.pages.papers import modules
-
     found = modules(np.random.default_rng(0), version=2)
     assert found.shape == (25, 25)
     square = np.ones((7, 7), bool)
@@ -88,9 +86,3 @@ def test_a_code_has_the_squares_by_which_it_is_found() -> None:
         assert np.array_equal(corner, square)
     assert not found[7, :8].any()
     assert not np.array_equal(found[-7:, -7:], square)
-
-
-def test_words_are_plain() -> None:
-    """The hand has strokes for these letters alone."""
-    assert all(word.isascii() and word.isalpha() and word.islower() for word in WORDS)
-    assert len(set(WORDS)) == len(WORDS) > 100

@@ -17,8 +17,6 @@ from PIL import Image
 from training.pages.camera import Photo, photographed, saved, scanned
 from training.pages.canvas import Rng
 from training.pages.charts import chart
-from training.pages.diagrams import diagram
-from training.pages.handwriting import handwriting
 from training.pages.maps import map_
 from training.pages.papers import code, document, receipt, spreadsheet
 from training.pages.screens import screenshot
@@ -34,14 +32,12 @@ class _Kind(NamedTuple):
 
 _KINDS = {
     "screenshot": _Kind(screenshot, 0),
-    "document": _Kind(document, 0.4, 0.2),
+    "document": _Kind(document, 0.42, 0.2),
     "receipt": _Kind(receipt, 0.6, 0.2),
     "chart": _Kind(chart, 0.1, 0.1),
     "map": _Kind(map_, 0.2, 0.1),
     "QR code": _Kind(code, 0.45, 0.1),
     "spreadsheet": _Kind(spreadsheet, 0.25, 0.15),
-    "handwriting": _Kind(handwriting, 0.5, 0.25),
-    "diagram": _Kind(diagram, 0.1, 0.15),
 }
 KINDS = tuple(_KINDS)
 

@@ -14,8 +14,7 @@ from training.pages.camera import Photo, gradient
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
-Point = tuple[float, float]
-Points = list[Point]
+Points = list[tuple[float, float]]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 WORDS = [
     "a", "and", "as", "at", "be", "by", "for", "from", "has", "in", "is", "it", "no", "not", "of", "on",

@@ -14,7 +14,7 @@ from training.pages.canvas import Box, Canvas, Rng, colour, mixed, paper_look, s
 
 def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
     """A page of a report, a letter or a book, or some lines of it."""
-    width, near = int(rng.integers(600, 900)), rng.random() < 0.38
+    width, near = int(rng.integers(600, 900)), rng.random() < 0.5
     page = Canvas((width, int(width * rng.uniform(1.2, 1.5))), rng, paper_look(rng), photos)
     height, margin, size = page.size[1], width * rng.uniform(0.05, 0.15), width / rng.uniform(38, 75)
     columns, y = int(rng.random() < 0.35) + 1, margin

@@ -118,7 +118,7 @@ def test_a_class_lies_where_its_words_lie_and_none_where_no_word_does(nano: Any)
     pekingese = photo_classes().index("Pekingese")
     words[pekingese] = ClassWords("Pekingese", ("peke",), (("toy dog",), ("dog", "domestic dog")))
     vectors = class_vectors(nano, words)
-    names = [*photo_classes(), *FURTHER_CLASSES]
+    names = [*photo_classes(), *(each.name for each in FURTHER_CLASSES)]
     assert vectors.shape == (len(names) + 1, 192) == (CLASSES, 192)
     torch.testing.assert_close(vectors[:-1].mean(0), torch.zeros(192), atol=1e-6, rtol=0)
     for name in ("banana", "person", "receipt"):

@@ -1,12 +1,13 @@
 """The gallery of the model card: `python -m training.gallery [FOLDER]` prints its tables.
 
-Twenty of the photographs in `examples/` by ten lists of words, as somebody might type them. The lists, and what
-is right of each photograph, were written down before a model with both networks saw them.
+Twenty of the photographs in `examples/` by ten lists of words, as somebody might type them. The lists, and
+what is right of each photograph, were written down before a model with both networks saw them.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcli import build_classifier, load_model
-from clipcli.records import Classifier
 from clipcli.stages import load_pixels
 from training.captions import ENSEMBLE
 
@@ -77,8 +77,8 @@ def table(encoder: Any, sets: Sequence[Sequence[str]]) -> tuple[str, int, int]:
     names = list(RIGHT)
     pixels = np.stack([load_pixels(str(PHOTOGRAPHS / name), encoder.preprocess) for name in names])
     features = encoder.encode_images(pixels)
-    classifiers: list[Classifier] = [build_classifier(encoder, list(labels), ENSEMBLE) for labels in sets]
-    columns = [each.scores(features).probs for each in classifiers]
+    classifiers = [build_classifier(encoder, list(labels), ENSEMBLE) for labels in sets]
+    columns = [each.scores(each.similarities(features)) for each in classifiers]
     lines = ["| photograph | " + " | ".join(", ".join(labels) for labels in sets) + " |"]
     lines.append("|" + "---|" * (len(sets) + 1))
     for row, name in enumerate(names):
@@ -99,11 +99,13 @@ def main() -> None:
     name = f"local-dir:{options.model.resolve()}" if options.model else "nano"
     encoder = load_model(name, device="cpu", precision="fp32")
     right = possible = 0
+    told = []
     for sets in (LABEL_SETS[:5], LABEL_SETS[5:]):
         text, of_these, could_be = table(encoder, sets)
         right, possible = right + of_these, possible + could_be
-        print(text)
-    print(f"{right} of {possible} answers are right; of the others no word of the list is.")
+        told.append(text)
+    told.append(f"{right} of {possible} answers are right; of the others no word of the list is.\n")
+    sys.stdout.write("\n".join(told))
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def joined_with_noise(
     torch.manual_seed(0)
     trunk = networks(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
     generator = np.random.default_rng(0)
-    labels = [*FURTHER_CLASSES, "person?", *[""] * 8]
+    labels = [*(each.name for each in FURTHER_CLASSES), "person?", *[""] * 8]
     noise = [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in labels]
     shapes = [np.asarray(resize(Image.fromarray(image), PREPROCESS)) for image in task.images[::4]]
     words = [ClassWords(name, (), ()) for name in photo_classes()]

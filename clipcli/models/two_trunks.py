@@ -15,8 +15,8 @@ from torch import nn
 
 NAME = "clipcli_two_lite0"
 SIZE, DRAWING_SIZE = 192, 80  # pixels: of the images, and of the smaller ones that the drawings' network sees
-# Of the network for photographs: ImageNet's thousand, eleven more, and none of them.
-CLASSES = 1012
+# Of the network for photographs: ImageNet's thousand, eight more, and none of them.
+CLASSES = 1009
 
 
 def resize_matrix(size: int, smaller: int) -> torch.Tensor:
@@ -29,7 +29,7 @@ def resize_matrix(size: int, smaller: int) -> torch.Tensor:
 
 
 class TwoTrunks(nn.Module):
-    """EfficientNet-Lite0 twice: (B, 3, 192, 192) images -> (B, 2292) features, for a linear projection.
+    """EfficientNet-Lite0 twice: (B, 3, 192, 192) images -> (B, 2289) features, for a linear projection.
 
     The first part of the features is how probable each of ImageNet's classes is, so that the projection gives
     the mean of the classes' vectors (ConSE, Norouzi et al. 2014, section 3.2). The second part is what the
@@ -52,7 +52,7 @@ class TwoTrunks(nn.Module):
         self.register_buffer("smaller", resize_matrix(SIZE, DRAWING_SIZE), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 192, 192) -> (B, 2292)."""
+        """(B, 3, 192, 192) -> (B, 2289)."""
         seen = self.photographs.forward_head(self.photographs.forward_features(images), pre_logits=True)
         drawn = self.drawings(self.smaller @ images @ self.smaller.T)
         photograph = self.choice(torch.cat([seen, drawn], dim=1)).sigmoid()  # (B, 1)

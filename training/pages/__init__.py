@@ -18,7 +18,7 @@ from training.pages.camera import Photo, photographed, saved, scanned
 from training.pages.canvas import Rng
 from training.pages.charts import chart
 from training.pages.maps import map_
-from training.pages.papers import code, document, receipt, spreadsheet
+from training.pages.papers import code, document, receipt
 from training.pages.screens import screenshot
 
 _Drawer = Callable[[Rng, Sequence[Photo]], Image.Image]
@@ -37,7 +37,6 @@ _KINDS = {
     "chart": _Kind(chart, 0.1, 0.1),
     "map": _Kind(map_, 0.2, 0.1),
     "QR code": _Kind(code, 0.45, 0.1),
-    "spreadsheet": _Kind(spreadsheet, 0.25, 0.15),
 }
 KINDS = tuple(_KINDS)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from training.pages.camera import Photo
-from training.pages.canvas import Box, Canvas, Rng, colour, mixed, paper_look, screen_look, vivid
+from training.pages.canvas import Box, Canvas, Rng, colour, mixed, paper_look, vivid
 
 
 def document(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
@@ -192,49 +192,3 @@ def modules(rng: Rng, version: int) -> npt.NDArray[np.bool_]:
         rows, columns = (slice(-8, None) if far else slice(8) for far in (below, right))
         dark[rows, columns] = np.pad(finder, ((below, 1 - below), (right, 1 - right)))
     return dark
-
-
-def spreadsheet(rng: Rng, photos: Sequence[Photo]) -> Image.Image:
-    """A table of words and numbers, with a header, rules or stripes; perhaps in a program's window."""
-    look = screen_look(rng, 0.12) if rng.random() < 0.6 else paper_look(rng)
-    rows, columns = int(rng.integers(5, 32)), int(rng.integers(3, 11))
-    high, program = int(rng.integers(20, 36)), rng.random() < 0.35
-    widths = rng.integers(60, 150, columns)
-    left, top = (40, int(rng.integers(60, 130))) if program else rng.integers(0, 40, 2)
-    page = Canvas((int(left * 2 + widths.sum()), int(top * 1.3 + high * (rows + 1)) + 10), rng, look, photos)
-    size, ruled, striped = (
-        high * rng.uniform(0.45, 0.6),
-        rng.choice(["all", "rows", "none"], p=[0.6, 0.3, 0.1]),
-        rng.random() < 0.4,
-    )
-    wide, textual = page.size[0], rng.random(columns) < 0.25
-    textual[0] = rng.random() < 0.8
-    if program:
-        page.panel((0, 0, wide, top - 26), page.accent() if rng.random() < 0.5 else look.pale)
-        for number in range(12):
-            page.panel((12 + number * 34, 20, 34 + number * 34, 40), colour(rng, 255, 120), 3)
-        page.panel((0, top - 24, wide, top - 2), look.paper, rim=True)
-    elif top > 24:
-        page.write((left, 2), page.words(3), size * 1.2, bold=True)
-    head = page.accent() if rng.random() < 0.5 else look.pale
-    for row in range(rows + 1):
-        y, x = top + row * high, float(left)
-        if row == 0 or (striped and row % 2):
-            fill = head if row == 0 else mixed(look.paper, look.pale, 0.75)
-            page.panel((left, y, left + widths.sum(), y + high), fill)
-        for column, width in enumerate(widths):
-            if ruled == "all":
-                page.panel((x, y, x + width, y + high), rim=True)
-            text = page.words(1) if row == 0 or textual[column] else f"{rng.lognormal(3, 2):,.{column % 3}f}"
-            at, anchor = (
-                ((x + 5, y + high / 2), "lm") if textual[column] else ((x + width - 5, y + high / 2), "rm")
-            )
-            if rng.random() < 0.93:
-                page.write(at, text[: int(width / size * 1.7)], size, bold=row == 0, anchor=anchor)
-            x += width
-        if ruled != "none":
-            page.draw.line((left, y, left + widths.sum(), y), look.pale)
-    if program:
-        for row in range(rows + 1):
-            page.write((left / 2, top + row * high + high / 2), str(row + 1), size * 0.9, anchor="mm")
-    return page.image

@@ -7,6 +7,7 @@ from the images, that is not counted.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,20 @@ def loaded(job: Job) -> tuple[Any, Any, torch.Tensor, str]:
     import open_clip
 
     torch.set_num_threads(job.threads)
+    know_nano(job)
     name = f"local-dir:{job.model}"
     model, transform = open_clip.create_model_from_pretrained(name)
     tokenizer = open_clip.get_tokenizer(name)
     templates = [job.template.format]
     weights = open_clip.build_zero_shot_classifier(model.eval(), tokenizer, job.labels, templates)
     return model, transform, weights, f"open_clip {open_clip.__version__}, torch {torch.__version__}"
+
+
+def know_nano(job: Job) -> None:
+    """Let timm know the network of `nano`, by a module that needs nothing else of clipcli."""
+    if '"clipcli_' in Path(job.model, "open_clip_config.json").read_text():
+        sys.path.append(str(Path(__file__).parents[1] / "clipcli" / "models"))
+        import two_trunks  # noqa: F401
 
 
 def best(model: Any, batch: torch.Tensor, weights: torch.Tensor) -> list[int]:
@@ -121,6 +130,7 @@ def bioclip(job: Job) -> tuple[Run, str]:
     from bioclip import CustomLabelsClassifier
 
     torch.set_num_threads(job.threads)
+    know_nano(job)
     try:
         classifier = CustomLabelsClassifier(job.labels, model_str=f"local-dir:{job.model}")
     except Exception as error:

@@ -44,6 +44,7 @@ from split import split
 from timing import in_turn
 
 import clipcli
+import clipcli.models.two_trunks  # timm does not have nano's network
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import FileItem
 from clipcli.models.encoder import OpenClipEncoder

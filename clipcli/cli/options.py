@@ -160,8 +160,8 @@ Model = Annotated[
         metavar="MODEL",
         autocompletion=completion.models,
         envvar="CLIPCLI_MODEL",
-        help="A preset: nano (bundled; for pictograms, not photographs), fast, balanced, multilingual,"
-        " accurate or best. Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see"
+        help="A preset: nano (bundled; small, for everyday things and drawings), fast, balanced,"
+        " multilingual, accurate or best. Or ARCHITECTURE:TAG, hf-hub:org/repo, or a folder with a model (see"
         " `clipcli models list`). [default: balanced]",
         rich_help_panel=MODEL,
     ),

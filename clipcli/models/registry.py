@@ -64,7 +64,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "nano": Preset(f"{_LOCAL}{ASSETS / 'nano'}", "", "bundled: pictograms, clip art and trying things out"),
+    "nano": Preset(f"{_LOCAL}{ASSETS / 'nano'}", "", "bundled: everyday things, drawings, trying things out"),
     "fast": Preset("ViT-B-32", "datacomp_xl_s13b_b90k", "photographs, the smallest of the good ones"),
     "balanced": Preset("ViT-B-32-256", "datacomp_s34b_b86k", "photographs, the default"),
     "multilingual": Preset(

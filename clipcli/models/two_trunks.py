@@ -54,7 +54,7 @@ class TwoTrunks(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, 192, 192) -> (B, 2289)."""
         seen = self.photographs.forward_head(self.photographs.forward_features(images), pre_logits=True)
-        drawn = self.drawings(self.smaller @ images @ self.smaller.T)
+        drawn = self.drawings((self.smaller @ (self.smaller @ images).mT).mT)
         photograph = self.choice(torch.cat([seen, drawn], dim=1)).sigmoid()  # (B, 1)
         classes = self.photographs.classifier(seen).softmax(dim=1)
         return torch.cat([photograph * classes, (1 - photograph) * drawn], dim=1)

@@ -48,7 +48,7 @@ def test_parquet_in_duckdb_and_pandas(run_cli: Cli, tmp_path: Path, neighbours: 
     about = json.loads(pq.read_schema(path).metadata[b"clipcli"])
     assert about["model"] == "nano"
     assert about["precision"] == "fp32"
-    assert about["preprocess"]["size"] == [80, 80]
+    assert about["preprocess"]["size"] == [192, 192]
     assert about["fingerprint"]
 
 

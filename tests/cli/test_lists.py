@@ -47,7 +47,7 @@ def learned(weights: Path) -> int:
 def test_models_info_tells_the_effective_configuration(run_cli: Cli, nano: OpenClipEncoder) -> None:
     result = run_cli("models", "info", "nano", "--precision", "fp32", "--device", "cpu")
     for fact in (
-        "80 x 80, longest, bicubic, fill 255",
+        "192 x 192, squash, bicubic, fill 0",
         "context length: 24",
         "192 dimensions",
         "activation:     GELU",

@@ -48,7 +48,7 @@ def test_the_file_tells_where_it_comes_from(run_cli: Cli, tmp_path: Path) -> Non
     assert classifier.prompts == (("a photo of a cat.",),)
     assert classifier.provenance["model"] == "nano"
     assert len(classifier.provenance["weights_sha256"]) == 64
-    assert classifier.provenance["preprocess"]["resize_mode"] == "longest"
+    assert classifier.provenance["preprocess"]["resize_mode"] == "squash"
 
 
 def test_a_prompt_too_long_is_named(run_cli: Cli, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_file_has_the_threshold_of_a_folder_and_equal_input_gives_equal_bytes(
     method: str, run_cli: Cli, inside: Path, outside: Path, tmp_path: Path
 ) -> None:
     files = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
-    options = ("--reject", method, "--reject-on", inside, "--reject-rate", 0.1)
+    options = ("--reject", method, "--reject-on", inside, "--reject-rate", 0.2)
     weights = ("--weight-on", inside, "--prior", "1,2,3")
     for file, more in zip(files, ((), ("--no-cache", "--batch-size", 5)), strict=True):
         result = run_cli("prompts", *WORDS, *NANO, *options, *weights, *more, "-o", file)
@@ -147,10 +147,10 @@ def test_a_file_has_the_threshold_of_a_folder_and_equal_input_gives_equal_bytes(
     rows = table(run_cli, tmp_path, inside, outside, "--classifier", files[0], *FP32)
     scores = rows.reject_score.to_numpy(float)
     is_inside = rows.image.str.startswith(str(inside)).to_numpy()
-    threshold = threshold_for_rate(scores[is_inside].astype(np.float32), 0.1)
+    threshold = threshold_for_rate(scores[is_inside].astype(np.float32), 0.2)
     assert classifier.rejector.threshold == pytest.approx(threshold, rel=1e-5)
     unknown = (rows.status == "unknown").to_numpy()
-    assert unknown[is_inside].sum() == 1  # floor(29 · 0.1) - 1
+    assert unknown[is_inside].sum() == 4  # floor(29 · 0.2) - 1
     assert unknown[~is_inside].mean() > 0.3
     again = [tmp_path / name for name in ("1.csv", "2.csv")]
     for path, more in zip(again, ((), ("--no-cache", "--batch-size", 3)), strict=True):
@@ -197,7 +197,14 @@ def test_weights_tell_how_many_labels_they_change_and_eval_measures_them(
     method: str, run_cli: Cli, inside: Path, outside: Path, tmp_path: Path
 ) -> None:
     file, figures = tmp_path / "w.safetensors", tmp_path / "m.json"
-    words = (*WORDS, *NANO, "-t", "{}", "-t", "a {} on the moon.", "-t", "the key of a {}.")
+    templates = (
+        "{}",
+        "a {} in a house with books.",
+        "the key of a {}.",
+        "a fish and a {}.",
+        "a rocket or a {}.",
+    )
+    words = (*WORDS, *NANO, *(word for template in templates for word in ("-t", template)))
     result = run_cli("prompts", *words, "--weight-on", outside, "--weight-by", method, "-o", file)
     told = clipcli.load_classifier(file).provenance["weighted"]
     before = table(run_cli, tmp_path, outside, *words).label
@@ -218,8 +225,6 @@ def test_weights_tell_how_many_labels_they_change_and_eval_measures_them(
 def test_eval_tells_auroc_and_fpr95_of_each_method(
     run_cli: Cli, inside: Path, outside: Path, tmp_path: Path
 ) -> None:
-    from sklearn.metrics import roc_auc_score
-
     figures = tmp_path / "m.json"
     result = run_cli("eval", inside, *NANO, "--outliers", outside, "-o", figures, "-o", tmp_path / "m.csv")
     assert result.code == 0, result.err
@@ -231,9 +236,14 @@ def test_eval_tells_auroc_and_fpr95_of_each_method(
         rows = table(run_cli, tmp_path, inside, outside, *WORDS, *NANO, "--reject", method)
         scores = rows.reject_score.to_numpy(float)
         is_inside = rows.image.str.startswith(str(inside)).to_numpy()
-        assert one["auroc"] == pytest.approx(roc_auc_score(is_inside, scores), abs=2e-3)  # of 6 digits
+        above, tied = (  # of pairs; what is written has 6 digits, so that the order in a tie is not known
+            compare(scores[is_inside][:, None], scores[~is_inside]).mean()
+            for compare in (np.greater, np.equal)
+        )
+        assert above - 1e-9 <= one["auroc"] <= above + tied + 1e-9
         cut = np.sort(scores[is_inside])[1]  # 27 of 28 reach it, and 26 are not 95 %
-        assert one["fpr95"] == pytest.approx((scores[~is_inside] >= cut).mean(), abs=0.03)
+        above, tied = ((compare(scores[~is_inside], cut)).mean() for compare in (np.greater, np.equal))
+        assert above - 1e-9 <= one["fpr95"] <= above + tied + 1e-9
         assert csv[f"outliers_{method}_auroc"] == pytest.approx(one["auroc"])
         assert csv[f"outliers_{method}_fpr95_high"] == pytest.approx(one["fpr95_high"])
         assert 0 <= one["auroc_low"] <= one["auroc"] <= one["auroc_high"] <= 1

@@ -214,7 +214,7 @@ def test_a_text_of_exactly_the_context_length_is_not_a_warning(nano: OpenClipEnc
 
 
 def test_features_have_unit_norm_and_float32(nano: OpenClipEncoder) -> None:
-    pixels = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    pixels = np.zeros((3, *nano.preprocess.size, 3), dtype=np.uint8)
     for features in (nano.encode_images(pixels), nano.encode_texts(["a", "b"])):
         assert features.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)

@@ -270,8 +270,9 @@ def test_info_shows_a_pulled_model(pulled: Pulled, run_here: Callable[..., Resul
     facts = dict(line.split(":", 1) for line in out.splitlines())
     assert facts["architecture"].strip() == TINY
     assert facts["weights"].strip() == str(pulled.machine.weights(TINY))
-    size = json.loads((ASSETS / "nano" / "open_clip_config.json").read_text())["preprocess_cfg"]["size"]
-    assert facts["image size"].strip().startswith(f"{size} x {size}, longest")
+    recipe = json.loads((ASSETS / "nano" / "open_clip_config.json").read_text())["preprocess_cfg"]
+    expected = f"{recipe['size']} x {recipe['size']}, {recipe['resize_mode']}, {recipe['interpolation']}"
+    assert facts["image size"].strip().startswith(expected)
 
 
 def test_a_terminal_shows_progress_and_a_pipe_none(machine: Machine, pulled: Pulled) -> None:
@@ -357,7 +358,7 @@ def test_another_revision_in_use_is_another_model(
     snapshot = machine.weights(TINY).parent
     other = shutil.copytree(snapshot, snapshot.with_name("f" * 40), symlinks=True)
     config = other / CONFIG
-    changed = config.read_text().replace('"longest"', '"squash"')
+    changed = config.read_text().replace('"squash"', '"longest"')
     config.unlink()
     config.write_text(changed)
     (machine.repository(TINY) / "refs" / "main").write_text("f" * 40)

@@ -96,7 +96,7 @@ def test_features_do_not_depend_on_the_batch(
     assert quantized.encode_images(pixels[:0]).shape == (0, quantized.embed_dim)
 
 
-def quantized_layer(layer: torch.nn.Linear, rows: torch.Tensor) -> bytes:
+def quantized_layer(layer: torch.nn.Module, rows: torch.Tensor) -> bytes:
     """One layer, as a whole tower would be quantised."""
     program: Any
     with warnings.catch_warnings():
@@ -125,6 +125,20 @@ def test_one_outlying_token_does_not_coarsen_the_others() -> None:
     with torch.no_grad():
         cosines = torch.nn.functional.cosine_similarity(layer(rows), found, dim=-1)
     assert cosines.min() > 0.999
+
+
+@pytest.mark.parametrize("convolutions", [1, 2])
+def test_pooled_features_stay_in_fp32_after_convolutions(convolutions: int) -> None:
+    """Of a transformer, which has one convolution, the last product is quantised as all others."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 3, 3) for _ in range(convolutions)]
+    network = torch.nn.Sequential(
+        *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 64)
+    )
+    image = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        change = (network(image) - run(quantized_layer(network, image), image)).abs().max()
+    assert change < 1e-6 if convolutions > 1 else change > 1e-4
 
 
 def test_the_largest_products_do_not_overflow_16_bits() -> None:

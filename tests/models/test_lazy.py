@@ -94,7 +94,7 @@ def test_a_changed_configuration_is_noticed(run_cli: Cli, pictures: Path, model:
     arguments = ("classify", pictures, "-l", "cat,sun", "-m", model, "--format", "csv", "--quiet")
     before = run_cli(*arguments)
     config = model / "open_clip_config.json"
-    config.write_text(config.read_text().replace('"longest"', '"squash"'))
+    config.write_text(config.read_text().replace('"squash"', '"longest"'))
     after = run_cli(*arguments)
     assert after.out != before.out
     assert after.out == run_cli(*arguments, "--no-cache").out
@@ -197,7 +197,7 @@ def test_batches_in_flight_load_the_model_once() -> None:
 
 # --- From a request ------------------------------------------------------------------------------
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3), dtype=np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3), dtype=np.uint8)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clipcli.models.registry import ASSETS, parse_model
 
 def test_preprocessing_comes_from_the_models_own_configuration() -> None:
     preprocess = locate(parse_model("nano")).preprocess
-    assert (preprocess.size, preprocess.resize_mode, preprocess.fill_color) == ((80, 80), "longest", 255)
+    assert (preprocess.size, preprocess.resize_mode, preprocess.fill_color) == ((192, 192), "squash", 0)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_cfg": {"embed_dim": 8}}'])
@@ -65,7 +65,7 @@ def test_the_same_weights_elsewhere_have_the_same_fingerprint(nano: Any, tmp_pat
     shutil.copytree(nano.files.weights.parent, copy)
     assert locate(parse_model(str(copy))).fingerprint == nano.fingerprint
     config = copy / "open_clip_config.json"
-    config.write_text(config.read_text().replace("longest", "squash"))
+    config.write_text(config.read_text().replace("squash", "longest"))
     assert locate(parse_model(str(copy))).fingerprint != nano.fingerprint
 
 

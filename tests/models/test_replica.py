@@ -32,8 +32,8 @@ def two() -> OpenClipEncoder:
 
 
 @pytest.fixture
-def pixels() -> Uint8Array:
-    return np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), dtype=np.uint8)
+def pixels(nano: OpenClipEncoder) -> Uint8Array:
+    return np.random.default_rng(0).integers(0, 256, (20, *nano.preprocess.size, 3), dtype=np.uint8)
 
 
 # --- Layout --------------------------------------------------------------------------------------
@@ -120,6 +120,7 @@ def test_a_device_that_runs_out_of_memory_goes_on_with_less_and_the_other_as_bef
         return image_features(group)
 
     monkeypatch.setattr(first, "image_features", with_little_memory)
+    monkeypatch.setattr(first, "image_group_size", 16)
     with pytest.warns(ClipcliWarning, match="going on with batches of 8"):
         features = two.encode_images(pixels)
     np.testing.assert_allclose(features, nano.encode_images(pixels), rtol=0, atol=1e-6)
@@ -150,10 +151,9 @@ def test_what_fails_on_one_device_ends_the_run(
     ],
 )
 def test_out_of_memory_halves_the_batch_and_loses_nothing(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
+    error: Exception, pixels: Uint8Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = load_model("nano", device="cpu", precision="fp32")
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), dtype=np.uint8)
     expected = encoder.encode_images(pixels)
     sizes: list[int] = []
     (replica,) = encoder.replicas
@@ -166,6 +166,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
         return encode(group)
 
     monkeypatch.setattr(replica, "image_features", with_little_memory)
+    monkeypatch.setattr(replica, "image_group_size", 16)
     with pytest.warns(ClipcliWarning, match="going on with batches of"):
         np.testing.assert_allclose(encoder.encode_images(pixels), expected, rtol=0, atol=1e-6)
     before = len(sizes)
@@ -173,7 +174,9 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     assert max(sizes[before:]) <= 8, "the smaller batch is kept"
 
 
-def test_memory_of_the_attempt_that_failed_is_free_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_the_attempt_that_failed_is_free_for_the_next(
+    pixels: Uint8Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = load_model("nano", device="cpu", precision="fp32")
     (replica,) = encoder.replicas
     encode, held = replica.image_features, []
@@ -187,9 +190,10 @@ def test_memory_of_the_attempt_that_failed_is_free_for_the_next(monkeypatch: pyt
         return encode(group)
 
     monkeypatch.setattr(replica, "image_features", fill_the_memory)
+    monkeypatch.setattr(replica, "image_group_size", 16)
     monkeypatch.setattr(replica, "_threads", None)
     with pytest.warns(ClipcliWarning, match="going on with batches of") as told:
-        encoder.encode_images(np.zeros((8, 64, 64, 3), dtype=np.uint8))
+        encoder.encode_images(pixels[:16])
     assert len(told) == 3, "16, 8 and 4 are too many"
 
 
@@ -204,7 +208,9 @@ def test_fp32_on_a_gpu_is_fp32(nano: OpenClipEncoder) -> None:
     np.testing.assert_allclose(on_gpu, nano.encode_images(pixels), rtol=0, atol=2e-6)
 
 
-def test_other_errors_of_the_device_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_the_device_are_not_taken_for_it(
+    pixels: Uint8Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = load_model("nano", device="cpu", precision="fp32")
 
     def fail(_: np.ndarray) -> torch.Tensor:
@@ -212,7 +218,7 @@ def test_other_errors_of_the_device_are_not_taken_for_it(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(encoder.replicas[0], "image_features", fail)
     with pytest.raises(RuntimeError, match="device-side assert"):
-        encoder.encode_images(np.zeros((2, 64, 64, 3), dtype=np.uint8))
+        encoder.encode_images(pixels[:2])
 
 
 # --- Groups on a CPU -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import clipcli
 
 cache = clipcli.FeatureCache(sys.argv[1])
 encoder = clipcli.load_model("nano", device="cpu", precision="fp32")
-pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+pixels = np.random.default_rng(0).integers(0, 256, (10, *encoder.preprocess.size, 3), dtype=np.uint8)
 digest = bytes(20)
 
 

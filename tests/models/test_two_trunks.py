@@ -22,8 +22,6 @@ from clipcli.models.two_trunks import CLASSES, DRAWING_SIZE, SIZE, TwoTrunks, re
 from clipcli.train.run_folder import save_model
 from clipcli.train.trainable import lock_towers
 
-pytestmark = pytest.mark.long  # of a model that is not bundled yet
-
 CONFIG = ROOT / "training" / "joined.json"
 
 

@@ -41,6 +41,7 @@ from training.evaluate import (
 )
 from training.examples import Examples
 from training.export import rounded
+from training.gallery import LABEL_SETS, PHOTOGRAPHS, RIGHT, answer, table
 from training.image_start import (
     class_directions,
     first_projection,
@@ -540,20 +541,46 @@ def test_a_model_of_another_size_says_so(tmp_path: Path) -> None:
 
 
 def test_the_model_card_tells_what_was_measured_on_this_model(nano: Any) -> None:
-    rows = json.loads((ROOT / "training" / "results" / "version-6.json").read_text())
+    results = ROOT / "training" / "results"
+    rows = json.loads((results / "version-7.json").read_text())
     card = (ASSETS / "nano" / "MODEL_CARD.md").read_text()
-    assert measures_table({"version 6": rows}) in card
-    ablation = json.loads((ROOT / "training" / "results" / "version-2-ablation.json").read_text())
-    assert ablation_table(ablation["results"]) in card
-    fitted = json.loads((ROOT / "training" / "results" / "version-6-calibration.json").read_text())
+    assert measures_table({"version 7": rows}) in card
+    ablation = json.loads((results / "version-2-ablation.json").read_text())
+    assert ablation_table(ablation["results"]) in (results / "README.md").read_text()
+    fitted = json.loads((results / "version-7-calibration.json").read_text())
     assert nano.logit_scale == pytest.approx(fitted["scales"]["calibrated"], rel=1e-5)
-    for task in fitted["tasks"][:4]:
+    for task in fitted["tasks"]:
         score, right, error = (f"{100 * task['calibrated'][key]:.1f}" for key in ("score", "right", "error"))
         row = rf"\| {re.escape(task['task'])} \| \d+ \| {right} \| [\d., ]+ \| {score}, {error} \|"
         assert re.search(row, card), row
-    (examples,) = folder_measures(nano, EXAMPLES, "examples/drawings")
-    (recorded,) = (row for row in rows if measured(row) == ("examples/drawings", "top-1"))
-    assert examples.single == pytest.approx(recorded["single"], abs=1.01 / examples.pictures)
+    for name, folder in (("examples/drawings", EXAMPLES), ("examples/photographs", PHOTOGRAPHS)):
+        (found,) = (row for row in folder_measures(nano, folder, name) if row.measure == "top-1")
+        (recorded,) = (row for row in rows if measured(row) == (name, "top-1"))
+        assert found.single == pytest.approx(recorded["single"], abs=1.01 / found.pictures)
+
+
+def test_the_gallery_of_the_model_card_shows_what_the_model_answers(nano: Any) -> None:
+    card = (ASSETS / "nano" / "MODEL_CARD.md").read_text()
+    told = [table(nano, sets) for sets in (LABEL_SETS[:5], LABEL_SETS[5:])]
+    for text, _, _ in told:
+        shown = [re.sub(r" \d+", "", line) for line in text.splitlines()]  # without scores
+        said = [re.sub(r" \d+", "", line) for line in card.splitlines()]
+        assert (
+            sum(line in said for line in shown) >= len(shown) - 1
+        )  # a close answer may differ on another CPU
+    right, possible = (sum(each[part] for each in told) for part in (1, 2))
+    assert f"of {possible} answers are right" in card
+    (tells,) = re.findall(r"(\d+) of \d+ answers are right", card)
+    assert abs(int(tells) - right) <= 1
+
+
+def test_an_answer_of_the_gallery_is_right_wrong_or_neither() -> None:
+    probs = np.array([0.6, 0.4])
+    assert answer(["cat", "dog"], probs, {"cat", "animal"}) == "**cat 60**"
+    assert answer(["cat", "dog"], probs, {"dog"}) == "cat 60"
+    assert answer(["cat", "dog"], probs, {"animal"}) == "(cat 60)"
+    assert set(RIGHT) <= {path.name for path in PHOTOGRAPHS.iterdir()}
+    assert {word for words in RIGHT.values() for word in words.split()} <= {w for s in LABEL_SETS for w in s}
 
 
 @pytest.mark.parametrize("newer_first", [True, False])

@@ -71,8 +71,14 @@ def machines(server: S3Server) -> Iterator[Machines]:
     both.shutdown()
 
 
-def asked(place: object) -> list[object]:
-    return ["classify", place, "-l", "cat,key", "-m", "nano", "-k", "1", "--layout", "wide"]
+Asked = Callable[[object], list[object]]
+
+
+@pytest.fixture
+def asked(random_model: Callable[[str], Path]) -> Asked:
+    """A command over a folder or bucket, with a model that takes little time."""
+    model = f"local-dir:{random_model('clip')}"
+    return lambda place: ["classify", place, "-l", "cat,key", "-m", model, "-k", "1", "--layout", "wide"]
 
 
 def on(machines: Machines, parts: Path) -> list[object]:
@@ -80,7 +86,7 @@ def on(machines: Machines, parts: Path) -> list[object]:
 
 
 @pytest.fixture
-def local(run_cli: Run, photos: Path) -> bytes:
+def local(run_cli: Run, photos: Path, asked: Asked) -> bytes:
     """What the local engine writes, once for all tests."""
     written = photos.parent / "local.csv"
     if not written.exists():
@@ -89,7 +95,7 @@ def local(run_cli: Run, photos: Path) -> bytes:
 
 
 def test_a_folder_and_a_bucket(
-    run_cli: Run, machines: Machines, photos: Path, local: bytes, tmp_path: Path
+    run_cli: Run, machines: Machines, photos: Path, asked: Asked, local: bytes, tmp_path: Path
 ) -> None:
     assert run_cli(*asked(photos), *on(machines, tmp_path / "a")).code == 3
     assert joined(tmp_path / "a") == local
@@ -126,7 +132,7 @@ def after_a_while(do: Callable[[], object], generator: random.Random, least: int
 
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_a_worker_is_killed(
-    run_cli: Run, machines: Machines, photos: Path, local: bytes, tmp_path: Path, seed: int
+    run_cli: Run, machines: Machines, photos: Path, asked: Asked, local: bytes, tmp_path: Path, seed: int
 ) -> None:
     generator = random.Random(seed)
     killed: list[int] = []
@@ -145,7 +151,7 @@ def test_a_worker_is_killed(
 
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_a_machine_is_lost(
-    run_cli: Run, machines: Machines, photos: Path, local: bytes, tmp_path: Path, seed: int
+    run_cli: Run, machines: Machines, photos: Path, asked: Asked, local: bytes, tmp_path: Path, seed: int
 ) -> None:
     generator = random.Random(seed)
     lost: list[bool] = []
@@ -164,7 +170,7 @@ def test_a_machine_is_lost(
 
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_the_command_is_killed_and_run_again(
-    machines: Machines, photos: Path, local: bytes, tmp_path: Path, seed: int
+    machines: Machines, photos: Path, asked: Asked, local: bytes, tmp_path: Path, seed: int
 ) -> None:
     generator = random.Random(seed)
     parts = tmp_path / "out"

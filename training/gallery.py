@@ -84,7 +84,7 @@ def table(encoder: Any, sets: Sequence[Sequence[str]]) -> tuple[str, int, int]:
     for row, name in enumerate(names):
         right = set(RIGHT[name].split())
         cells = [answer(labels, probs[row], right) for labels, probs in zip(sets, columns, strict=True)]
-        picture = f"![{name}](../../../examples/photographs/{name})"
+        picture = f'<img src="../../../examples/photographs/{name}" width="90" alt="{name}">'
         lines.append(f"| {picture} | " + " | ".join(cells) + " |")
     text = "\n".join(lines) + "\n"
     possible = sum(bool(set(words.split()) & set(labels)) for words in RIGHT.values() for labels in sets)

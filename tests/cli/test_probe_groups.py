@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import EXAMPLES, Result
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import clipcli
 
 Cli = Callable[..., Result]
-NANO = ("--model", "nano", "--device", "cpu", "--precision", "fp32")
+FP32 = ("--device", "cpu", "--precision", "fp32")
+NANO = ("--model", "nano", *FP32)
 CLASSES = """
 thing:
   tool: {key: {min_score: 0.8}, zorp: }
@@ -28,7 +30,7 @@ GROUP_OF = {
     **{"key": "thing|tool", "zorp": "thing|tool", "tool": "thing", "house": "thing"},
     **{"cat": "animal", "fish": "animal"},
 }
-LEAST = 0.5
+LEAST = 0.8
 EXAMPLES_OF = {"key": "key", "zorp": "umbrella", "tool": "camera", "cat": "cat", "fish": "fish", "sun": "sun"}
 """Which drawings are examples of which class: `zorp` says nothing, `tool` is a group, `sun` is in no list."""
 
@@ -37,15 +39,28 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three examples of each class, others to measure, and the class list."""
+    """A folder with three examples of each class, others to measure, and the class list.
+
+    Among the others are drawings of a cat and a fish at once, of which only `animal` is sure.
+    """
     folder = tmp_path_factory.mktemp("probe-groups")
     for label, drawing in EXAMPLES_OF.items():
         for path in sorted(EXAMPLES.glob(f"{drawing}-*")):
             part = folder / ("examples" if path.stem[-1] in "123" else "others") / label
             part.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, part)
+    cat, fish = (opened(EXAMPLES / name) for name in ("cat-4.png", "fish-5.png"))
+    for share in (60, 63, 66, 69, 72, 75):
+        Image.blend(cat, fish, share / 100).save(folder / "others" / "cat" / f"{share}.png")
     (folder / "classes.yaml").write_text(CLASSES)
     return folder
+
+
+def opened(path: Path) -> Image.Image:
+    """A drawing on white."""
+    with Image.open(path) as image:
+        drawing = image.convert("RGBA").resize((192, 192))
+    return Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing).convert("RGB")
 
 
 @pytest.fixture
@@ -60,7 +75,8 @@ def probe(run_cli: Cli, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def labelled(run_cli: Cli, made: Path, *words: object) -> pd.DataFrame:
     """All images as the probe labels them, one row each, with their true labels."""
-    result = run_cli("classify", made / "others", "--classifier", "mine.safetensors", *words, "-o", "out.csv")
+    given = ("--classifier", "mine.safetensors", *FP32, *words)
+    result = run_cli("classify", made / "others", *given, "-o", "out.csv")
     assert result.code == 0, result.err
     frame = pd.read_csv("out.csv")
     return frame.assign(truth=frame.image.map(lambda image: Path(image).parent.name))
@@ -117,7 +133,7 @@ def test_eval_tells_how_often_the_groups_and_answers_of_classify_are_right(
 ) -> None:
     best = labelled(run_cli, made, "-k", 1)
     options = ("--classifier", "mine.safetensors", "--roll-up", LEAST, "-o", "m.json", "-o", "m.csv")
-    result = run_cli("eval", made / "others", *NANO[2:], *options)
+    result = run_cli("eval", made / "others", *FP32, *options)
     assert result.code == 0, result.err
     found = json.loads(Path("m.json").read_text())
     homes = {label: [*GROUP_OF.get(label, "").split("|"), label] for label in [*best.label, *best.truth]}
@@ -158,12 +174,12 @@ def test_outliers_of_a_probe_have_the_scores_that_classify_gives_them(
     found = {}
     for method in methods:
         options = ("--classifier", "mine.safetensors", "--outliers", outside, "--reject", method)
-        result = run_cli("eval", made / "others", *NANO[2:], *options, "-o", "m.json", "-o", "report.html")
+        result = run_cli("eval", made / "others", *FP32, *options, "-o", "m.json", "-o", "report.html")
         assert result.code == 0, result.err
         found[method] = json.loads(Path("m.json").read_text())["outliers"][method]["auroc"]
     for method in methods:
         inside = labelled(run_cli, made, "-k", 1, "--reject", method).reject_score
-        words = ("--classifier", "mine.safetensors", "-k", 1, "--reject", method, "-o", "others.csv")
+        words = ("--classifier", "mine.safetensors", *FP32, "-k", 1, "--reject", method, "-o", "others.csv")
         assert run_cli("classify", outside, *words).code == 0
         others = pd.read_csv("others.csv").reject_score
         truth = [1] * len(inside) + [0] * len(others)
@@ -218,5 +234,5 @@ def test_a_prior_goes_with_thresholds_of_a_class_list(
     assert ((rows.status == "unknown") == (rows.score < least)).all()
     assert 0 < (rows.status == "unknown").sum() < len(rows)
     assert run_cli("prompts", *words[:-2], "-o", "c.safetensors").code == 0
-    run_cli("classify", made / "others", "--classifier", "c.safetensors", "-k", 1, "-o", "file.csv")
+    run_cli("classify", made / "others", "--classifier", "c.safetensors", *FP32, "-k", 1, "-o", "file.csv")
     assert Path("file.csv").read_bytes() == Path("p.csv").read_bytes()

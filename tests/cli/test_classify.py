@@ -74,12 +74,12 @@ def test_the_examples_are_mostly_right(
 
 
 def test_batch_size_changes_no_byte(run_cli: Cli, pictures: Path, tmp_path: Path) -> None:
-    written = []
-    for batch_size in (1, 7, 64):
+    images, written = (pictures, f"{EXAMPLES}/*-1.*"), []
+    for batch_size in (1, 7, 16):
         output = tmp_path / f"{batch_size}.csv"
-        run_cli("classify", pictures, EXAMPLES, *LABELS, *NANO, "-b", batch_size, "--no-cache", "-o", output)
+        run_cli("classify", *images, *LABELS, *NANO, "-b", batch_size, "--no-cache", "-o", output)
         written.append(output.read_bytes())
-    assert len(written[0].splitlines()) == 1 + 5 * (12 + 58)
+    assert len(written[0].splitlines()) == 1 + 5 * (12 + 12)
     assert written[0] == written[1] == written[2]
 
 

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from clipcli.models.two_trunks import CLASSES, SIZE
-from training.__main__ import new_model
 from training.captions import photo_classes
 from training.class_words import ClassWords, sense_of, words_of
 from training.evaluate import folder_task, imagenet_task
@@ -34,6 +33,7 @@ from training.joined import (
 )
 from training.photographs import LIST, PHOTO_SOURCES, SEEN_LIST, photographs, write_folder
 from training.sources import TRAINING_LICENCES
+from training.text_steps import new_model
 from training.words import WordNet
 
 pytestmark = pytest.mark.long  # of a model that is not bundled yet

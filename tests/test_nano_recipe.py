@@ -21,7 +21,6 @@ from conftest import EXAMPLES, ROOT
 from PIL import Image
 
 from clipcli.models.registry import ASSETS
-from training.__main__ import discriminant_shares, new_model
 from training.ablate import evenly_drawn, first_names_only, forgotten, sized
 from training.ablate import table as ablation_table
 from training.budget import Budget, lr_at
@@ -53,6 +52,7 @@ from training.smoke import smoke, tiny_wordnet
 from training.sources import SOURCES, TRAINING_LICENCES, Source, archive_name, check_licences, unpack
 from training.splits import HELD_OUT, NEVER_TRAINED, may_train, mentions
 from training.test_folders import write
+from training.text_steps import discriminant_shares, new_model
 from training.text_tower import Lesson, carried_over, distil, explained, hashed, text_features
 from training.views import MEAN, STD, Chances, views
 from training.words import WordNet

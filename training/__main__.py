@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from clipcli import load_model
-from clipcli.models.build import build_random, build_tokenizer
-from clipcli.models.locate import locate_config
 from clipcli.records import Encoder
 from clipcli.scoring.metrics import accuracy
 from clipcli.train.run_folder import WEIGHTS
 from training.budget import Budget
 from training.calibration import calibrated_scale, calibrations
-from training.captions import ENSEMBLE, FASHION, TEMPLATES, captions, photo_classes, phrases, plural, things
-from training.catalogue import SourceImage, whole_catalogue
-from training.discriminant import Concepts, Meaning, kind_vectors
+from training.captions import ENSEMBLE
+from training.catalogue import whole_catalogue
 from training.evaluate import Task, photo_tasks, tasks
 from training.evaluate import main as evaluate_main
 from training.examples import Examples
@@ -39,34 +36,12 @@ from training.joined import join, part_for_drawings
 from training.prepare import Material, examples, material, training_rows
 from training.render import render
 from training.sources import SOURCES, check_licences, unpack
-from training.text_tower import (
-    Lesson,
-    Teacher,
-    TextSpace,
-    averaged,
-    carried_over,
-    distil,
-    explained,
-    minilm,
-    start_from_words,
-)
+from training.text_steps import finish_text, log, new_model, reword_text, train_text
+from training.text_tower import averaged, minilm
 from training.views import MEAN, STD
-from training.words import WordNet
 
 WORK = Path(__file__).with_name("build")
-log = logging.getLogger("training").info
-# The least that a caption is drawn when the text tower is finished, where 1 is the average.
-_LEAST_DRAWN = 0.3
-# The weight of a name's discriminant, where the vector that the teacher gave the name has 1. It is halved for
-# names whose images are drawn ten times as often as the average.
-_OF_DISCRIMINANT, _SETTLED = 2.0, 10.0
 FITTED_TO = "OpenMoji, all trained concepts"  # the scale is
-
-
-def new_model(seed: int = 0, config: Path = CONFIG) -> tuple[Any, Any]:
-    """An untrained model of the configuration, and its tokenizer."""
-    files = locate_config(config)
-    return build_random(files, seed), build_tokenizer(files)
 
 
 def draw_masters(work: Path) -> None:
@@ -78,89 +53,6 @@ def draw_masters(work: Path) -> None:
         images, _, _ = whole_catalogue(work / "unpacked")
         render(images, work / "masters")
         log(f"masters: {len(images)} images")
-
-
-def text_bank(images: Sequence[SourceImage], wordnet: WordNet) -> list[str]:
-    """The captions of the images, and the names of clothes and of photo classes."""
-    names = [*(name for names in FASHION for name in names), *photo_classes()]
-    return list(dict.fromkeys([*(word for p in images for word in captions(p, wordnet)), *names]))
-
-
-def train_text(
-    images: Sequence[SourceImage],
-    wordnet: WordNet,
-    teacher: Teacher,
-    path: Path,
-    budget: Budget,
-    described: int,
-) -> None:
-    """Distil the text tower on the captions of the images and other phrases; write its weights."""
-    model, tokenizer = new_model()
-    bank = text_bank(images, wordnet)
-    texts = phrases(
-        bank, wordnet, lambda text: len(tokenizer.encode(text)), described, np.random.default_rng(0)
-    )
-    teacher = explained(teacher, wordnet.definition)
-    vectors = teacher(texts)
-    space = TextSpace.fit(vectors, model.text_projection.shape[1])
-    worded = [*texts, *map(plural, texts), *(t.format("cat") for t in TEMPLATES)]
-    start_from_words(model, tokenizer, worded, teacher, space)
-    lesson = Lesson(texts, space.project(vectors), draws=np.ones(len(bank)), bank=96)
-    _distil_and_keep(model, tokenizer, lesson, budget, path)
-
-
-def finish_text(
-    images: Sequence[SourceImage],
-    wordnet: WordNet,
-    teacher: Teacher,
-    start: Path,
-    path: Path,
-    budget: Budget,
-    concepts: Concepts,
-) -> None:
-    """Move all names towards where the image tower has, or would have, their images; write the weights.
-
-    A name moves two thirds of the way from the vector that the teacher gave it to its discriminant, and less
-    far if its images were drawn often, because they are close to its vector already. Things that no caption
-    names are learned together with the captions.
-    """
-    model, tokenizer = new_model()
-    model.load_state_dict(torch.load(start, weights_only=True), strict=False)
-    bank = text_bank(images, wordnet)
-    others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
-    texts = [*bank, *others]
-    vectors = explained(teacher, wordnet.definition)(texts)
-    with torch.no_grad():
-        placed = averaged(model, tokenizer, bank, ENSEMBLE)
-    placed = torch.cat([placed, carried_over(vectors[: len(bank) : 4], placed[::4], vectors[len(bank) :])])
-    row_of = {text: row for row, text in enumerate(texts)}
-    rows = [row_of[name] for name in concepts.names]
-    meaning = Meaning(vectors, kind_vectors([wordnet.kinds(text) for text in texts], rows))
-    drawn = torch.zeros(len(texts))
-    drawn[rows] = concepts.draws / concepts.draws.mean()
-    shares = discriminant_shares(drawn)[:, None]
-    wanted = F.normalize(placed + shares * concepts.discriminants(meaning.of(rows), meaning), dim=1)
-    draws = drawn[: len(bank)].clamp(min=_LEAST_DRAWN).double().numpy()
-    _distil_and_keep(model, tokenizer, Lesson(texts, wanted, draws, bank=128), budget, path)
-
-
-def discriminant_shares(drawn: torch.Tensor) -> torch.Tensor:
-    """The weight of each name's discriminant, where the vector that the teacher gave it has 1 -> (N,).
-
-    Args:
-        drawn: (N,) how often the images of each name were drawn, relative to the average.
-    """
-    return _OF_DISCRIMINANT / (1 + drawn / _SETTLED)
-
-
-def _distil_and_keep(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, path: Path) -> None:
-    """Train the text tower; write its weights and, beside them, how well that went."""
-    distilled = distil(model, tokenizer, lesson, budget, log)
-    log(f"{path.name}: {distilled}")
-    state = model.state_dict().items()
-    torch.save({n: value for n, value in state if not n.startswith("visual") and n != "logit_scale"}, path)
-    report = distilled._asdict() | {"texts": len(lesson.texts), "bank": len(lesson.draws)}
-    path.with_suffix(".json").write_text(json.dumps(report))
 
 
 def train_images(
@@ -264,25 +156,41 @@ def export_joined(
     return size
 
 
-def join_to(folder: Path, work: Path, output: Path) -> None:
-    """The last step alone, from a model of drawings that is already there.
+def reworded(
+    found: Material, work: Path, weights: Mapping[str, torch.Tensor], budget: Budget
+) -> dict[str, torch.Tensor]:
+    """The weights of a model's text tower once it has learned plurals and synonyms."""
+    path = work / "reworded.pt"
+    if not path.exists():
+        chosen = [found.images[row] for row in training_rows(found.images)]
+        reword_text(chosen, found.wordnet, weights, path, budget)
+    learned: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return learned
+
+
+def join_to(folder: Path, work: Path, output: Path, rewording: Budget | None) -> None:
+    """The last steps alone, from a model of drawings that is already there.
 
     Args:
         folder: the model of drawings, in open_clip's local format, or a model that holds it.
         work: the work folder.
         output: the folder of the model that is written.
+        rewording: how long its text tower learns plurals and synonyms; None leaves it as it is.
     """
     draw_masters(work)
     found = material(work)
     every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
-    encoder = load_model(f"local-dir:{folder.resolve()}", device="cpu", precision="fp32")
     stored = load_file(folder / WEIGHTS).items()
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in stored}
-    export_joined(found, work, encoder, part_for_drawings(weights), output, every)
+    weights = part_for_drawings({n: v.float() if v.is_floating_point() else v for n, v in stored})
+    if rewording:
+        weights |= reworded(found, work, weights, rewording)
+    export(weights, work / "drawings")
+    encoder = load_model(f"local-dir:{(work / 'drawings').resolve()}", device="cpu", precision="fp32")
+    export_joined(found, work, encoder, weights, output, every)
     evaluate_main([str(output), "--work", str(work), "-o", str(work / "results.json")])
 
 
-def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget) -> None:
+def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget, rewording: Budget) -> None:
     """Every step."""
     draw_masters(work)
     found = material(work)
@@ -300,6 +208,7 @@ def nano(work: Path, output: Path, text: Budget, images: Budget, finish: Budget)
         concepts = training.concepts()
         finish_text(chosen, found.wordnet, teacher, captions_learned, finished, finish, concepts)
     weights.update(torch.load(finished, weights_only=True))
+    weights.update(reworded(found, work, weights, rewording))
     every = {task.name: task for task in tasks(found.masters, found.images, found.emoji, found.wordnet)}
     _, of_drawings = export_calibrated(weights, work / "drawings", every[FITTED_TO])
     size = export_joined(found, work, of_drawings, weights, output, every)
@@ -326,14 +235,18 @@ def main() -> None:
     parser.add_argument(
         "--drawings", type=Path, metavar="FOLDER", help="a model of drawings: only put it beside ImageNet's"
     )
+    parser.add_argument(
+        "--rewording-minutes", type=float, help="of plurals and synonyms; 12, or none with --drawings"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("training").setLevel(logging.INFO)
+    rewording = options.rewording_minutes
     if options.drawings:
-        join_to(options.drawings, options.work, options.output)
+        join_to(options.drawings, options.work, options.output, Budget(60 * rewording) if rewording else None)
         return
-    minutes = (options.text_minutes, options.image_minutes, options.finish_minutes)
+    minutes = (options.text_minutes, options.image_minutes, options.finish_minutes, rewording or 12)
     nano(options.work, options.output, *(Budget(60 * each) for each in minutes))
 
 

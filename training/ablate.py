@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from clipcli import load_model
-from training.__main__ import WORK, log, train_images
+from training.__main__ import WORK, train_images
 from training.budget import Budget
 from training.evaluate import ROOT, Task, folder_measures, measures, tasks
 from training.examples import Examples
 from training.export import CONFIG, export
 from training.image_tower import Settings
 from training.prepare import examples, material
+from training.text_steps import log
 from training.views import Chances
 
 _NO_CHANGES = Chances(0, 0, 0, 0, 0, 0, 0, 0)

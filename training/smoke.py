@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from clipcli.images.resize import resize
 from clipcli.models.two_trunks import SIZE
 from clipcli.records import Encoder
-from training.__main__ import export_calibrated, finish_text, log, train_images, train_text
+from training.__main__ import export_calibrated, train_images
 from training.budget import Budget
 from training.captions import captions, dominant_colour, photo_classes
 from training.catalogue import SourceImage
@@ -35,6 +35,7 @@ from training.joined import CONFIG as JOINED
 from training.joined import FURTHER_CLASSES, PREPROCESS, Shown, fitted_together, look, networks
 from training.prepare import MASTER, shrunk
 from training.render import load, render
+from training.text_steps import finish_text, log, reword_text, train_text
 from training.text_tower import hashed
 from training.words import WordNet
 
@@ -111,6 +112,8 @@ def smoke(work: Path, text_steps: int = 30, image_steps: int = 120) -> SmokeResu
     finished, finish = work / "finished.pt", Budget(steps=text_steps)
     finish_text(images, wordnet, hashed(), work / "text.pt", finished, finish, training.concepts())
     weights.update(torch.load(finished, weights_only=True))
+    reword_text(images, wordnet, weights, work / "reworded.pt", finish)
+    weights.update(torch.load(work / "reworded.pt", weights_only=True))
     classnames = sorted({p.names[0] for p in images})
     task = Task(
         "shapes", [on_white(m) for m in masters], classnames, [classnames.index(p.names[0]) for p in images]

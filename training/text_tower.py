@@ -192,6 +192,16 @@ class Distilled(NamedTuple):
     among: int
 
 
+def in_template(text: str, generator: np.random.Generator) -> str:
+    """The text alone, in one of the templates, or in the plural."""
+    chance = generator.random()
+    if chance < 0.3:
+        return text
+    if chance < 0.4:
+        return PLURAL_TEMPLATES[generator.integers(len(PLURAL_TEMPLATES))].format(plural(text))
+    return TEMPLATES[generator.integers(len(TEMPLATES))].format(text)
+
+
 class Lesson(NamedTuple):
     """What is distilled.
 
@@ -201,15 +211,19 @@ class Lesson(NamedTuple):
         draws: how often each of the first texts, those of the bank, is drawn.
         bank: how many of the 256 texts of a step are drawn from the bank; the others are drawn evenly from
             all texts.
+        spoken: what a text is read as.
     """
 
     texts: Sequence[str]
     targets: torch.Tensor
     draws: np.ndarray[Any, np.dtype[np.float64]]
     bank: int
+    spoken: Callable[[str, np.random.Generator], str] = in_template
 
 
-def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log) -> Distilled:
+def distil(
+    model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log, lr: float | None = None
+) -> Distilled:
     """Train the text tower to give each text its vector.
 
     The loss is the distance to the target plus the divergence from the similarities that the targets have
@@ -223,9 +237,9 @@ def distil(model: Any, tokenizer: Any, lesson: Lesson, budget: Budget, log: Log)
     held_out, taught = _split(lesson, generator)
     began, step = time.monotonic(), 0
     while (progress := budget.progress(time.monotonic() - began, step)) < 1:
-        set_lr(optimizer, lr_at(progress, step, _LR, warmup=50, least=0.01))
+        set_lr(optimizer, lr_at(progress, step, lr or _LR, warmup=50, least=0.01))
         rows = _drawn(lesson, taught, generator)
-        tokens = tokenizer([in_template(lesson.texts[i], generator) for i in rows])
+        tokens = tokenizer([lesson.spoken(lesson.texts[i], generator) for i in rows])
         cosine, divergence = _agreement(text_features(model, tokens, groups=4), lesson.targets[rows])
         optimizer.zero_grad()
         (2 * (1 - cosine) + divergence).backward()
@@ -280,13 +294,3 @@ def carried_over(known: torch.Tensor, features: torch.Tensor, vectors: torch.Ten
     mean, middle = known.mean(0), features.mean(0)
     projection = first_projection(known - mean, features - middle)
     return F.normalize((vectors - mean) @ projection.T + middle, dim=-1)
-
-
-def in_template(text: str, generator: np.random.Generator) -> str:
-    """The text alone, in one of the templates, or in the plural."""
-    chance = generator.random()
-    if chance < 0.3:
-        return text
-    if chance < 0.4:
-        return PLURAL_TEMPLATES[generator.integers(len(PLURAL_TEMPLATES))].format(plural(text))
-    return TEMPLATES[generator.integers(len(TEMPLATES))].format(text)

@@ -173,7 +173,6 @@ _SMALL_TEXT = {"width": 64, "heads": 4, "layers": 2}
 
 def _save_random(kind: str, folder: Path) -> Path:
     import open_clip
-    import torch
     from safetensors.torch import save_file
 
     model_name, tag = _KINDS[kind]
@@ -190,12 +189,33 @@ def _save_random(kind: str, folder: Path) -> Path:
         "preprocess_cfg": {k: v for k, v in preprocess_cfg.items() if k != "hf_hub"},
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    model = build_random(model_cfg)
+    model = _seeded(model_cfg)
     save_file(
         {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors"
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with random weights that encodes in no time, for tests in which any model will do."""
+    from safetensors.torch import save_file
+    from small_models import TEXT, VISION
+
+    folder = tmp_path_factory.mktemp("tiny")
+    model_cfg = {"embed_dim": 16, "vision_cfg": VISION, "text_cfg": TEXT}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {"size": VISION["image_size"]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    model = _seeded(model_cfg)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+def _seeded(model_cfg: dict[str, Any]) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    return build_random(model_cfg)
 
 
 def build_random(model_cfg: dict[str, Any]) -> Any:

@@ -23,16 +23,18 @@ from web_server import WebServer
 from clipcli.remote import buckets, retries
 
 Cli = Callable[..., Result]
-NANO = ("--model", "nano", "--device", "cpu", "--precision", "fp32")
-CLASSIFY = ("classify", *NANO, "--labels", "cat,dog,fish", "-k", 1)
+FP32 = ("--device", "cpu", "--precision", "fp32")
+CLASSIFY = ("classify", *FP32, "--labels", "cat,dog,fish", "-k", 1)
 Checked: TypeAlias = tuple[list[dict[str, str]], dict[str, bytes], set[str]]
 CAT = (EXAMPLES / "cat-1.jpg").read_bytes()
 
-pytestmark = pytest.mark.usefixtures("fast_retries")
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture
-def fast_retries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: str) -> None:
+    """Short waits, and a small model: these are tests of how images come, many of them."""
+    monkeypatch.setenv("CLIPCLI_MODEL", tiny_model)
     monkeypatch.setenv(retries.TIMEOUT, "3")
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.02)
     monkeypatch.chdir(tmp_path)
@@ -249,16 +251,16 @@ def test_secrets_are_nowhere(run_cli: Cli, web: WebServer) -> None:
 def test_search_by_addresses(run_cli: Cli, web: WebServer) -> None:
     web.site.files |= {"cat.jpg": CAT, "fish.png": (EXAMPLES / "fish-5.png").read_bytes()}
     here = run_cli(
-        "search", *NANO, "--like", EXAMPLES / "cat-1.jpg", "--minus", EXAMPLES / "fish-5.png", EXAMPLES
+        "search", *FP32, "--like", EXAMPLES / "cat-1.jpg", "--minus", EXAMPLES / "fish-5.png", EXAMPLES
     )
-    there = run_cli("search", *NANO, "--like", f"{web.url}cat.jpg", "--minus", f"{web.url}fish.png", EXAMPLES)
+    there = run_cli("search", *FP32, "--like", f"{web.url}cat.jpg", "--minus", f"{web.url}fish.png", EXAMPLES)
     assert there.code == here.code == 0, there.err
     kept = ("rank", "image", "score", "relative")
     assert [[row[name] for name in kept] for row in rows(there.out)] == [
         [row[name] for name in kept] for row in rows(here.out)
     ]
     assert rows(there.out)[0]["query"] == f"{web.url}cat.jpg - {web.url}fish.png"
-    missing = run_cli("search", *NANO, "--like", f"{web.url}none.jpg", EXAMPLES)
+    missing = run_cli("search", *FP32, "--like", f"{web.url}none.jpg", EXAMPLES)
     assert missing.code == 2
     assert f"{web.url}none.jpg cannot be searched for: no such object" in missing.err
 
@@ -299,12 +301,12 @@ def test_outputs_in_a_bucket(run_cli: Cli, s3: S3Server) -> None:
 
 
 def test_features_in_a_bucket(run_cli: Cli, s3: S3Server) -> None:
-    assert run_cli("embed", EXAMPLES, *NANO, "-o", f"s3://{BUCKET}/features.npy").code == 0
-    assert run_cli("embed", EXAMPLES, *NANO, "-o", "features.npy").code == 0
+    assert run_cli("embed", EXAMPLES, *FP32, "-o", f"s3://{BUCKET}/features.npy").code == 0
+    assert run_cli("embed", EXAMPLES, *FP32, "-o", "features.npy").code == 0
     for suffix in ("npy", "csv", "json"):
         assert written(f"features.{suffix}") == Path(f"features.{suffix}").read_bytes()
     s3.put("mine.csv", b"my,own\n")
-    refused = run_cli("embed", EXAMPLES, *NANO, "-o", f"s3://{BUCKET}/mine.npy")
+    refused = run_cli("embed", EXAMPLES, *FP32, "-o", f"s3://{BUCKET}/mine.npy")
     assert refused.code == 2
     assert "seems to be a file of yours" in refused.err
 

@@ -31,9 +31,10 @@ def fuse_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     fused = copy.deepcopy(tower)
     before, pairs = _run(fused, image)
+    paths = {module: path for path, module in fused.named_modules()}
     for convolution, norm in pairs:
-        _replace(fused, convolution, fuse_conv_bn_eval(convolution, norm))
-        _replace(fused, norm, getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
+        _replace(fused, paths[convolution], fuse_conv_bn_eval(convolution, norm))
+        _replace(fused, paths[norm], getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
     change = (before - fused(image)).abs().max()
     return fused if change <= _ROUNDING * before.abs().max() else tower
 
@@ -74,7 +75,6 @@ def _fusable(module: nn.Module) -> bool:
     return type(module).__name__ == "BatchNormAct2d" and isinstance(module.drop, nn.Identity)
 
 
-def _replace(tower: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    (path,) = (path for path, module in tower.named_modules() if module is old)
+def _replace(tower: nn.Module, path: str, new: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(tower.get_submodule(parent), name, new)

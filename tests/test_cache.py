@@ -22,7 +22,7 @@ from conftest import EXAMPLES, ROOT, Result
 from fakes import items
 from PIL import Image
 
-from clipcli import cache_schema
+from clipcli import cache_schema, load_model
 from clipcli.cache import NAME, FeatureCache, content_digest, prompts_digest
 from clipcli.errors import ClipcliWarning
 from clipcli.inputs import item
@@ -58,6 +58,12 @@ def paths(pictures: Path) -> list[str]:
     for path in pictures.iterdir():
         os.utime(path, (LONG_AGO, LONG_AGO))
     return [str(path) for path in sorted(pictures.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: str) -> Any:
+    """An encoder: any will do."""
+    return load_model(tiny_model, device="cpu", precision="fp32")
 
 
 class Counting:
@@ -188,19 +194,19 @@ def test_info_prune_and_clear(cache: FeatureCache, tmp_path: Path, settled: None
 # --- In the pipeline -----------------------------------------------------------------------------
 
 
-def test_nothing_is_encoded_twice(nano: Any, paths: list[str], cache: FeatureCache) -> None:
-    counting = Counting(nano)
+def test_nothing_is_encoded_twice(tiny: Any, paths: list[str], cache: FeatureCache) -> None:
+    counting = Counting(tiny)
     first = features_of(paths, counting, cache)
     assert counting.images == 12
     np.testing.assert_array_equal(features_of(paths, counting, cache), first)
     assert counting.images == 12
-    np.testing.assert_array_equal(features_of(paths, nano, None), first)
+    np.testing.assert_array_equal(features_of(paths, tiny, None), first)
 
 
 def test_a_moved_or_touched_picture_is_found_by_its_content(
-    nano: Any, paths: list[str], cache: FeatureCache
+    tiny: Any, paths: list[str], cache: FeatureCache
 ) -> None:
-    counting = Counting(nano)
+    counting = Counting(tiny)
     features_of(paths, counting, cache)
     os.utime(paths[0])
     Path(paths[1]).rename(Path(paths[1]).with_name("moved.jpg"))
@@ -209,24 +215,24 @@ def test_a_moved_or_touched_picture_is_found_by_its_content(
 
 
 def test_a_picture_replaced_under_its_name_is_encoded_again(
-    nano: Any, paths: list[str], cache: FeatureCache
+    tiny: Any, paths: list[str], cache: FeatureCache
 ) -> None:
-    before = features_of(paths[:2], nano, cache)
+    before = features_of(paths[:2], tiny, cache)
     Path(paths[0]).write_bytes(Path(paths[1]).read_bytes())
-    after = features_of(paths[:2], nano, cache)
+    after = features_of(paths[:2], tiny, cache)
     np.testing.assert_array_equal(after, before[[1, 1]])
 
 
-def test_a_broken_picture_is_no_feature(nano: Any, paths: list[str], cache: FeatureCache) -> None:
+def test_a_broken_picture_is_no_feature(tiny: Any, paths: list[str], cache: FeatureCache) -> None:
     Path(paths[3]).write_bytes(b"")
     for _ in range(2):
-        (batch,) = encode(items(paths), nano, EngineOptions(batch_size=100), cache)
+        (batch,) = encode(items(paths), tiny, EngineOptions(batch_size=100), cache)
         assert len(batch.items) == len(batch.features) == 11
     assert sum(cache.info().features.values()) == 11
 
 
-def test_classes_are_built_once(nano: Any, cache: FeatureCache) -> None:
-    counting = Counting(nano)
+def test_classes_are_built_once(tiny: Any, cache: FeatureCache) -> None:
+    counting = Counting(tiny)
     cat, dog = ("a cat", "the cat"), ("a dog", "the dog")
     first = build_classifier(counting, PromptSet(("cat", "dog"), (cat, dog)), cache)
     assert counting.texts == 4
@@ -242,11 +248,11 @@ def test_classes_are_built_once(nano: Any, cache: FeatureCache) -> None:
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "header"])
 def test_a_damaged_cache_is_put_aside_and_begun_anew(
-    nano: Any, paths: list[str], tmp_path: Path, damage: str
+    tiny: Any, paths: list[str], tmp_path: Path, damage: str
 ) -> None:
     folder = tmp_path / "cache"
     cache = FeatureCache(folder)
-    expected = features_of(paths, nano, cache)
+    expected = features_of(paths, tiny, cache)
     cache.close()
     file = folder / NAME
     if damage == "text":
@@ -257,16 +263,16 @@ def test_a_damaged_cache_is_put_aside_and_begun_anew(
         file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
     with pytest.warns(ClipcliWarning, match="was damaged .* a new one was begun"):
         cache = FeatureCache(folder)
-        np.testing.assert_array_equal(features_of(paths, nano, cache), expected)
+        np.testing.assert_array_equal(features_of(paths, tiny, cache), expected)
     assert list(folder.glob(f"{NAME}.damaged-*"))
-    counting = Counting(nano)
+    counting = Counting(tiny)
     features_of(paths, counting, cache)
     features_of(paths, counting, cache)
     assert counting.images <= 12
     cache.close()
 
 
-def test_a_newer_cache_is_refused_and_left_as_it_is(nano: Any, paths: list[str], tmp_path: Path) -> None:
+def test_a_newer_cache_is_refused_and_left_as_it_is(tiny: Any, paths: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     FeatureCache(folder).close()
     connection = sqlite3.connect(folder / NAME)
@@ -276,7 +282,7 @@ def test_a_newer_cache_is_refused_and_left_as_it_is(nano: Any, paths: list[str],
     before = (folder / NAME).read_bytes()
     with pytest.warns(ClipcliWarning, match="newer clipcli: schema 99"):
         cache = FeatureCache(folder)
-    features_of(paths, nano, cache)
+    features_of(paths, tiny, cache)
     assert cache.info().features == {}
     cache.close()
     assert (folder / NAME).read_bytes() == before
@@ -319,10 +325,10 @@ def test_a_cache_of_0_1_0_keeps_its_vectors(old_cache: Path) -> None:
     assert [path.name for path in old_cache.iterdir()] == [NAME]
 
 
-def test_a_run_on_a_cache_of_0_1_0_encodes_nothing(nano: Any, old_cache: Path) -> None:
+def test_a_run_on_a_cache_of_0_1_0_encodes_nothing(tiny: Any, old_cache: Path) -> None:
     """By the model that 0.1.0 had, which is another one than that of today."""
     paths = [EXAMPLES / name for name in ("book-1.png", "cat-1.jpg", "sun-1.png")]
-    old_nano = Counting(nano)
+    old_nano = Counting(tiny)
     old_nano.cache_key = OLD_TOWER
     with contextlib.closing(sqlite3.connect(FILES / "features-0.1.0.sqlite")) as connection:
         stored = dict(connection.execute("SELECT digest, vector FROM features"))
@@ -387,9 +393,9 @@ def test_prune_forgets_files_that_are_gone_and_leaves_what_is_no_file(
     assert kept == [False, False, True, True, True]
 
 
-def test_a_flipped_bit_in_a_vector_is_noticed(nano: Any, paths: list[str], tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_vector_is_noticed(tiny: Any, paths: list[str], tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
-    expected = features_of(paths, nano, cache)
+    expected = features_of(paths, tiny, cache)
     connection = sqlite3.connect(cache.path)
     blobs = connection.execute("SELECT digest, vector FROM features").fetchall()
     for digest, blob in blobs:
@@ -397,28 +403,28 @@ def test_a_flipped_bit_in_a_vector_is_noticed(nano: Any, paths: list[str], tmp_p
         connection.execute("UPDATE features SET vector = ? WHERE digest = ?", (flipped, digest))
     connection.commit()
     connection.close()
-    counting = Counting(nano)
+    counting = Counting(tiny)
     np.testing.assert_array_equal(features_of(paths, counting, cache), expected)
     assert counting.images == 12
     cache.close()
 
 
-def test_a_cache_that_cannot_be_made_is_a_warning(nano: Any, paths: list[str], tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_a_warning(tiny: Any, paths: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.warns(ClipcliWarning, match="cannot be used .* going on without it"):
         cache = FeatureCache(tmp_path / "file" / "cache")
-    assert len(features_of(paths, nano, cache)) == 12
+    assert len(features_of(paths, tiny, cache)) == 12
 
 
 def test_a_locked_cache_is_a_warning(
-    nano: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipcli.cache_file._BUSY_SECONDS", 0.1)
     cache = FeatureCache(tmp_path / "cache")
     blocker = sqlite3.connect(cache.path)
     blocker.execute("BEGIN EXCLUSIVE")
     with pytest.warns(ClipcliWarning, match="locked"):
-        assert len(features_of(paths, nano, cache)) == 12
+        assert len(features_of(paths, tiny, cache)) == 12
     blocker.close()
 
 
@@ -442,12 +448,12 @@ def test_a_lock_that_never_comes_is_waited_for_once(tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture
-def read_only(nano: Any, paths: list[str], tmp_path: Path, settled: None) -> Iterator[Path]:
+def read_only(tiny: Any, paths: list[str], tmp_path: Path, settled: None) -> Iterator[Path]:
     """A cache with all images, on a read-only disk."""
     folder = tmp_path / "cache"
     folder.mkdir()
     with contextlib.closing(FeatureCache(folder)) as cache:
-        features_of(paths, nano, cache)
+        features_of(paths, tiny, cache)
     mount = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted read-only here")
@@ -456,9 +462,9 @@ def read_only(nano: Any, paths: list[str], tmp_path: Path, settled: None) -> Ite
 
 
 def test_a_read_only_cache_is_used(
-    nano: Any, paths: list[str], read_only: Path, run_cli: Callable[..., Result]
+    tiny: Any, paths: list[str], read_only: Path, run_cli: Callable[..., Result]
 ) -> None:
-    counting = Counting(nano)
+    counting = Counting(tiny)
     with pytest.warns(ClipcliWarning, match="is read-only: its features are used, and no new ones"):
         cache = FeatureCache(read_only)
     features_of(paths, counting, cache)
@@ -487,20 +493,20 @@ def test_commands_on_a_cache_that_cannot_be_opened_fail(
 
 
 def test_few_new_images_among_many_known_ones_fill_whole_batches(
-    pictures: Path, nano: Any, cache: FeatureCache
+    pictures: Path, tiny: Any, cache: FeatureCache
 ) -> None:
     known = [str(path) for path in sorted(pictures.iterdir())][:4]
-    features_of(known, nano, cache)
+    features_of(known, tiny, cache)
     new = []
     for shade in range(8):
         path = pictures / f"shade-{shade}.png"
         Image.new("L", (8, 8), shade).save(path)
         new.append(str(path))
-    counting = Counting(nano)
+    counting = Counting(tiny)
     mixed = [path for one in new for path in (*known, one, *known)]
     kept = features_of(mixed, counting, cache)
     assert counting.calls == [5, 3], "at a batch size of 5"
-    np.testing.assert_array_equal(kept, features_of(mixed, nano, None))
+    np.testing.assert_array_equal(kept, features_of(mixed, tiny, None))
 
 
 def test_two_writers_at_once(tmp_path: Path) -> None:
@@ -569,10 +575,10 @@ def test_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_goes_backwards_is_no_fault(
-    nano: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = features_of(paths, nano, None)
-    counting = Counting(nano)
+    expected = features_of(paths, tiny, None)
+    counting = Counting(tiny)
     now = time.time()
     for moment in (now, now - 10**6, 1e9, now + 10**9):  # before the pictures were made, too
         monkeypatch.setattr("clipcli.cache.time.time", lambda moment=moment: moment)

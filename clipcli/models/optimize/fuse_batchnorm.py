@@ -34,7 +34,8 @@ def fuse_batch_norms(tower: nn.Module, size: tuple[int, int]) -> nn.Module:
     paths = {module: path for path, module in fused.named_modules()}
     for convolution, norm in pairs:
         _replace(fused, paths[convolution], fuse_conv_bn_eval(convolution, norm))
-        _replace(fused, paths[norm], getattr(norm, "act", None) or nn.Identity())  # timm's holds its activation
+        activation = getattr(norm, "act", None)  # which timm's norms hold
+        _replace(fused, paths[norm], activation or nn.Identity())
     change = (before - fused(image)).abs().max()
     return fused if change <= _ROUNDING * before.abs().max() else tower
 

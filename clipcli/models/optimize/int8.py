@@ -10,9 +10,9 @@ with fp32 and kept in the cache folder. Why it is done so (figures in bench/RESU
   overflow when weights take all 8 bits: that costs a cosine of 0.01, without a word. With 7 bits every
   CPU computes the same integers.
 - One image a call, one call a thread: no slower than batches that share all threads.
-- Convolutions stay in fp32, so that networks made of them gain only what ONNX Runtime itself gains. So does what
-  such a network computes of its pooled features: it takes hardly any time, and in `nano` these are probabilities
-  beside numbers a thousand times as large, which one scale would round to nothing.
+- Convolutions stay in fp32, so that networks made of them gain only what ONNX Runtime itself gains. What
+  such a network makes of its pooled features stays so too: it takes hardly any time, and in `nano` they are
+  probabilities beside numbers a thousand times as large, so that one scale would round them to nothing.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def main() -> None:
         text, of_these, could_be = table(encoder, sets)
         right, possible = right + of_these, possible + could_be
         told.append(text)
-    told.append(f"{right} of {possible} answers are right; of the others no word of the list is.\n")
+    told.append(f"Where a word of the list is right, so is the answer in {right} of {possible}.\n")
     sys.stdout.write("\n".join(told))
 
 

@@ -36,8 +36,6 @@ from training.sources import TRAINING_LICENCES
 from training.text_steps import new_model
 from training.words import WordNet
 
-pytestmark = pytest.mark.long  # of a model that is not bundled yet
-
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     with table.open(newline="", encoding="utf-8") as file:

@@ -49,8 +49,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             part = folder / ("examples" if path.stem[-1] in "123" else "others") / label
             part.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, part)
-    cat, fish = (opened(EXAMPLES / name) for name in ("cat-4.png", "fish-5.png"))
-    for share in (60, 63, 66, 69, 72, 75):
+    cat, fish = (opened(EXAMPLES / name) for name in ("cat-2.png", "fish-4.webp"))
+    for share in range(51, 72, 3):
         Image.blend(cat, fish, share / 100).save(folder / "others" / "cat" / f"{share}.png")
     (folder / "classes.yaml").write_text(CLASSES)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 FileKind: TypeAlias = Literal["image", "raw", "video", "document", "archive", "other"]
@@ -53,12 +54,13 @@ _KINDS: dict[str, FileKind] = {
 }
 
 
+@lru_cache(maxsize=4096)  # the same name is asked for some four times on its way
 def kind_of(name: str) -> FileKind:
     """What a file holds, as far as its suffix tells."""
     lower = name.lower()
-    if lower.endswith(ARCHIVE_SUFFIXES):
-        return "archive"
-    return _KINDS.get(os.path.splitext(lower)[1], "other")
+    if kind := _KINDS.get(os.path.splitext(lower)[1]):
+        return kind
+    return "archive" if lower.endswith(ARCHIVE_SUFFIXES) else "other"
 
 
 _WITHIN = re.compile(

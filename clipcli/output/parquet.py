@@ -35,7 +35,10 @@ class ParquetTable:
         Raises:
             OutputError: a cell is not of its column's type.
         """
-        self.pending.append([readable(cell) for cell in row])
+        # Most texts are ASCII: to ask here costs a quarter of the call.
+        self.pending.append(
+            [readable(cell) if isinstance(cell, str) and not cell.isascii() else cell for cell in row]
+        )
         if len(self.pending) >= _ROWS_A_GROUP:
             self._flush()
 

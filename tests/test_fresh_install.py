@@ -66,7 +66,7 @@ def test_the_wheel_works_outside_the_source_tree(clone: Path, tmp_path: Path) ->
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ".", cwd=clone)
     (wheel,) = tmp_path.glob("clipcli-*.whl")
-    assert wheel.stat().st_size < 20_000_000, "with the bundled model"
+    assert wheel.stat().st_size < 40_000_000, "with the bundled model"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "clipcli/assets/nano/open_clip_model.safetensors" in names

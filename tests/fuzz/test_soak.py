@@ -126,11 +126,12 @@ def test_broken_images_change_nothing_but_their_own_rows(
     assert f"{IMAGES} images in " in with_broken.err
     assert f"{BROKEN} failed: " in with_broken.err
     for name, reason in broken.items():
-        ((*cells, error),) = with_broken.rows.pop(name)
+        ((*cells, error, status, margin),) = with_broken.rows.pop(name)
         assert cells == ["", "", "", ""]
         assert error.startswith(reason), name
+        assert (status, margin) == ("error", "")
     assert all([row[0] for row in rows] == ["1", "2"] for rows in with_broken.rows.values())
-    assert not any(row[-1] for rows in with_broken.rows.values() for row in rows)
+    assert all(row[4:6] == ["", "ok"] for rows in with_broken.rows.values() for row in rows)
 
     without_broken = classify(sound, "--no-cache")
     assert without_broken.code == 0

@@ -1,4 +1,4 @@
-"""The versions of libraries, as far as they decide the bits of a feature; the feature cache keys by them."""
+"""The versions of what decides the bits of a feature, libraries above all; the feature cache keys by them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ _TOWERS = ("torch", "open_clip_torch", "timm")
 _INT8 = ("onnxruntime",)
 _PIXELS = ("pillow", "pillow-heif")
 _TOKENIZERS = ("transformers", "tokenizers")
+INT8_RECIPE = 3
+"""How towers are made int8 (`models/optimize/int8.py`): raised when that changes."""
 
 
 def tower_libraries(precision: str) -> str:
     """Tells apart the versions of what runs a model's towers."""
-    return _digest(_TOWERS + (_INT8 if precision == "int8" else ()))
+    return _digest(_TOWERS + _INT8, f"-{INT8_RECIPE}") if precision == "int8" else _digest(_TOWERS)
 
 
 def pixel_libraries() -> str:
@@ -33,8 +35,8 @@ def tokenizer_libraries() -> str:
 
 
 @lru_cache  # a key is asked for once for each class
-def _digest(packages: tuple[str, ...]) -> str:
-    versions = "-".join(map(version_of, packages))
+def _digest(packages: tuple[str, ...], recipe: str = "") -> str:
+    versions = "-".join(map(version_of, packages)) + recipe
     return hashlib.blake2b(versions.encode(), digest_size=4).hexdigest()
 
 

@@ -16,7 +16,7 @@ from conftest import EXAMPLES, Result
 
 pytest.importorskip("onnxruntime", reason="the extra clipcli[int8] is not installed")
 
-from clipcli import load_model
+from clipcli import libraries, load_model
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.models.devices import resolve_precision
@@ -265,3 +265,10 @@ def test_the_cache_commands_know_of_what_int8_kept(run_cli: Cli, own_cache: Path
     assert f"1 int8 model, {len(tower) / 1e6:.1f} MB" in run_cli("cache", "info").out
     run_cli("cache", "clear")
     assert not folder.exists()
+
+
+def test_features_of_another_recipe_are_not_taken_for_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {precision: libraries.tower_libraries(precision) for precision in ("int8", "fp32")}
+    monkeypatch.setattr(libraries, "INT8_RECIPE", libraries.INT8_RECIPE + 1)
+    assert libraries.tower_libraries("int8") != before["int8"]
+    assert libraries.tower_libraries("fp32") == before["fp32"]

@@ -30,13 +30,12 @@ import torch
 from clipcli.cache import TOWERS
 from clipcli.errors import ClipcliError, ClipcliWarning, ModelError, UsageError
 from clipcli.files import replacing
-from clipcli.libraries import version_of
+from clipcli.libraries import INT8_RECIPE, version_of
 from clipcli.records import Float32Array
 
 LEAST_COSINE = 0.98
 """Towers that come out further from fp32 than this are refused."""
 
-_MAKE = 3  # raised when the recipe below changes
 _WEIGHT_MAX = 64
 _PACKAGES = ("onnxruntime", "onnx", "onnxscript", "onnx-ir", "torch", "open_clip_torch")
 _DOMAIN = "clipcli"
@@ -106,7 +105,7 @@ def load(model: torch.nn.Module, size: tuple[int, int], fingerprint: str, folder
     """
     needed("onnxruntime")
     versions = "-".join(map(version_of, _PACKAGES))
-    name = f"{fingerprint}-{hashlib.sha256(f'{_MAKE}-{versions}'.encode()).hexdigest()[:8]}"
+    name = f"{fingerprint}-{hashlib.sha256(f'{INT8_RECIPE}-{versions}'.encode()).hexdigest()[:8]}"
     data = _kept(folder / TOWERS, name)
     if data is None:
         data = make(model, size)

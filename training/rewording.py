@@ -16,11 +16,8 @@ from training.captions import PLURAL_TEMPLATES, TEMPLATES, plural
 from training.text_tower import Lesson
 from training.words import WordNet
 
-_ALONE, _PLURAL, _IN_THEIR_OWN = (
-    0.2,
-    0.3,
-    0.4,
-)  # shares: texts alone, plurals, of these in their own templates
+# The shares of texts alone and of plurals; of these, in templates of their own.
+_ALONE, _PLURAL, _IN_THEIR_OWN = 0.2, 0.3, 0.4
 _DRAWN = 4  # how often the first name of an image is drawn, where another caption is drawn once
 LR = 8e-4
 

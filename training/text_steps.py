@@ -53,6 +53,15 @@ def text_bank(images: Sequence[SourceImage], wordnet: WordNet) -> list[str]:
     return list(dict.fromkeys([*(word for p in images for word in captions(p, wordnet)), *names]))
 
 
+def _bank_and_things(
+    images: Sequence[SourceImage], wordnet: WordNet, tokenizer: Any
+) -> tuple[list[str], list[str]]:
+    """The bank, and the bank with the things that no caption names after it."""
+    bank = text_bank(images, wordnet)
+    others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
+    return bank, [*bank, *others]
+
+
 def train_text(
     images: Sequence[SourceImage],
     wordnet: WordNet,
@@ -93,9 +102,7 @@ def finish_text(
     """
     model, tokenizer = new_model()
     model.load_state_dict(torch.load(start, weights_only=True), strict=False)
-    bank = text_bank(images, wordnet)
-    others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
-    texts = [*bank, *others]
+    bank, texts = _bank_and_things(images, wordnet, tokenizer)
     vectors = explained(teacher, wordnet.definition)(texts)
     with torch.no_grad():
         placed = averaged(model, tokenizer, bank, ENSEMBLE)
@@ -138,9 +145,7 @@ def reword_text(
     """
     model, tokenizer = new_model()
     model.load_state_dict(weights)
-    bank = text_bank(images, wordnet)
-    others = sorted(set(things(wordnet, lambda text: len(tokenizer.encode(text)))) - set(bank))
-    texts = [*bank, *others]
+    bank, texts = _bank_and_things(images, wordnet, tokenizer)
     with torch.no_grad():
         places = averaged(model, tokenizer, texts, ENSEMBLE)
     first = {image.names[0] for image in images}

@@ -15,8 +15,6 @@ from clipcli.cache import FeatureCache
 from clipcli.choices import FeatureType, PerVideo, Score
 from clipcli.images.decode import DEFAULT, DecodeOptions
 from clipcli.inputs.memory import ImageSources, items_of
-from clipcli.models.nvjpeg import NvjpegDecoder
-from clipcli.output.feature_files import open_feature_file
 from clipcli.output.rows import (
     GROUP_COLUMNS,
     LONG_COLUMNS,
@@ -218,6 +216,8 @@ def save_features(
         UsageError: a suffix that is not supported, or a folder that does not exist.
         OutputError: the file cannot be written.
     """
+    from clipcli.output.feature_files import open_feature_file
+
     about = {"fingerprint": encoder.fingerprint, **encoder.provenance()}
     with open_feature_file(Path(path), about, dtype=dtype) as writer:
         for outcome in outcomes:
@@ -228,8 +228,11 @@ def engine_options(
     encoder: Encoder, batch_size: int | None, workers: int | None, decoding: DecodeOptions
 ) -> EngineOptions:
     """How the engine runs; a decoder is made if images are to be decoded on a GPU."""
-    decoder = NvjpegDecoder(encoder.devices, encoder.preprocess) if decoding.on_gpu else None
-    return EngineOptions(batch_size, workers, decoding, decoder)
+    if not decoding.on_gpu:
+        return EngineOptions(batch_size, workers, decoding)
+    from clipcli.models.nvjpeg import NvjpegDecoder
+
+    return EngineOptions(batch_size, workers, decoding, NvjpegDecoder(encoder.devices, encoder.preprocess))
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:

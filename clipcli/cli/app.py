@@ -1,38 +1,43 @@
-"""The Typer application. Commands import what is heavy only when they run."""
+"""The Typer application. Commands are imported when they are named, and what is heavy when they run."""
 
 from __future__ import annotations
 
 import gc
 import os
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from clipcli.cli import (
-    cache,
-    classes,
-    classify,
-    commands,
-    console,
-    embed,
-    eval,
-    inputs,
-    models,
-    probe,
-    prompts,
-    report,
-    review_next,
-    search,
-    sort,
-    tag,
-    templates,
-    train,
-)
+from clipcli.cli import commands, console
 from clipcli.version import __version__
+
+
+class _Root(commands.LazyGroup):
+    """The commands in the order of the help page, each by its module and its name there."""
+
+    where: ClassVar = {
+        "classify": ("clipcli.cli.classify", "classify"),
+        "eval": ("clipcli.cli.eval", "evaluate"),
+        "report": ("clipcli.cli.report", "report"),
+        "search": ("clipcli.cli.search", "search"),
+        "embed": ("clipcli.cli.embed", "embed"),
+        "probe": ("clipcli.cli.probe", "probe"),
+        "review-next": ("clipcli.cli.review_next", "review_next"),
+        "prompts": ("clipcli.cli.prompts", "prompts"),
+        "sort": ("clipcli.cli.sort", "sort"),
+        "tag": ("clipcli.cli.tag", "tag"),
+        "inputs": ("clipcli.cli.inputs", "inputs"),
+        "train": ("clipcli.cli.train", "train"),
+        "templates": ("clipcli.cli.templates", "app"),
+        "classes": ("clipcli.cli.classes", "app"),
+        "models": ("clipcli.cli.models", "app"),
+        "cache": ("clipcli.cli.cache", "app"),
+    }
+
 
 app = typer.Typer(
     name="clipcli",
-    cls=commands.Group,
+    cls=_Root,
     help="A folder of images and a list of words in, ranked labels out.",
     epilog="Example: `clipcli classify photos/ --labels 'cat,dog' -o predictions.csv`",
     no_args_is_help=True,
@@ -40,23 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("classify", cls=commands.Command)(classify.classify)
-app.command("eval", cls=commands.Command)(eval.evaluate)
-app.command("report", cls=commands.Command)(report.report)
-app.command("search", cls=commands.Command)(search.search)
-app.command("embed", cls=commands.Command)(embed.embed)
-app.command("probe", cls=commands.Command)(probe.probe)
-app.command("review-next", cls=commands.Command)(review_next.review_next)
-app.command("prompts", cls=commands.Command)(prompts.prompts)
-app.command("sort", cls=commands.Command)(sort.sort)
-app.command("tag", cls=commands.Command)(tag.tag)
-app.command("inputs", cls=commands.Command)(inputs.inputs)
-app.command("train", cls=commands.Command)(train.train)
-app.add_typer(templates.app, name="templates")
-app.add_typer(classes.app, name="classes")
-app.add_typer(models.app, name="models")
-app.add_typer(cache.app, name="cache")
 
 
 def _show_version(wanted: bool) -> None:

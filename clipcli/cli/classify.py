@@ -204,7 +204,7 @@ def classify(
     from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.models.registry import DEFAULT_MODEL
     from clipcli.models.request import ModelRequest
-    from clipcli.output.report.records import About
+    from clipcli.output.report.about import About
     from clipcli.output.rows import Layout
     from clipcli.output.run_record import RunRecord
     from clipcli.pipeline import EngineOptions

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -79,6 +80,50 @@ class Group(TyperGroup):
             return super().invoke(ctx)
 
 
+class LazyGroup(Group):
+    """A group that imports a command when it is named: the modules and options of the others take time.
+
+    A subclass says where its commands are.
+    """
+
+    where: ClassVar[dict[str, tuple[str, str]]]
+    """The module of each command, and what is there: a function, or the application of a group."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = cast("Any", _LazyCommands(self.where))
+
+
+class _LazyCommands(Mapping[str, Any]):
+    """Commands by their names, in order, each built when it is asked for."""
+
+    def __init__(self, where: dict[str, tuple[str, str]]) -> None:
+        self._where = where
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            module, attribute = self._where[name]
+            self._built[name] = _built(name, getattr(importlib.import_module(module), attribute))
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+
+def _built(name: str, what: Any) -> Any:
+    """A command of a function, or a group of an application, as Typer makes it."""
+    if not isinstance(what, typer.Typer):
+        function, what = what, typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        what.command(name, cls=Command)(function)
+    made = typer.main.get_command(what)
+    made.name = name
+    return made
+
+
 def group(text: str, example: str) -> typer.Typer:
     """A group of commands.
 
@@ -86,7 +131,14 @@ def group(text: str, example: str) -> typer.Typer:
         text: what they are for.
         example: a call of one of them.
     """
-    return typer.Typer(cls=Group, help=text, epilog=f"Example: `{example}`", no_args_is_help=True)
+    return typer.Typer(
+        cls=Group,
+        help=text,
+        epilog=f"Example: `{example}`",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+    )
 
 
 def _shown(param: Any) -> Any:

@@ -120,7 +120,7 @@ def _write(
 ) -> int:
     """Write the rows to files, or to standard output, or show the first ones; returns how many failed."""
     from clipcli.output.sinks import open_sinks
-    from clipcli.output.xlsx.workbook import WorkbookOptions
+    from clipcli.output.xlsx.options import WorkbookOptions
 
     shows_table = not output and not format_name and sys.stdout.isatty()
     places = output or ([] if shows_table else [Path("-")])

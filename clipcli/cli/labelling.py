@@ -95,7 +95,8 @@ def measure(
     """
     from clipcli.cli import fitting, progress, rejecting, reports, truths
     from clipcli.output.evaluators import evaluator
-    from clipcli.output.report.records import About, Judged
+    from clipcli.output.report.about import About
+    from clipcli.output.report.records import Judged
     from clipcli.output.report.writer import ReportWriter
 
     pages, tables = reports.parted(passes.outputs)

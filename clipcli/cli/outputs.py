@@ -13,7 +13,7 @@ from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.output.consumers import Consumer, RowWriter
-    from clipcli.output.report.records import About
+    from clipcli.output.report.about import About
     from clipcli.output.report.writer import ReportWriter
     from clipcli.output.rows import Layout
     from clipcli.output.run_record import RecordFile, RunRecord
@@ -78,13 +78,19 @@ def opened(choice: Choice, layout_of: Callable[[LayoutName], Layout], record: Ru
         UsageError: an output cannot be, or an option is for one that is not there.
         OutputError: a file cannot be written, or not hold the name of a class.
     """
-    from clipcli.output.report.writer import ReportWriter
-
     pages, tables = reports.parted(choice.paths, choice.format_name)
     writers = [_row_writer(path, choice, layout_of, record) for path in tables]
     _check_thumbnails(choice, writers)
     records = _records(choice, record) if choice.provenance else []
-    return Outputs(choice.files, writers, [ReportWriter(path) for path in pages], records)
+    return Outputs(choice.files, writers, _report_writers(pages), records)
+
+
+def _report_writers(pages: Sequence[Path]) -> list[ReportWriter]:
+    if not pages:
+        return []
+    from clipcli.output.report.writer import ReportWriter
+
+    return [ReportWriter(path) for path in pages]
 
 
 def _row_writer(
@@ -93,7 +99,7 @@ def _row_writer(
     from clipcli.output.consumers import RowWriter
     from clipcli.output.rows import default_layout
     from clipcli.output.sinks import format_of, open_sink
-    from clipcli.output.xlsx.workbook import WorkbookOptions
+    from clipcli.output.xlsx.options import WorkbookOptions
 
     path = None if str(output) == "-" else output
     rows = layout_of(choice.layout or default_layout(format_of(path, choice.format_name)))
@@ -102,9 +108,11 @@ def _row_writer(
 
 
 def _check_thumbnails(choice: Choice, writers: Sequence[RowWriter]) -> None:
+    if not choice.thumbnails:
+        return
     from clipcli.output.xlsx.sink import XlsxSink
 
-    if choice.thumbnails and not any(isinstance(writer.sink, XlsxSink) for writer in writers):
+    if not any(isinstance(writer.sink, XlsxSink) for writer in writers):
         raise UsageError("--thumbnails is for .xlsx files, and no output is one", "Use -o predictions.xlsx.")
 
 

@@ -75,9 +75,9 @@ class Choice:
         Raises:
             UsageError: a prior that cannot be.
         """
-        from clipcli import learning
-
         if self.prior:
+            from clipcli import learning
+
             classifier = learning.with_prior(classifier, self.prior, self.score)
         if self.method is not None:
             classifier = added(classifier, self.method, run, encoder, named)

@@ -54,7 +54,8 @@ def report(
     from clipcli.cli import reports, startup
     from clipcli.images.decode import MAX_PIXELS
     from clipcli.inputs.predictions import read_predictions
-    from clipcli.output.report.records import About, ReportImage
+    from clipcli.output.report.about import About
+    from clipcli.output.report.records import ReportImage
     from clipcli.output.report.writer import ReportWriter
 
     startup.lift_pillow_limit()

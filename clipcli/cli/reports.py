@@ -11,7 +11,7 @@ from clipcli.errors import UsageError
 from clipcli.remote.addresses import shown
 
 if TYPE_CHECKING:
-    from clipcli.output.report.records import About
+    from clipcli.output.report.about import About
     from clipcli.output.report.thumbnails import Thumbnail
     from clipcli.output.report.writer import ReportWriter
 
@@ -24,7 +24,7 @@ def parted(outputs: Sequence[Path], format_name: str | None = None) -> tuple[lis
     Raises:
         UsageError: an output is named twice, there is one format for several, or a report has no file.
     """
-    from clipcli.output.report.writer import is_report
+    from clipcli.output.report.about import is_report
     from clipcli.output.sinks import check_places
 
     check_places([None if str(path) == "-" else path for path in outputs], format_name)

@@ -91,7 +91,8 @@ class Shown:
             OutputError: a file cannot be written.
         """
         from clipcli.cli import reports
-        from clipcli.output.report.records import About, found
+        from clipcli.output.report.about import About
+        from clipcli.output.report.records import found
 
         with contextlib.ExitStack() as stack:
             for sink in self._sinks:
@@ -122,7 +123,7 @@ def _open_sinks(
     table: FoundTable, places: Sequence[Path], format_name: str | None, excel: bool
 ) -> list[Sink]:
     from clipcli.output.sinks import open_sinks
-    from clipcli.output.xlsx.workbook import WorkbookOptions
+    from clipcli.output.xlsx.options import WorkbookOptions
 
     paths = [None if str(path) == "-" else path for path in places]
     return open_sinks(table.columns, paths, format_name, excel, WorkbookOptions(title="results"))

@@ -19,8 +19,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from pathspec import GitIgnoreSpec
-
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import JPEG_SUFFIXES, kind_of
 from clipcli.inputs.left_out import LeftOut, Reason
@@ -54,18 +52,18 @@ class PathFilter:
         self._included, self._excluded  # noqa: B018 (tells now that one is malformed)
 
     @cached_property
-    def _included(self) -> Globs:
-        return Globs(self.include, "`include`")
+    def _included(self) -> Globs | None:
+        return Globs(self.include, "`include`") if self.include else None
 
     @cached_property
-    def _excluded(self) -> Globs:
-        return Globs(self.exclude, "`exclude`")
+    def _excluded(self) -> Globs | None:
+        return Globs(self.exclude, "`exclude`") if self.exclude else None
 
     def reason(self, path: str, is_folder: bool) -> Reason | None:
         """Why a path, relative to the folder that the user named, is left out; None if it is not."""
-        if self._excluded.match(path + "/" if is_folder else path):
+        if self._excluded is not None and self._excluded.match(path + "/" if is_folder else path):
             return "excluded"
-        included = is_folder or not self.include or self._included.match(path)
+        included = is_folder or self._included is None or self._included.match(path)
         return None if included else "not included"
 
 
@@ -81,6 +79,8 @@ class Globs:
     """
 
     def __init__(self, globs: Sequence[str], where: str) -> None:
+        from pathspec import GitIgnoreSpec
+
         try:
             self._spec = GitIgnoreSpec.from_lines(map(_in_any_case, globs))
         except (ValueError, re.error):

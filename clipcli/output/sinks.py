@@ -13,11 +13,9 @@ from typing import IO, ClassVar
 
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
-from clipcli.output import parquet
 from clipcli.output.cells import Cell, Row, as_text, neutralised
 from clipcli.output.sink import Sink
-from clipcli.output.xlsx.sink import XlsxSink
-from clipcli.output.xlsx.workbook import WorkbookOptions
+from clipcli.output.xlsx.options import WorkbookOptions
 from clipcli.records import Value
 
 
@@ -105,9 +103,11 @@ class ParquetSink(Sink):
     binary = True
 
     def _open(self) -> None:
+        from clipcli.output.parquet import ParquetTable
+
         assert self.file is not None
         self.stream = self.file.partial.open("wb")
-        self.table = parquet.ParquetTable(self.columns, self.stream)
+        self.table = ParquetTable(self.columns, self.stream)
 
     def _write(self, row: Row) -> None:
         self.table.append(row)
@@ -122,8 +122,8 @@ SINKS: dict[str, type[Sink]] = {
     "tsv": TsvSink,
     "jsonl": JsonlSink,
     "parquet": ParquetSink,
-    "xlsx": XlsxSink,
 }
+FORMATS = (*SINKS, "xlsx")
 
 
 def format_of(path: Path | None, format_name: str | None = None) -> str:
@@ -133,8 +133,8 @@ def format_of(path: Path | None, format_name: str | None = None) -> str:
         UsageError: no such format.
     """
     name = format_name or (path.suffix.lower().lstrip(".") if path else "csv")
-    if name not in SINKS:
-        known = ", ".join(f".{suffix}" for suffix in (*SINKS, "html"))
+    if name not in FORMATS:
+        known = ", ".join(f".{suffix}" for suffix in (*FORMATS, "html"))
         raise UsageError(
             f"cannot tell the output format of {path}"
             if not format_name
@@ -158,20 +158,26 @@ def open_sink(
         OutputError: the file cannot be written.
     """
     name = format_of(path, format_name)
-    if list in columns.values() and not SINKS[name].nests:
+    if list in columns.values() and not SINKS.get(name, Sink).nests:
         raise UsageError(
             f"the layout nested is JSON, which {name.upper()} cannot hold",
             "Write a .jsonl file, or choose the layout long, wide or matrix.",
         )
-    sink = SINKS[name](columns, path, excel)
-    if isinstance(sink, XlsxSink):
-        sink.options = workbook
+    sink = _workbook(columns, path, excel, workbook) if name == "xlsx" else SINKS[name](columns, path, excel)
     if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
         raise UsageError(
             f"{path} is named like an image",
             "The next run would read it; use .csv, say, and name the format.",
         )
     return sink
+
+
+def _workbook(
+    columns: Mapping[str, type], path: Path | None, excel: bool, options: WorkbookOptions | None
+) -> Sink:
+    from clipcli.output.xlsx.sink import XlsxSink
+
+    return XlsxSink(columns, path, excel, options)
 
 
 def open_sinks(

@@ -40,7 +40,6 @@ from clipcli.prompts.text_files import (
     refuse_pipe,
     warn,
 )
-from clipcli.prompts.yaml_file import load_yaml
 
 _SENTENCE_WORDS = 6
 
@@ -220,6 +219,8 @@ def _read_json(text: str, where: str) -> list[ClassSpec]:
 
 
 def _read_yaml(text: str, where: str) -> list[ClassSpec]:
+    from clipcli.prompts.yaml_file import load_yaml
+
     return _from_content(load_yaml(text, where), where)
 
 

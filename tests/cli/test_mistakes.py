@@ -12,7 +12,7 @@ import pytest
 from conftest import Result
 
 from clipcli import choices
-from clipcli.output.sinks import SINKS
+from clipcli.output.sinks import FORMATS
 
 Cli = Callable[..., Result]
 
@@ -255,7 +255,7 @@ def test_a_list_in_a_pipe_needs_a_dash(run_cli: Cli, here: Path, monkeypatch: py
 
 
 def test_the_formats_are_those_that_can_be_written() -> None:
-    assert set(typing.get_args(choices.FormatName)) == {*SINKS, "html"}
+    assert set(typing.get_args(choices.FormatName)) == {*FORMATS, "html"}
 
 
 def test_formats_may_be_written_in_capitals(run_cli: Cli, here: Path) -> None:

@@ -25,7 +25,8 @@ from clipcli.errors import ImageError, OutputError, UsageError
 from clipcli.images.decode import decode
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
 from clipcli.output.report import page, thumbnails, writer
-from clipcli.output.report.records import About, Judged, ReportImage, predicted
+from clipcli.output.report.about import About
+from clipcli.output.report.records import Judged, ReportImage, predicted
 from clipcli.output.report.writer import ReportWriter
 from clipcli.records import ImageFailure, Preprocess
 from clipcli.scoring.targets import match_truths

@@ -19,7 +19,8 @@ from browser import Opened, chromium
 from PIL import Image
 
 from clipcli.inputs.predictions import PredictedImage, RankedLabel
-from clipcli.output.report.records import About, ReportImage, found
+from clipcli.output.report.about import About
+from clipcli.output.report.records import ReportImage, found
 from clipcli.output.report.writer import ReportWriter
 from clipcli.records import Hit, ImageFailure
 from clipcli.scoring.evaluation import evaluate_classification

@@ -28,7 +28,7 @@ from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink
 from clipcli.output.xlsx import thumbnails, workbook
 from clipcli.output.xlsx.links import link_to
-from clipcli.output.xlsx.workbook import WorkbookOptions
+from clipcli.output.xlsx.options import WorkbookOptions
 from clipcli.records import ImageFailure, ImagePredictions, Outcome, Prediction
 
 SOFFICE = shutil.which("soffice")

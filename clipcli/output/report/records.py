@@ -11,7 +11,6 @@ from clipcli.output.evaluators import cosines_of
 from clipcli.output.rows import carried_names, rounded
 from clipcli.records import Duplicate, Hit, ImageFailure, LabelGroup, Outcome, Value
 from clipcli.scoring.classifier import Classifier, best_classes
-from clipcli.scoring.evaluation import Evaluation
 from clipcli.scoring.targets import Targets
 
 RANKED = 9
@@ -34,26 +33,6 @@ class ReportImage(NamedTuple):
     predicted: PredictedImage
     truth: tuple[str, ...] = ()
     path: str | None = None
-
-
-@dataclass(frozen=True)
-class About:
-    """What a report says of the run as a whole.
-
-    Args:
-        title: heads the page, such as the names of the inputs.
-        model: which model was used, if that is known.
-        labels: all labels there were to choose from; those of the images are added.
-        evaluation: the figures, if the true labels are known.
-        is_gallery: whether images are only to be looked at, in this order: labels stand for queries or
-            groups, and there is nothing to correct.
-    """
-
-    title: str
-    model: str = ""
-    labels: tuple[str, ...] = ()
-    evaluation: Evaluation | None = None
-    is_gallery: bool = False
 
 
 def predicted(outcome: Outcome) -> ReportImage:

@@ -11,7 +11,8 @@ from clipcli.files import check_place, replacing
 from clipcli.images.decode import MAX_PIXELS
 from clipcli.output.consumers import Consumer
 from clipcli.output.report import page
-from clipcli.output.report.records import About, ReportImage, predicted
+from clipcli.output.report.about import About
+from clipcli.output.report.records import ReportImage, predicted
 from clipcli.output.report.thumbnails import (
     MOST_INSIDE,
     Beside,
@@ -24,15 +25,8 @@ from clipcli.output.report.thumbnails import (
 from clipcli.records import Outcome
 from clipcli.remote.addresses import address_of
 
-SUFFIX = ".html"
-
 Tracked: TypeAlias = Callable[[Iterable[Thumbnail], int], Iterable[Thumbnail]]
 """Passes thumbnails on as they are made, and may show how far they are; it is told how many there will be."""
-
-
-def is_report(path: Path) -> bool:
-    """Whether the suffix of an output is that of a report."""
-    return path.suffix.lower() == SUFFIX
 
 
 class ReportWriter(Consumer[Outcome]):

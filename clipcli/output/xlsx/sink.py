@@ -8,18 +8,25 @@ from pathlib import Path
 from clipcli.output.cells import Row
 from clipcli.output.sink import Sink
 from clipcli.output.xlsx.cells import check_columns, check_text
-from clipcli.output.xlsx.workbook import Workbook, WorkbookOptions
+from clipcli.output.xlsx.options import WorkbookOptions
+from clipcli.output.xlsx.workbook import Workbook
 
 
 class XlsxSink(Sink):
     """An Excel workbook, streamed to disk; past 1,048,576 rows it goes on in another sheet."""
 
     binary = True
-    options: WorkbookOptions | None = None
     workbook: Workbook | None = None
 
-    def __init__(self, columns: Mapping[str, type], path: Path | None, excel: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, type],
+        path: Path | None,
+        excel: bool = False,
+        options: WorkbookOptions | None = None,
+    ) -> None:
         super().__init__(columns, path, excel)
+        self.options = options
         self._marked = dict(zip(self.columns, columns.values(), strict=True))
         check_columns(list(columns))
 

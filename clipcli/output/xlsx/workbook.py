@@ -6,19 +6,19 @@ import io
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any
 
 from clipcli.errors import ClipcliWarning
 from clipcli.output.cells import ImageName, Row, Score
 from clipcli.output.xlsx import thumbnails
 from clipcli.output.xlsx.cells import MAX_TEXT, fitting
 from clipcli.output.xlsx.links import link_to
+from clipcli.output.xlsx.options import Section, WorkbookOptions
 from clipcli.records import Value
 
 MAX_ROWS = 1_048_576
@@ -30,24 +30,6 @@ _LEAST_WIDTH, _MOST_WIDTH, _WIDTH_OF_ARROW = 7, 60, 3
 _WIDTH_OF_PICTURE = 15
 _SCORE_FORMAT = "[>=0.001]0.000;[<=-0.001]-0.000;0.0E+00"  # the small scores of sigmoid models keep digits
 _MADE = datetime(1980, 1, 1)  # for every workbook: equal rows give equal bytes
-
-Section: TypeAlias = tuple[str, Sequence[tuple[str, Value]]]
-"""A heading and what stands below it: names and values."""
-
-
-@dataclass(frozen=True)
-class WorkbookOptions:
-    """What a workbook has besides its rows.
-
-    Args:
-        title: what its first sheet is called.
-        thumbnails: whether the cells that name images show them.
-        about: what the sheet `summary` tells, asked for when the rows are complete; None is no such sheet.
-    """
-
-    title: str = "predictions"
-    thumbnails: bool = False
-    about: Callable[[], Sequence[Section]] | None = None
 
 
 class Workbook:

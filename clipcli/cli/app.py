@@ -60,7 +60,9 @@ def _root(
     ] = False,
 ) -> None:
     """Options of clipcli itself."""
-    gc.enable()  # which `__main__.py` put off
+    if not gc.isenabled():  # `__main__.py` has put it off
+        gc.freeze()  # modules stay for good: there is no garbage in them
+        gc.enable()
 
 
 def main() -> None:

@@ -97,7 +97,6 @@ def measure(
     from clipcli.output.evaluators import evaluator
     from clipcli.output.report.about import About
     from clipcli.output.report.records import Judged
-    from clipcli.output.report.writer import ReportWriter
 
     pages, tables = reports.parted(passes.outputs)
     targets, left_out = _matched(labelled, prompts.classnames)
@@ -108,7 +107,7 @@ def measure(
         classifier, scores = rejecting.begun(wanted.outliers, run, encoder, prompts, targets)
         wanted.tell(classifier)
         measured = evaluator(classifier, targets, wanted.roll_up)
-        writers = [ReportWriter(path, Judged(classifier, targets)) for path in pages]
+        writers = reports.writers(pages, Judged(classifier, targets))
         outcomes = partial(_outcomes, encoder=encoder, classifier=classifier, passes=passes, run=run)
         known = partial(outcomes, truths.with_a_class(labelled.images, targets))
         consumers = [measured, *writers, *_collecting(to_fit, scores)]

@@ -82,15 +82,7 @@ def opened(choice: Choice, layout_of: Callable[[LayoutName], Layout], record: Ru
     writers = [_row_writer(path, choice, layout_of, record) for path in tables]
     _check_thumbnails(choice, writers)
     records = _records(choice, record) if choice.provenance else []
-    return Outputs(choice.files, writers, _report_writers(pages), records)
-
-
-def _report_writers(pages: Sequence[Path]) -> list[ReportWriter]:
-    if not pages:
-        return []
-    from clipcli.output.report.writer import ReportWriter
-
-    return [ReportWriter(path) for path in pages]
+    return Outputs(choice.files, writers, reports.writers(pages), records)
 
 
 def _row_writer(

@@ -44,8 +44,6 @@ def folder(
     Raises:
         UsageError: options that exclude or need each other, or Ray is not installed.
     """
-    from clipcli.output.parts import PartFolder
-
     on_ray.check()
     if on_ray.is_chosen and per_video is not None:
         raise UsageError("one row a video needs --engine local", "Leave `per_video` or --engine out.")
@@ -57,6 +55,8 @@ def folder(
         raise UsageError("--parts is in place of --output", "Use one of them.")
     if format_name not in (None, *_FORMATS):
         raise UsageError(f"parts cannot be {format_name}", f"Use {', '.join(_FORMATS)}.")
+    from clipcli.output.parts import PartFolder
+
     return PartFolder(on_ray.parts, f".{format_name or _FORMATS[0]}")
 
 

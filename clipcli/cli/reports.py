@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ from clipcli.remote.addresses import shown
 
 if TYPE_CHECKING:
     from clipcli.output.report.about import About
+    from clipcli.output.report.records import ReportImage
     from clipcli.output.report.thumbnails import Thumbnail
     from clipcli.output.report.writer import ReportWriter
+    from clipcli.records import Outcome
 
 _NAMED = 3  # inputs in a title
 
@@ -33,6 +35,26 @@ def parted(outputs: Sequence[Path], format_name: str | None = None) -> tuple[lis
     if Path("-") in pages:
         raise UsageError("a report cannot go to standard output", "Name a file with -o.")
     return pages, [path for path in outputs if not is_page(path)]
+
+
+def writers(
+    pages: Sequence[Path], image_of: Callable[[Outcome], ReportImage] | None = None
+) -> list[ReportWriter]:
+    """What collects the images of a run for reports.
+
+    Args:
+        pages: the files of the reports.
+        image_of: what they show of an outcome; None is its labels.
+
+    Raises:
+        UsageError, OutputError: as in `ReportWriter`.
+    """
+    if not pages:
+        return []
+    from clipcli.output.report.records import predicted
+    from clipcli.output.report.writer import ReportWriter
+
+    return [ReportWriter(path, image_of or predicted) for path in pages]
 
 
 def title(inputs: Sequence[str] | None, table: str | None) -> str:

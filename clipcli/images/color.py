@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 
 from clipcli.records import Uint8Array
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 _PIXELS_PER_PART = 2**20  # converted at a time where the conversion needs several copies
 _SPACES = {  # the colour space of each Pillow mode
@@ -58,6 +61,8 @@ def to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image
 @lru_cache(maxsize=64)
 def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
     """A transform to sRGB with the intent that browsers use, or None if nothing is to be converted."""
+    from PIL import ImageCms
+
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != space:
@@ -71,6 +76,8 @@ def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None  # it is None only when converting in place
     return converted

@@ -9,7 +9,7 @@ import struct
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from clipcli.errors import ImageError
 
@@ -192,6 +192,8 @@ def is_usual(found: Directory) -> bool:
         found.first(Tag.PHOTOMETRIC) == _PALETTE and 0 < max(colormap) < 256
     ):  # 8-bit colours, which are black to Pillow
         return False
+    from PIL import TiffImagePlugin
+
     order = b"II" if found.order == "<" else b"MM"
     about = order, found.first(Tag.PHOTOMETRIC), (1,), found.first(Tag.FILL_ORDER, 1), bits
     return (*about, found.values(Tag.EXTRA_SAMPLES)) in TiffImagePlugin.OPEN_INFO
@@ -235,12 +237,20 @@ def declares_alpha(found: Directory) -> bool:
 
 def check_samples(found: Directory | None) -> None:
     """Refuse what Pillow would refuse with a line in its log, which a program may show."""
-    if found and found.first(Tag.SAMPLES, 1) > TiffImagePlugin.MAX_SAMPLESPERPIXEL:
+    if not found:
+        return
+    from PIL import TiffImagePlugin
+
+    if found.first(Tag.SAMPLES, 1) > TiffImagePlugin.MAX_SAMPLESPERPIXEL:
         raise ImageError(f"not supported: a TIFF with {kind_of(found)}")
 
 
 def read_as_declared(image: Image.Image) -> None:
     """Have uncompressed YCbCr decoded by libtiff: Pillow itself takes it for three values a pixel."""
+    if image.format != "TIFF":
+        return
+    from PIL import TiffImagePlugin
+
     if (
         isinstance(image, TiffImagePlugin.TiffImageFile)
         and image.mode == "YCbCr"

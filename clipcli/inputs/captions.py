@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import Table
 from clipcli.inputs.tables.rows import as_text
+from clipcli.inputs.tables.table import Table
 from clipcli.inputs.truth import ByPath
 from clipcli.records import ImageFailure, Item
 

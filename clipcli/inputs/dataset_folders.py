@@ -12,8 +12,6 @@ from collections.abc import Iterator
 
 from clipcli.errors import UsageError
 from clipcli.inputs.item import changed
-from clipcli.inputs.tables import Table
-from clipcli.inputs.tables.files import TableFile
 from clipcli.inputs.tables.rows import as_type, common_type
 from clipcli.inputs.walk import PathFilter
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
@@ -70,6 +68,10 @@ def dataset_tables(folder: str, path_filter: PathFilter, image_column: str | Non
         ]
     except OSError:  # told when the folder is searched
         return []
+    if not paths:
+        return []
+    from clipcli.inputs.tables.table import Table
+
     errors = []
     found = []
     for path in paths:
@@ -133,6 +135,8 @@ def metadata_of(folder: str) -> Metadata | None:
 
 def _has_file_names(path: str) -> bool:
     if path.endswith(".parquet"):
+        from clipcli.inputs.tables.files import TableFile
+
         try:
             return _FILE_NAME in TableFile(path, path, "parquet").header()
         except UsageError:
@@ -155,6 +159,8 @@ class Metadata:
     """
 
     def __init__(self, paths: list[str]) -> None:
+        from clipcli.inputs.tables.table import Table
+
         self.columns: dict[str, type] = {}
         self._cells: dict[str, Columns] = {}
         self._missing: list[Item | ImageFailure] = []

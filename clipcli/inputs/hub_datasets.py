@@ -17,9 +17,9 @@ from clipcli.errors import UsageError
 from clipcli.hub_client import quiet_hub, reason, refusal
 from clipcli.inputs.dataset_folders import is_table_of_dataset
 from clipcli.inputs.item import changed
-from clipcli.inputs.tables import Table, table_format
 from clipcli.inputs.tables.cells import CellItem
-from clipcli.inputs.tables.table import row_named
+from clipcli.inputs.tables.recognise import table_format
+from clipcli.inputs.tables.table import Table, row_named
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
@@ -78,6 +78,8 @@ class HubDataset:
     Raises:
         UsageError: there is no such dataset or file, it cannot be reached, or holds no images.
     """
+
+    is_table = True
 
     def __init__(self, address: Address, path_filter: PathFilter, image_column: str | None = None) -> None:
         self._address, self._image_column = address, image_column

@@ -9,21 +9,22 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs.hub_datasets import HubDataset
 from clipcli.inputs.item import changed
 from clipcli.inputs.left_out import LeftOut, Tally
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.sources import Rows, Source, each_opened, sources_of
+from clipcli.inputs.sources import Source, each_opened, sources_of
 from clipcli.inputs.sources import listed as listed_images
-from clipcli.inputs.tables import Table, looks_like_table, table_format
-from clipcli.inputs.tables.image_column import check_column
+from clipcli.inputs.tables.recognise import looks_like_table, table_format
 from clipcli.inputs.tables.rows import as_type, common_type
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
+
+if TYPE_CHECKING:
+    from clipcli.inputs.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Inputs:
                 found[name] = common_type(found.get(name), kind) or str
         if self.keep is None:
             return found
+        from clipcli.inputs.tables.image_column import check_column
+
         for name in self.keep:
             check_column(name, found, self.paths[0] if len(self.paths) == 1 else "the input")
         return {name: found[name] for name in self.keep}
@@ -95,7 +98,7 @@ class Inputs:
             return True
         opened = self.__dict__.get("_listed")  # opening a pipe would wait for whoever writes to it
         is_file = self.from_file is None or (self.from_file != "-" and os.path.isfile(self.from_file))
-        return not is_file and not isinstance(opened, Table)
+        return not is_file and (opened is None or isinstance(opened, PathList))
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
@@ -128,13 +131,13 @@ class Inputs:
 
     def _of_list(self, search: Search) -> Iterable[Item | ImageFailure]:
         listed = self._listed
-        if isinstance(listed, Table):
-            yield from each_opened(listed, search)
-        elif isinstance(listed, PathList):
+        if isinstance(listed, PathList):
             yield from listed_images(listed.names(), search)
-        elif listed is not None:
+        elif isinstance(listed, str):
             with Path(listed).open("rb") as file:
                 yield from listed_images(PathList(file, listed).names(), search)
+        elif listed is not None:
+            yield from each_opened(listed, search)
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
         """The items; where several sources bring columns, with all that are wanted, of one type each."""
@@ -162,14 +165,18 @@ class Inputs:
     @property
     def _holds_tables(self) -> bool:
         """Whether there is a table, whose column of images can be named."""
-        rows = any(isinstance(source, Rows | HubDataset) for source in self._sources)
-        return rows or isinstance(self._listed, Table)
+        return self._table is not None or any(source.is_table for source in self._sources)
 
     @property
     def _tables(self) -> list[Source | Table]:
         """What brings columns."""
+        return [*self._with_columns, *([] if self._table is None else [self._table])]
+
+    @property
+    def _table(self) -> Table | None:
+        """The table that `from_file` names."""
         listed = self._listed
-        return [*self._with_columns, listed] if isinstance(listed, Table) else [*self._with_columns]
+        return None if listed is None or isinstance(listed, PathList | str) else listed
 
     @cached_property
     def _with_columns(self) -> list[Source]:
@@ -181,18 +188,23 @@ class Inputs:
         path = self.from_file
         if path is None:
             return None
-        keep = None if self._with_columns else self.keep  # else another source may have what it has not
         if path != "-" and (self.image_column is not None or table_format(path)):
-            return Table(path, self.image_column, keep)
+            return self._as_table(path)
         if path != "-" and os.path.isfile(path):
             return path
         stream = PathList(_stdin() if path == "-" else open(path, "rb"), path)  # noqa: SIM115 (read to its end)
         if self.image_column is None and not looks_like_table(stream.head):
             return stream
         try:
-            return Table(stream.file, self.image_column, keep, head=stream.head, name=stream.name)
+            return self._as_table(stream.file, head=stream.head, name=stream.name)
         finally:
             stream.close()
+
+    def _as_table(self, source: str | BufferedReader, **stream: Any) -> Table:
+        from clipcli.inputs.tables.table import Table
+
+        keep = None if self._with_columns else self.keep  # else another source may have what it has not
+        return Table(source, self.image_column, keep, **stream)
 
 
 def _stdin() -> BufferedReader:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import check_plain_list
+from clipcli.inputs.tables.recognise import check_plain_list
 
 _CHUNK = 1 << 16
 _LONGEST_NAME = 1 << 20  # paths are shorter on every system

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 
-from clipcli.inputs.archives.items import NamedMember
 from clipcli.inputs.extras import unread
 from clipcli.inputs.formats import holder_of, kind_of, member_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.parts import part_named, part_of
-from clipcli.inputs.remote import remote_item
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 from clipcli.remote.addresses import is_remote
 
@@ -41,8 +39,19 @@ def _whole(name: str, columns: Columns) -> Item | ImageFailure:
     """What is no part of a file."""
     member = member_of(name)
     if member is not None and not os.path.lexists(name):
+        from clipcli.inputs.archives.items import NamedMember
+
         return NamedMember(name, *member, columns)
-    return remote_item(name, columns) if is_remote(name) else FileItem(name, columns)
+    return file_at(name, columns)
+
+
+def file_at(place: str, columns: Columns = NO_COLUMNS) -> Item:
+    """The file of a path, or the object at an address."""
+    if not is_remote(place):
+        return FileItem(place, columns)
+    from clipcli.inputs.remote import remote_item
+
+    return remote_item(place, columns)
 
 
 def is_within(name: str) -> bool:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipcli.errors import ImageError, UsageError
-from clipcli.inputs.hub_datasets import hub_row_named
 from clipcli.inputs.naming import file_named
-from clipcli.inputs.tables.table import row_named
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 
 if TYPE_CHECKING:
@@ -24,11 +22,17 @@ def item_named(name: str, columns: Columns = NO_COLUMNS) -> Item | ImageFailure:
     Returns:
         The item, or why there can be none of that name. Whether it exists shows when it is read.
     """
+    return (_row_named(name, columns) if "#" in name else None) or file_named(name, columns)
+
+
+def _row_named(name: str, columns: Columns) -> Item | ImageFailure | None:
+    from clipcli.inputs.hub_datasets import hub_row_named
+    from clipcli.inputs.tables.table import row_named
+
     try:
-        found = hub_row_named(name, columns) or row_named(name, columns)
+        return hub_row_named(name, columns) or row_named(name, columns)
     except UsageError as error:
         return ImageFailure(name, error.message, columns)
-    return found or file_named(name, columns)
 
 
 def read_named(name: str) -> bytes | Image.Image:

@@ -9,29 +9,26 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BufferedReader
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs import animation, document, video
-from clipcli.inputs.addresses import Address
-from clipcli.inputs.archives.members import members
-from clipcli.inputs.archives.samples import columns_of
+from clipcli.inputs import animation
 from clipcli.inputs.braces import names_of
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
 from clipcli.inputs.extras import missing_for, unread
 from clipcli.inputs.formats import kind_of, member_of
-from clipcli.inputs.hub_datasets import HubDataset, address_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
-from clipcli.inputs.naming import is_within
+from clipcli.inputs.naming import file_at, is_within
 from clipcli.inputs.opening import item_named
 from clipcli.inputs.parts import PartItem, part_of
-from clipcli.inputs.remote import remote_item
-from clipcli.inputs.tables import Table, table_format
-from clipcli.inputs.tables.table import is_row
+from clipcli.inputs.tables.recognise import is_row, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
 from clipcli.remote.addresses import is_remote
+
+if TYPE_CHECKING:
+    from clipcli.inputs.hub_datasets import HubDataset
 
 
 class Source(Protocol):
@@ -39,6 +36,10 @@ class Source(Protocol):
 
     Its constructor raises a `UsageError` if there is no such thing.
     """
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its images are rows of tables, whose column of images can be named."""
 
     @property
     def columns(self) -> Mapping[str, type]:
@@ -69,9 +70,8 @@ def sources_of(
         if is_row(one):
             yield OneImage(one)
             continue
-        address = address_of(one)
-        if address is not None and kind_of(one) != "image":
-            yield HubDataset(address, path_filter, image_column)
+        if (dataset := _hub_dataset(one, path_filter, image_column)) is not None:
+            yield dataset
             continue
         is_folder = one != "-" and os.path.isdir(one)
         tables = dataset_tables(one, path_filter, image_column) if is_folder else tables_of_glob(one)
@@ -80,6 +80,17 @@ def sources_of(
             yield Files(one, tables)
         elif not tables:
             yield source_of(one, image_column)
+
+
+def _hub_dataset(name: str, path_filter: PathFilter, image_column: str | None) -> HubDataset | None:
+    if not name.startswith("hf://"):
+        return None
+    from clipcli.inputs.hub_datasets import HubDataset, address_of
+
+    address = address_of(name)
+    if address is None or kind_of(name) == "image":
+        return None
+    return HubDataset(address, path_filter, image_column)
 
 
 def source_of(path: str, image_column: str | None = None) -> Source:
@@ -115,20 +126,33 @@ def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     """The images that a file holds: itself, or what is in it."""
     kind = kind_of(item.name)
     if kind == "archive":
-        for found in members(item, search):
-            yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+        yield from _images_of_archive(item, search)
     elif (failure := unread(item)) is not None:
         yield failure
     elif kind == "raw":
         yield part_of(item, "raw")
     elif kind == "video":
+        from clipcli.inputs import video
+
         yield from video.frames_of(item, search.reading)
     elif kind == "document":
+        from clipcli.inputs import document
+
         yield from document.pages_of(item)
     elif search.reading.all_frames:
         yield from animation.frames_of(item)
     else:
         yield animation.first_frame(item, search.left_out.first_pages)
+
+
+def _images_of_archive(
+    archive: Item, search: Search, columns: Mapping[str, type] | None = None
+) -> Iterator[Item | ImageFailure]:
+    """The images of its members; of a shard of samples with these columns."""
+    from clipcli.inputs.archives.members import members
+
+    for found in members(archive, search, columns):
+        yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
 
 
 def listed(names: Iterable[str], search: Search) -> Iterator[Item | ImageFailure]:
@@ -145,6 +169,7 @@ def each_opened(items: Iterable[Item | ImageFailure], search: Search) -> Iterato
 class StandardInput:
     """A list of names on standard input."""
 
+    is_table = False
     columns: Mapping[str, type] = {}
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
@@ -163,7 +188,11 @@ class Rows:
         UsageError: it cannot be read, or has no such column.
     """
 
+    is_table = True
+
     def __init__(self, path: str, image_column: str | None = None) -> None:
+        from clipcli.inputs.tables.table import Table
+
         self.table = Table(path, image_column)
         self.columns: Mapping[str, type] = self.table.columns
 
@@ -175,6 +204,7 @@ class Rows:
 class OneImage:
     """An image within a file, by its name, such as `scans.zip!/a.png` or `train.parquet#17`."""
 
+    is_table = False
     columns: Mapping[str, type] = {}
 
     def __init__(self, name: str) -> None:
@@ -192,19 +222,21 @@ class Archive:
         path: its name.
     """
 
+    is_table = False
+
     def __init__(self, path: str) -> None:
         self._path = path
 
     @cached_property
     def columns(self) -> Mapping[str, type]:
         """What the first samples of a shard have beside their images."""
+        from clipcli.inputs.archives.samples import columns_of
+
         return columns_of(self._path)
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
         """The images in it."""
-        archive = remote_item(self._path) if is_remote(self._path) else FileItem(self._path)
-        for found in members(archive, search, self._wanted(search)):
-            yield from [found] if isinstance(found, ImageFailure) else images_in(found, search)
+        yield from _images_of_archive(file_at(self._path), search, self._wanted(search))
 
     def _wanted(self, search: Search) -> dict[str, type] | None:
         """The columns that are to be brought along; None if this is no shard."""
@@ -220,9 +252,12 @@ class Remote:
         url: its address; errors as in `Address`.
     """
 
+    is_table = False
     columns: Mapping[str, type] = {}
 
     def __init__(self, url: str) -> None:
+        from clipcli.inputs.addresses import Address
+
         self._address = Address(url)
 
     def items(self, search: Search) -> Iterator[Item | ImageFailure]:
@@ -241,6 +276,7 @@ class Files:
         UsageError: it does not exist, the glob matches nothing, or it is a table that can hold only paths.
     """
 
+    is_table = False
     columns: Mapping[str, type] = {}
 
     def __init__(self, path: str, tables: Sequence[str] = ()) -> None:

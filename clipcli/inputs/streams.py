@@ -6,9 +6,7 @@ import io
 from typing import BinaryIO, cast
 
 from clipcli.inputs.item import FileItem, open_file
-from clipcli.inputs.remote import RemoteItem, as_image_errors
 from clipcli.records import Item
-from clipcli.remote import objects
 
 
 def opened(item: Item) -> BinaryIO:
@@ -20,7 +18,11 @@ def opened(item: Item) -> BinaryIO:
     """
     if isinstance(item, FileItem):
         return open_file(item.location)
+    from clipcli.inputs.remote import RemoteItem, as_image_errors
+
     if isinstance(item, RemoteItem):
+        from clipcli.remote import objects
+
         with as_image_errors():
             return objects.opened(item.location)
     return io.BytesIO(cast(bytes, item.read()))

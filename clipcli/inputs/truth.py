@@ -12,7 +12,7 @@ from clipcli.errors import UsageError
 from clipcli.inputs.dataset_folders import has_split_folders, subfolders
 from clipcli.inputs.formats import member_of
 from clipcli.inputs.item import changed
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 from clipcli.records import ImageFailure, Item, Value
 
 TRUTH_COLUMNS = ("label", "labels", "class", "truth")

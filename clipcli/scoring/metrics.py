@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -159,6 +158,8 @@ def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple
     """
     if not (0 <= share <= 1 and count > 0):
         raise ValueError(f"a share of {share} of {count} images has no interval")
+    from statistics import NormalDist
+
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables.files import TableFile, TableFormat
+from clipcli.inputs.tables.files import TableFile
+from clipcli.inputs.tables.recognise import TableFormat
 from clipcli.inputs.tables.rows import LONE_SURROGATE
 from clipcli.records import ImageFailure
 

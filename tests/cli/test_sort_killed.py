@@ -129,6 +129,8 @@ def killed_at_random_moments(
     for _ in range(count):
         until = _marks(journal) + chance.randrange(0, steps // count)
         process = commands.start(words)
+        with contextlib.suppress(ProcessLookupError):  # on a busy machine it would be done before it is seen
+            os.setpriority(os.PRIO_PROCESS, process, 19)
         while _marks(journal) <= until and not _has_ended(process):
             time.sleep(0.001)
         with contextlib.suppress(ProcessLookupError):

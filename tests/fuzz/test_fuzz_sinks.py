@@ -22,7 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 from clipcli.output.cells import readable, whole
 from clipcli.output.sinks import open_sink
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import Table, check_plain_list, looks_like_table
+from clipcli.inputs.tables.recognise import check_plain_list, looks_like_table
+from clipcli.inputs.tables.table import Table
 
 ROWS = [
     {

@@ -10,7 +10,7 @@ import pytest
 
 from clipcli.errors import UsageError
 from clipcli.inputs.predictions import read_predictions
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 from clipcli.output.rows import Layout
 from clipcli.output.sinks import open_sink
 from clipcli.records import ImageFailure

@@ -18,7 +18,8 @@ from openpyxl import Workbook
 from PIL import Image
 
 from clipcli.errors import UsageError
-from clipcli.inputs.tables import Table, check_plain_list, looks_like_table, table_format
+from clipcli.inputs.tables.recognise import check_plain_list, looks_like_table, table_format
+from clipcli.inputs.tables.table import Table
 
 
 @pytest.fixture(autouse=True)

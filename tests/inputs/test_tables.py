@@ -28,7 +28,7 @@ from openpyxl import Workbook
 
 from clipcli.errors import ImageError, UsageError
 from clipcli.inputs.item import FileItem
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 from clipcli.records import ImageFailure
 
 Rows = list[dict[str, Any]]
@@ -209,7 +209,7 @@ def test_temporary_files_go_with_the_table(
 
 MEMORY = """
 import sys
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 table = Table(sys.argv[1])
 print(sum(1 for _ in table), peak_megabytes())
 """

@@ -15,7 +15,7 @@ import openpyxl
 import pytest
 from openpyxl.utils.escape import unescape
 
-from clipcli.inputs.tables import Table
+from clipcli.inputs.tables.table import Table
 from clipcli.output.sinks import open_sink
 
 SOFFICE = shutil.which("soffice")

@@ -6,12 +6,12 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
 from clipcli.inputs.tables.arrow_rows import arrow_rows, arrow_schema
 from clipcli.inputs.tables.columnar import ColumnarFormat
 from clipcli.inputs.tables.parted import is_parted, parts_of
+from clipcli.inputs.tables.recognise import TableFormat
 from clipcli.inputs.tables.rows import (
     MAX_COLUMNS,
     Row,
@@ -24,9 +24,6 @@ from clipcli.inputs.tables.rows import (
 from clipcli.inputs.tables.schema import Schema
 from clipcli.inputs.tables.text import csv_records, jsonl_rows
 from clipcli.inputs.tables.workbook import Sheet
-
-TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "arrow", "xlsx"]
-"""How a table is stored. `csv` is separated by commas, semicolons or tabs, as its header is."""
 
 _COLUMNAR: dict[TableFormat, ColumnarFormat] = {"parquet": "parquet", "arrow": "arrow"}
 

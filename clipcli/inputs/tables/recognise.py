@@ -7,11 +7,14 @@ import csv
 import json
 import os
 import re
+from typing import Literal, TypeAlias
 
 from clipcli.errors import UsageError
 from clipcli.inputs.formats import IMAGE_SUFFIXES
-from clipcli.inputs.tables.files import TableFormat
 from clipcli.inputs.tables.parted import is_parted, parts_of
+
+TableFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "arrow", "xlsx"]
+"""How a table is stored. `csv` is separated by commas, semicolons or tabs, as its header is."""
 
 IMAGE_COLUMNS = frozenset({"image", "path", "filepath", "file_name", "filename", "file", "image_path"})
 """Columns that name the images of a table, in lower case."""
@@ -64,6 +67,14 @@ def table_format(path: str) -> TableFormat | None:
     """
     known = _SUFFIXES.get(os.path.splitext(path)[1].lower())
     return table_format(parts_of(path)[0]) if known is None and is_parted(path) else known
+
+
+def is_row(name: str) -> bool:
+    """Whether a name is that of a row, as in `train.parquet#17`, of a table that is there or on the hub."""
+    found = ROW.fullmatch(name)
+    if found is None or os.path.lexists(name):
+        return False
+    return os.path.isfile(found["table"]) or found["table"].startswith("hf://")
 
 
 def looks_like_table(head: bytes, image_column: str | None = None) -> TableFormat | None:

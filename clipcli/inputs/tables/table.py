@@ -16,11 +16,11 @@ from clipcli.files import identity
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.naming import file_named, is_within
 from clipcli.inputs.tables.cells import CellItem, Column, path_in_cell
-from clipcli.inputs.tables.files import TableFile, TableFormat
+from clipcli.inputs.tables.files import TableFile
 from clipcli.inputs.tables.image_column import ImageColumn, check_column
 from clipcli.inputs.tables.image_column import image_column as image_column_of
 from clipcli.inputs.tables.parted import is_parted
-from clipcli.inputs.tables.recognise import ROW, looks_like_table, table_format
+from clipcli.inputs.tables.recognise import ROW, TableFormat, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 from clipcli.remote.addresses import is_remote
@@ -192,14 +192,6 @@ def _kept(
         if column in images.others:
             raise UsageError(f"{name}: the column {column!r} holds images, which cannot be copied to a table")
     return {column: columns[column] for column in keep}
-
-
-def is_row(name: str) -> bool:
-    """Whether a name is that of a row, as in `train.parquet#17`, of a table that is there or on the hub."""
-    found = ROW.fullmatch(name)
-    if found is None or os.path.lexists(name):
-        return False
-    return os.path.isfile(found["table"]) or found["table"].startswith("hf://")
 
 
 def row_named(name: str, columns: Columns = NO_COLUMNS) -> CellItem | None:

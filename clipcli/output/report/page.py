@@ -17,7 +17,8 @@ from clipcli.inputs.formats import holder_of
 from clipcli.inputs.predictions import PredictedImage
 from clipcli.output.cells import as_text, readable
 from clipcli.output.metrics_file import as_dict
-from clipcli.output.report.records import MOST_RANKED, About, ReportImage
+from clipcli.output.report.about import About
+from clipcli.output.report.records import MOST_RANKED, ReportImage
 from clipcli.output.report.thumbnails import Store
 from clipcli.output.rows import rounded
 from clipcli.records import Value

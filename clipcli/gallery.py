@@ -19,7 +19,7 @@ import numpy as np
 
 from clipcli import pipeline
 from clipcli.cache import FeatureCache
-from clipcli.cache_matrix import empty_matrix
+from clipcli.cache.matrix import empty_matrix
 from clipcli.errors import ClipcliError, UsageError
 from clipcli.inputs.memory import items_of
 from clipcli.pipeline import EngineOptions

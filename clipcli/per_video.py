@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.inputs.parts import VideoFrame, part_named
+from clipcli.inputs.frames.parts import VideoFrame, part_named
 from clipcli.records import ImageFailure, Item, Outcome
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.maximum import Measured, check_maximum, measure, ranked

@@ -24,8 +24,6 @@ LAYERS = [
     {"errors", "choices", "version"},
     {"remote"},
     {"records", "prefetch", "read_ahead", "files", "libraries", "hub_client"},
-    {"cache_schema", "cache_vectors"},
-    {"cache_file", "cache_matrix"},
     {"cache"},
     {"images", "prompts"},
     {"inputs"},

@@ -10,8 +10,8 @@ import pytest
 
 from clipcli import per_video
 from clipcli.errors import UsageError
+from clipcli.inputs.frames.parts import part_of
 from clipcli.inputs.item import FileItem
-from clipcli.inputs.parts import part_of
 from clipcli.records import Float32Array, ImageFailure, ImagePredictions, Item
 from clipcli.scoring.classifier import Classifier
 from clipcli.scoring.ranking import Ranking

@@ -26,7 +26,7 @@ def info(cache: options.Cache = None) -> None:
 
     Example: `clipcli cache info`
     """
-    from clipcli.cache_matrix import size_of_matrices
+    from clipcli.cache.matrix import size_of_matrices
 
     with _usable(cache) as store:
         facts = store.info()

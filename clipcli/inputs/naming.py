@@ -6,8 +6,8 @@ import os
 
 from clipcli.inputs.extras import unread
 from clipcli.inputs.formats import holder_of, kind_of, member_of
+from clipcli.inputs.frames.parts import part_named, part_of
 from clipcli.inputs.item import FileItem
-from clipcli.inputs.parts import part_named, part_of
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
 from clipcli.remote.addresses import is_remote
 

@@ -12,16 +12,16 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, Protocol, cast
 
 from clipcli.errors import UsageError
-from clipcli.inputs import animation
 from clipcli.inputs.braces import names_of
 from clipcli.inputs.dataset_folders import Metadata, dataset_tables, metadata_of
 from clipcli.inputs.extras import missing_for, unread
 from clipcli.inputs.formats import kind_of, member_of
+from clipcli.inputs.frames import animation
+from clipcli.inputs.frames.parts import PartItem, part_of
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.naming import file_at, is_within
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.tables.recognise import is_row, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
@@ -132,11 +132,11 @@ def images_in(item: Item, search: Search) -> Iterator[Item | ImageFailure]:
     elif kind == "raw":
         yield part_of(item, "raw")
     elif kind == "video":
-        from clipcli.inputs import video
+        from clipcli.inputs.frames import video
 
         yield from video.frames_of(item, search.reading)
     elif kind == "document":
-        from clipcli.inputs import document
+        from clipcli.inputs.frames import document
 
         yield from document.pages_of(item)
     elif search.reading.all_frames:

@@ -145,7 +145,7 @@ def test_an_unchanged_video_is_not_opened_again(
     monkeypatch.setattr("clipcli.inputs.item.RACY_SECONDS", -1e12)
     words = ("classify", collection, *NANO, "-l", "red,green", *ALL, "--format", "csv")
     first = run_cli(*words)
-    monkeypatch.setattr("clipcli.inputs.parts.PartItem.read", lambda self: pytest.fail(self.name))
+    monkeypatch.setattr("clipcli.inputs.frames.parts.PartItem.read", lambda self: pytest.fail(self.name))
     assert run_cli(*words).out == first.out
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ImageError
+from clipcli.inputs.frames.open_files import OpenFiles
+from clipcli.inputs.frames.parts import PartItem, part_of
 from clipcli.inputs.item import BytesItem, FileItem
-from clipcli.inputs.open_files import OpenFiles
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.records import Item
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from clipcli.files import identity
+from clipcli.inputs.frames.parts import PartItem
 from clipcli.inputs.item import FileItem, reading_errors
-from clipcli.inputs.parts import PartItem
 from clipcli.records import Item
 
 _OPEN_AT_ONCE = 4

@@ -19,11 +19,12 @@ from media_files import write_pdf
 from PIL import Image
 
 from clipcli.errors import ImageError, UsageError
-from clipcli.inputs import document, extras
+from clipcli.inputs import extras
+from clipcli.inputs.frames import document
+from clipcli.inputs.frames.parts import PartItem, part_of
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import BytesItem, FileItem, open_file
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.reading import Reading
 from clipcli.records import ImageFailure
 

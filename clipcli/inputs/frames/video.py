@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import ImageError
-from clipcli.inputs.open_files import OpenFiles
-from clipcli.inputs.parts import PartItem, part_of
+from clipcli.inputs.frames.open_files import OpenFiles
+from clipcli.inputs.frames.parts import PartItem, part_of
+from clipcli.inputs.frames.video_decoder import MICROSECONDS, VideoDecoder, opened_video, video_errors
 from clipcli.inputs.reading import DEFAULT_FRAMES, Reading
-from clipcli.inputs.video_decoder import MICROSECONDS, VideoDecoder, opened_video, video_errors
 from clipcli.records import ImageFailure, Item
 
 if TYPE_CHECKING:

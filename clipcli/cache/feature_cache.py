@@ -23,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cache_file import GuardedFile, warn
-from clipcli.cache_matrix import FeatureMatrix, MatrixFiles, empty_matrix, remove_matrices
-from clipcli.cache_vectors import is_gone, packed, unpacked, vector_of
+from clipcli.cache.file import GuardedFile, warn
+from clipcli.cache.matrix import FeatureMatrix, MatrixFiles, empty_matrix, remove_matrices
+from clipcli.cache.vectors import is_gone, packed, unpacked, vector_of
 from clipcli.errors import OutputError
 from clipcli.records import Float32Array, Version
 

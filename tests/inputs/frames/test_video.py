@@ -21,11 +21,11 @@ from media_files import SIZE, frame_pixels, number_of, write_sound, write_video
 from PIL import Image
 
 from clipcli.errors import ImageError
-from clipcli.inputs import video, video_decoder
+from clipcli.inputs.frames import video, video_decoder
+from clipcli.inputs.frames.parts import PartItem, part_of
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import BytesItem, FileItem
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.reading import Reading
 from clipcli.records import ImageFailure
 

@@ -12,12 +12,12 @@ from clipcli.images.decode import MAX_PIXELS
 from clipcli.images.memory import BUDGET, bytes_needed, check_size, gif_sizes
 from clipcli.images.reasons import as_image_errors
 from clipcli.images.tiff_directory import Sliceable
+from clipcli.inputs.frames.open_files import OpenFiles
+from clipcli.inputs.frames.parts import PartItem, part_of
+from clipcli.inputs.frames.tiff_pages import FileBytes, has_more_pages, page_at, page_offsets
 from clipcli.inputs.item import FileItem
 from clipcli.inputs.left_out import Tally
-from clipcli.inputs.open_files import OpenFiles
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.streams import opened
-from clipcli.inputs.tiff_pages import FileBytes, has_more_pages, page_at, page_offsets
 from clipcli.records import Columns, Item, Version
 
 if TYPE_CHECKING:

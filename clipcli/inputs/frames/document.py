@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import ImageError
-from clipcli.inputs.open_files import OpenFiles
-from clipcli.inputs.parts import PartItem, part_of
+from clipcli.inputs.frames.open_files import OpenFiles
+from clipcli.inputs.frames.parts import PartItem, part_of
 from clipcli.inputs.streams import opened
 from clipcli.records import ImageFailure, Item
 

@@ -17,13 +17,13 @@ from PIL import Image
 
 from clipcli.errors import ImageError
 from clipcli.images.decode import decode
-from clipcli.inputs import animation
+from clipcli.inputs.frames import animation
+from clipcli.inputs.frames.parts import PartItem, part_of
+from clipcli.inputs.frames.tiff_pages import page_offsets
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import BytesItem, FileItem
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.parts import PartItem, part_of
 from clipcli.inputs.reading import Reading
-from clipcli.inputs.tiff_pages import page_offsets
 from clipcli.records import Item, Preprocess, Uint8Array
 
 RECIPE = Preprocess(size=(32, 32))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipcli.cache import FeatureCache, content_digest
-from clipcli.cache_matrix import FOLDER, FeatureMatrix
+from clipcli.cache.matrix import FOLDER, FeatureMatrix
 from clipcli.errors import ClipcliWarning
 from clipcli.records import Version
 
@@ -184,7 +184,7 @@ def test_a_cache_that_cannot_be_written_has_the_rows_of_before(
     cache.matrix("a")
     cache.add("a", *contents(30, 40))
     cache.close()
-    monkeypatch.setattr("clipcli.cache_file.cannot_be_written", lambda path: True)
+    monkeypatch.setattr("clipcli.cache.file.cannot_be_written", lambda path: True)
     with pytest.warns(ClipcliWarning, match="read-only"):
         cache = FeatureCache(own_cache)
     check(cache.matrix("a"), 0, 30)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from clipcli.errors import ImageError
 from clipcli.images.decode import MAX_PIXELS
 from clipcli.images.memory import check_size
+from clipcli.inputs.frames.parts import PartItem
 from clipcli.inputs.item import MAX_BYTES, FileItem
-from clipcli.inputs.parts import PartItem
 from clipcli.inputs.streams import opened
 from clipcli.records import Item
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clipcli.cache_vectors import checksum
+from clipcli.cache.vectors import checksum
 from clipcli.files import replacing, sync_file
 from clipcli.records import Float32Array
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from clipcli.cache_schema import migrate, refuse_newer, refuse_older
+from clipcli.cache.schema import migrate, refuse_newer, refuse_older
 from clipcli.errors import ClipcliWarning
 
 _BUSY_SECONDS = 30.0  # another process may be writing

@@ -22,8 +22,8 @@ from conftest import EXAMPLES, ROOT, Result
 from fakes import items
 from PIL import Image
 
-from clipcli import cache_schema, load_model
-from clipcli.cache import NAME, FeatureCache, content_digest, prompts_digest
+from clipcli import load_model
+from clipcli.cache import NAME, FeatureCache, content_digest, prompts_digest, schema
 from clipcli.errors import ClipcliWarning
 from clipcli.inputs import item
 from clipcli.inputs.item import FileItem
@@ -364,7 +364,7 @@ def test_a_migration_that_fails_changes_nothing(old_cache: Path, monkeypatch: py
         connection.execute("DROP TABLE files")
         raise sqlite3.OperationalError("the disk is full")
 
-    monkeypatch.setattr(cache_schema, "_MIGRATIONS", (*cache_schema._MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, broken))
     with pytest.warns(ClipcliWarning, match="the disk is full"):
         FeatureCache(old_cache)
     monkeypatch.undo()
@@ -419,7 +419,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning(tiny: Any, paths: list[str], t
 def test_a_locked_cache_is_a_warning(
     tiny: Any, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.cache_file._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("clipcli.cache.file._BUSY_SECONDS", 0.1)
     cache = FeatureCache(tmp_path / "cache")
     blocker = sqlite3.connect(cache.path)
     blocker.execute("BEGIN EXCLUSIVE")
@@ -429,7 +429,7 @@ def test_a_locked_cache_is_a_warning(
 
 
 def test_a_lock_that_never_comes_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.cache_file._BUSY_SECONDS", 1)
+    monkeypatch.setattr("clipcli.cache.file._BUSY_SECONDS", 1)
     folder = tmp_path / "cache"
     FeatureCache(folder).close()
     seconds = []
@@ -581,13 +581,13 @@ def test_a_clock_that_goes_backwards_is_no_fault(
     counting = Counting(tiny)
     now = time.time()
     for moment in (now, now - 10**6, 1e9, now + 10**9):  # before the pictures were made, too
-        monkeypatch.setattr("clipcli.cache.time.time", lambda moment=moment: moment)
+        monkeypatch.setattr("clipcli.cache.feature_cache.time.time", lambda moment=moment: moment)
         with contextlib.closing(FeatureCache(tmp_path / "cache")) as cache:
             np.testing.assert_array_equal(features_of(paths, counting, cache), expected)
     assert counting.images == 12
     Path(paths[0]).write_bytes(Path(paths[1]).read_bytes())  # newer than the clock says it is
     os.utime(paths[0], (now + 10**8, now + 10**8))
-    monkeypatch.setattr("clipcli.cache.time.time", lambda: now)
+    monkeypatch.setattr("clipcli.cache.feature_cache.time.time", lambda: now)
     with contextlib.closing(FeatureCache(tmp_path / "cache")) as cache:
         np.testing.assert_array_equal(features_of(paths[:1], counting, cache)[0], expected[1])
 

@@ -76,7 +76,7 @@ class PartItem:
 
     def read(self) -> bytes | Image.Image:
         """The image; errors as in `Item.read`."""
-        read_part = import_module(f"clipcli.inputs.{self.reader}").read_part
+        read_part = import_module(f"clipcli.inputs.frames.{self.reader}").read_part
         return cast(Callable[[PartItem], "bytes | Image.Image"], read_part)(self)
 
 

@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw
 from clipcli.errors import ImageError, UsageError
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.inputs import extras
+from clipcli.inputs.frames.parts import PartItem, part_of
+from clipcli.inputs.frames.raw import with_orientation
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.item import BytesItem, FileItem
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.parts import PartItem, part_of
-from clipcli.inputs.raw import with_orientation
 from clipcli.records import ImageFailure, Preprocess
 
 RECIPE = Preprocess(size=(64, 64))

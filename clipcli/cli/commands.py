@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -91,7 +92,14 @@ class LazyGroup(Group):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = cast("Any", _LazyCommands(self.where))
+        self.commands: Any = _LazyCommands(self.where)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page, which shows no options of commands: most of the time goes into these."""
+        built = self.commands
+        self.commands = {name: Command(name=name, help=text) for name, text in built.texts()}
+        super().format_help(ctx, formatter)
+        self.commands = built
 
 
 class _LazyCommands(Mapping[str, Any]):
@@ -103,8 +111,7 @@ class _LazyCommands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
-            module, attribute = self._where[name]
-            self._built[name] = _built(name, getattr(importlib.import_module(module), attribute))
+            self._built[name] = _built(name, self._found(name))
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -112,6 +119,16 @@ class _LazyCommands(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._where)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """The name of each command and its help text."""
+        for name in self._where:
+            what = self._found(name)
+            yield name, (what.info.help if isinstance(what, typer.Typer) else inspect.getdoc(what)) or ""
+
+    def _found(self, name: str) -> Any:
+        module, attribute = self._where[name]
+        return getattr(importlib.import_module(module), attribute)
 
 
 def _built(name: str, what: Any) -> Any:

@@ -31,17 +31,16 @@ def prefetch_map(
     remaining = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
-    def begun(count: int) -> Iterator[Result | Future[Result]]:
-        for item in islice(remaining, count):
-            result = known(item)
-            yield pool.submit(function, item) if result is None else result
+    def begun(item: Item) -> Result | Future[Result]:
+        result = known(item)
+        return pool.submit(function, item) if result is None else result
 
     try:
-        pending = deque(begun(prefetch))
+        pending = deque(map(begun, islice(remaining, prefetch)))
         while pending:
             first = pending.popleft()
             result = first.result() if isinstance(first, Future) else first
-            pending.extend(begun(1))
+            pending.extend(map(begun, islice(remaining, 1)))
             yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -53,6 +53,9 @@ def read_ahead(
 
     try:
         for item in items:
+            if not pending and not is_slow(item):
+                yield item
+                continue
             pending.append(pool.submit(timed, item) if is_slow(item) else item)
             while pending and (not isinstance(pending[0], Future) or len(pending) >= pace.look_ahead):
                 yield _first(pending, pace, size)

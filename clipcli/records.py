@@ -134,6 +134,10 @@ class ImagePredictions(NamedTuple):
     groups: tuple[LabelGroup | None, ...] = ()
     reject_score: float | None = None
 
+    def of_item(self, item: Item, known: bool) -> ImagePredictions:
+        """The same with what the item brings along; there is one for each image, and `_replace` is slow."""
+        return ImagePredictions._make((*self[:3], item.columns, item.truth, known, *self[6:]))
+
 
 class ImageFailure(NamedTuple):
     """An image that could not be read, and why."""

@@ -125,9 +125,7 @@ def score_batch(batch: EncodedBatch, classifier: Classifier, ranking: Ranking) -
     ranked = iter(classifier.predict(names, batch.features, ranking) if items else ())
     known = iter(batch.known)
     return [
-        outcome
-        if isinstance(outcome, ImageFailure)
-        else next(ranked)._replace(columns=outcome.columns, truth=outcome.truth, known=next(known))
+        outcome if isinstance(outcome, ImageFailure) else next(ranked).of_item(outcome, next(known))
         for outcome in batch.outcomes
     ]
 

@@ -15,7 +15,7 @@ from clipcli.output.counts import Counts
 
 if TYPE_CHECKING:
     from clipcli.inputs.left_out import LeftOut
-    from clipcli.records import ImageFailure, ImageFeatures, Outcome
+    from clipcli.records import ImageFailure
     from clipcli.train.data import ReadReport
     from clipcli.train.loop import EpochReport, StepReport
     from clipcli.train.validation import Metrics
@@ -217,15 +217,8 @@ class Summary(Counts):
         self.begun = time.perf_counter()
         return self
 
-    def add(self, outcome: Outcome | ImageFeatures) -> None:
-        """Count one outcome."""
-        from clipcli.records import ImageFailure
-
-        super().add(outcome)
-        if isinstance(outcome, ImageFailure):
-            self._tell_failure(outcome)
-
-    def _tell_failure(self, failure: ImageFailure) -> None:
+    def tell(self, failure: ImageFailure) -> None:
+        """Name an image that could not be read: the first ones on the terminal, all of them in the log."""
         if self.failed <= _SHOWN_FAILURES:
             console.warn(f"{failure.image}: {failure.reason}")
         else:

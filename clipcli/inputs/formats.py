@@ -58,7 +58,9 @@ _KINDS: dict[str, FileKind] = {
 def kind_of(name: str) -> FileKind:
     """What a file holds, as far as its suffix tells."""
     lower = name.lower()
-    if kind := _KINDS.get(os.path.splitext(lower)[1]):
+    dot = lower.rfind(".")
+    kind = _KINDS.get(lower[dot:])
+    if kind and (lower[dot - 1 : dot].isalnum() or os.path.splitext(lower)[1]):  # `.png` has no suffix
         return kind
     return "archive" if lower.endswith(ARCHIVE_SUFFIXES) else "other"
 

@@ -80,12 +80,19 @@ def _items(sources: Iterable[Any]) -> Iterator[Item | ImageFailure]:
         if isinstance(source, str | os.PathLike):
             yield from Inputs((os.fspath(source),))
             next(numbers)
+        elif _is_item(source):
+            yield source
+            next(numbers)
         else:
             yield _item(source, _name(source, next(numbers)))
 
 
+def _is_item(source: Any) -> bool:
+    return isinstance(source, ImageFailure) or hasattr(source, "version")
+
+
 def _item(source: Any, name: str) -> Item | ImageFailure:
-    if isinstance(source, ImageFailure) or hasattr(source, "version"):
+    if _is_item(source):
         return cast("Item | ImageFailure", source)
     if isinstance(source, str | os.PathLike):
         return FileItem(name, path=os.fspath(source))

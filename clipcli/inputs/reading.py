@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from clipcli.choices import Prefer
 from clipcli.errors import UsageError
@@ -50,14 +51,18 @@ class Reading:
 
     def takes(self, kind: FileKind) -> bool:
         """Whether a file of this kind is read when a folder holds it, and can be read here."""
-        wanted = {
+        return kind == "image" or (kind in self._wanted and can_read(kind))
+
+    @cached_property
+    def _wanted(self) -> set[FileKind]:
+        wanted: dict[FileKind, bool] = {
             "archive": self.archives,
             "document": self.pages,
             "image": True,
             "raw": True,
             "video": self.every is not None or self.frames is not None,
         }
-        return wanted.get(kind, False) and can_read(kind)
+        return {kind for kind, is_wanted in wanted.items() if is_wanted}
 
 
 FIRST_IMAGES = Reading()

@@ -22,7 +22,7 @@ from clipcli.inputs.item import FileItem
 from clipcli.inputs.lists import PathList
 from clipcli.inputs.naming import file_at, is_within
 from clipcli.inputs.opening import item_named
-from clipcli.inputs.tables.recognise import is_row, table_format
+from clipcli.inputs.tables.recognise import is_columnar, is_row, table_format
 from clipcli.inputs.walk import ALL_PATHS, PathFilter, Search, expand, images_of, matches_nothing
 from clipcli.records import ImageFailure, Item
 from clipcli.remote.addresses import is_remote
@@ -293,6 +293,8 @@ class Files:
         for found in self._paths(search):
             if isinstance(found, ImageFailure):
                 yield found
+            elif kind_of(found) == "image" and not search.reading.all_frames:  # most files, and a million
+                yield animation.first_frame(FileItem(found), search.left_out.first_pages)
             else:
                 yield from images_in(FileItem(found), search)
         for table in self._tables:
@@ -330,11 +332,6 @@ def tables_of_glob(pattern: str) -> list[str]:
         return []
     found = sorted(glob.iglob(pattern))
     return found if all(is_columnar(path) and os.path.isfile(path) for path in found) else []
-
-
-def is_columnar(path: str) -> bool:
-    """Whether a name is that of a table that may hold images."""
-    return table_format(path) in ("parquet", "arrow")
 
 
 def _missing(path: str) -> tuple[str, str]:

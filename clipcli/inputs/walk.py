@@ -52,6 +52,10 @@ class PathFilter:
         self._included, self._excluded  # noqa: B018 (tells now that one is malformed)
 
     @cached_property
+    def _takes_all(self) -> bool:
+        return not self.include and not self.exclude
+
+    @cached_property
     def _included(self) -> Globs | None:
         return Globs(self.include, "`include`") if self.include else None
 
@@ -61,6 +65,8 @@ class PathFilter:
 
     def reason(self, path: str, is_folder: bool) -> Reason | None:
         """Why a path, relative to the folder that the user named, is left out; None if it is not."""
+        if self._takes_all:
+            return None
         if self._excluded is not None and self._excluded.match(path + "/" if is_folder else path):
             return "excluded"
         included = is_folder or self._included is None or self._included.match(path)

@@ -50,8 +50,7 @@ class RowWriter(Consumer["Outcome"]):
 
     def add(self, outcome: Outcome) -> None:
         """Write the rows of one image; errors as in `Sink.write`."""
-        for row in self.layout.rows(outcome):
-            self.sink.write(row)
+        self.sink.write_all(self.layout.rows(outcome))
 
     def __enter__(self) -> RowWriter:
         self.sink.__enter__()

@@ -26,6 +26,7 @@ class Counts(Consumer["Outcome | ImageFeatures"]):
         self.images += 1
         if isinstance(outcome, ImageFailure):
             self.reasons[outcome.reason.partition(":")[0]] += 1
+            self.tell(outcome)
             return
         self.known += outcome.known
         if isinstance(outcome, ImageFeatures):
@@ -34,6 +35,9 @@ class Counts(Consumer["Outcome | ImageFeatures"]):
             self.unknown += 1
         else:
             self.labels[outcome.predictions[0].label] += 1
+
+    def tell(self, failure: ImageFailure) -> None:
+        """Called with each image that could not be read, once it is counted."""
 
     def take(self, others: Counts) -> None:
         """Add what others counted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import repeat
 from types import MappingProxyType
 
@@ -102,7 +103,7 @@ class Layout:
         groups = group_cells(outcome) if self.has_groups else repeat([])
         return ([*row, *sets, *group, *rejected, *cells] for row, group in zip(rows, groups, strict=False))
 
-    @property
+    @cached_property
     def _added(self) -> dict[str, type]:
         """The columns that the classifier asks for, after those that there always are."""
         return {
@@ -149,9 +150,9 @@ def long_rows(outcome: Outcome) -> Iterator[Row]:
     if isinstance(outcome, ImageFailure):
         yield [outcome.image, None, None, None, None, *_verdict(outcome)]
         return
-    verdict = _verdict(outcome)
+    error, status, margin = _verdict(outcome)
     for image, rank, label, score, cosine in outcome.predictions:
-        yield [image, rank, label, rounded(score), rounded(cosine), *verdict]
+        yield [image, rank, label, rounded(score), rounded(cosine), error, status, margin]
 
 
 def _nested_rows(outcome: Outcome) -> Iterator[Row]:
@@ -206,11 +207,11 @@ def reject_score(outcome: Outcome) -> float | None:
     return rounded(outcome.reject_score)
 
 
-def _verdict(outcome: Outcome) -> Row:
+def _verdict(outcome: Outcome) -> tuple[str | None, str, float | None]:
     """The cells of `error`, `status` and `margin`."""
     if isinstance(outcome, ImageFailure):
-        return [outcome.reason, outcome.status, None]
-    return [None, outcome.status, None if outcome.margin is None else rounded(outcome.margin)]
+        return outcome.reason, outcome.status, None
+    return None, outcome.status, None if outcome.margin is None else rounded(outcome.margin)
 
 
 def rounded(value: float) -> float:

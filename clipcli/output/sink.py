@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -76,6 +76,11 @@ class Sink(ABC):
             with write_errors(self._name):
                 raise
         self.rows += 1
+
+    def write_all(self, rows: Iterable[Row]) -> None:
+        """Add rows; errors as in `write`."""
+        for row in rows:
+            self.write(row)
 
     def __enter__(self) -> Sink:
         try:

@@ -6,12 +6,13 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, ClassVar
 
 from clipcli.errors import UsageError
+from clipcli.files import write_errors
 from clipcli.inputs.formats import IMAGE_SUFFIXES
 from clipcli.output.cells import Cell, Row, as_text, neutralised
 from clipcli.output.sink import Sink
@@ -55,6 +56,25 @@ class CsvSink(_TextSink):
         self.texts = [index for index, kind in enumerate(self.columns.values()) if kind is str]
         self.has_other_types = not {bool, date, datetime}.isdisjoint(self.columns.values())
         self._write(list(self.columns))
+
+    def write_all(self, rows: Iterable[Row]) -> None:
+        """Add rows; errors as in `write`. Plain ones go to the file together, which takes half as long."""
+        rows = list(rows)
+        if self.has_other_types or self.excel or not self._are_plain(rows):
+            super().write_all(rows)
+            return
+        try:
+            self.writer.writerows(rows)
+        except OSError:
+            self._is_whole = False
+            with write_errors(self._name):
+                raise
+        self.rows += len(rows)
+
+    def _are_plain(self, rows: Sequence[Row]) -> bool:
+        """Whether each text can be written, being ASCII, and has no line end that csv leaves bare."""
+        texts = "".join([row[index] or "" for row in rows for index in self.texts])  # type: ignore[misc]
+        return texts.isascii() and "\r" not in texts
 
     def _write(self, row: Row) -> None:
         cells = [as_text(cell) for cell in row] if self.has_other_types else row

@@ -262,7 +262,7 @@ class Classifier:
                 image,
                 predictions,
                 row,
-                status="unknown" if is_unsure else status_of(best, ranking),
+                status="unknown" if is_unsure else status_of(best, ranking) if ranking.has_limits else "ok",
                 margin=margin_of(best),
                 label_set=label_set,
                 reject_score=reject_score,
@@ -273,6 +273,8 @@ class Classifier:
         ]
         if self.groups is not None:
             found = in_groups(found, self.classnames, self.groups, cosines, ranking, self.activation)
+        if self.rejector is None:
+            return found
         pairs = zip(found, rejected.tolist(), strict=True)
         return [one._replace(status="unknown") if is_rejected else one for one, is_rejected in pairs]
 

@@ -48,6 +48,11 @@ class Ranking:
             _check_range(name, value, -1 if is_cosine else 0, 1)
         _check_range("min_margin", self.min_margin, 0, 2 if is_cosine else 1)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether an image can be `unknown` by its scores alone."""
+        return self.min_score is not None or self.min_margin is not None
+
     def kind(self, activation: Activation) -> Score:
         """What the scores are with a model of this activation: softmax, sigmoid or cosine."""
         return activation if self.score == "auto" else self.score

@@ -69,6 +69,11 @@ def table_format(path: str) -> TableFormat | None:
     return table_format(parts_of(path)[0]) if known is None and is_parted(path) else known
 
 
+def is_columnar(path: str) -> bool:
+    """Whether a name is that of a table that may hold images."""
+    return table_format(path) in ("parquet", "arrow")
+
+
 def is_row(name: str) -> bool:
     """Whether a name is that of a row, as in `train.parquet#17`, of a table that is there or on the hub."""
     found = ROW.fullmatch(name)

@@ -91,6 +91,25 @@ def test_a_name_comes_back(
     assert not path.with_name(f"{path.name}.partial").exists()
 
 
+@pytest.mark.parametrize("suffix", SINKS)
+@given(names=st.lists(TEXTS, max_size=4))
+@example(names=["a.png", "b\rc.png"])
+@example(names=["a.png", "é.png", "\ud800.png"])
+def test_rows_together_are_the_rows_one_by_one(
+    suffix: str, names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    together, singly = (tmp_path_factory.getbasetemp() / f"{how}{suffix}" for how in ("together", "singly"))
+    rows = [[name, number / 3, None] for number, name in enumerate(names)]
+    columns = {"image": str, "score": float, "error": str}
+    with open_sink(columns, together) as sink:
+        sink.write_all(rows)
+        assert sink.rows == len(rows)
+    with open_sink(columns, singly) as sink:
+        for row in rows:
+            sink.write(row)
+    assert together.read_bytes() == singly.read_bytes()
+
+
 @given(name=TEXTS)
 def test_our_own_workbooks_can_be_inputs(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "ours.xlsx"

@@ -39,10 +39,13 @@ class Source(NamedTuple):
         Raises:
             UsageError: their true labels are said to be in a column, but nothing has columns.
         """
-        from clipcli.inputs.truth import ColumnTruth
+        from clipcli.inputs.truth import ColumnTruth, FolderTruth
 
         if not isinstance(self.truth, ColumnTruth):
-            return picked.inputs(self.paths, self.from_file, image_column)
+            found = picked.inputs(self.paths, self.from_file, image_column)
+            if isinstance(self.truth, FolderTruth):
+                _warn_of_columns(found.columns)
+            return found
         if self.from_file is None and not picked.inputs(self.paths, None, image_column).columns:
             message = "`truth_column` names a column, but there is no table"
             raise UsageError(message, "Name it with `truth`.")
@@ -54,6 +57,19 @@ class Source(NamedTuple):
 
         images = Labelled(found, self.truth)
         return list(images) if found.is_read_once else images
+
+
+def _warn_of_columns(columns: Iterable[str]) -> None:
+    """Tell that folders are taken for true labels, where a column may be meant."""
+    from clipcli.inputs.truth import TRUTH_COLUMNS
+
+    for name in columns:
+        if name.lower() in TRUTH_COLUMNS:
+            console.warn(
+                f"the folders of the images are taken for their true labels, not the column {name}: if it has"
+                f" them, use --truth-column {name}"
+            )
+            return
 
 
 def source(paths: list[str], from_file: str | None, truth: str | None, column: str | None) -> Source:

@@ -65,6 +65,19 @@ def test_folders_of_classes_are_measured_as_classify_labels_them(
     assert float(rows["acc1", ""]) == pytest.approx(content["acc1"])
 
 
+def test_folders_are_not_taken_for_a_column_in_silence(
+    run_cli: Cli, sorted_examples: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    rows = [(image, image.parent.name, "cat") for image in sorted(sorted_examples.glob("*/*"))]
+    pd.DataFrame(rows, columns=["image", "folder", "Label"]).to_csv(table, index=False)
+    content, result = measured(run_cli, tmp_path, "--from-file", table)
+    assert content["acc1"] > 0.8
+    assert "not the column Label: if it has them, use --truth-column Label" in result.err
+    _, result = measured(run_cli, tmp_path, "--from-file", table, "--truth-column", "folder")
+    assert "taken for their true labels" not in result.err
+
+
 def test_without_labels_the_folders_are_the_labels(
     run_cli: Cli, sorted_examples: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from clipcli.cli import console, options, output_options, reject_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 from clipcli.cli.values import fraction
 from clipcli.files import shown as shown_path
 
@@ -43,11 +44,7 @@ def classify(
     keep: options.Keep = None,
     picked: Picked = Picked(),
     per_video: PerVideoOption = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    chosen_model: ModelChoice = ModelChoice(),
     top_k: Annotated[
         int,
         typer.Option(
@@ -158,19 +155,9 @@ def classify(
         ),
     ] = False,
     table: output_options.Table = None,
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    gpu_decode: options.GpuDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
     on_ray: OnRay = OnRay(),
 ) -> None:
     """Classify images by labels that you choose.
@@ -187,7 +174,7 @@ def classify(
 
     Example: `clipcli classify photos/ --labels "cat,dog" -o predictions.csv`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli import api
     from clipcli.cli import (
         mistakes,
@@ -201,23 +188,18 @@ def classify(
         tables,
         values,
     )
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.output.report.about import About
     from clipcli.output.rows import Layout
     from clipcli.output.run_record import RunRecord
-    from clipcli.pipeline import EngineOptions
     from clipcli.scoring.classifier import Classifier
     from clipcli.scoring.groups import check_roll_up
     from clipcli.scoring.ranking import Ranking
 
     startup.lift_pillow_limit()
     folder = ray_runs.folder(on_ray, output, format_name, per_video)
-    startup.prepare_hub_client(offline)
+    startup.prepare_hub_client(chosen_model.offline)
     ranking = Ranking(top_k, score, min_score, min_margin, roll_up, per_video)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    engine = EngineOptions(batch_size, workers, DecodeOptions(limit, exact_decode, truncated, gpu_decode))
+    engine = encoding.engine
     columns = session.columns_to_keep(keep)
     with mistakes.told_from_labels(inputs or (), labels):
         found = picked.inputs(inputs, from_file, image_column, columns)
@@ -245,12 +227,11 @@ def classify(
 
     if isinstance(named, Classifier):
         named.check_score(score)
-        model = model or named.provenance.get("model")
     else:
         record.templates = session.templates_of(templates)
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    request = chosen_model.request(named.provenance.get("model") if isinstance(named, Classifier) else None)
     shown = [tables.PredictionTable(min(top_k, len(named.classnames)))] if shows_table else []
-    with session.opened(request, cache, no_cache, verify) as run:
+    with encoding.opened(request) as run:
         encoder = run.encoder()
         classifier = choice.applied(run.classifier(encoder, named), run, encoder, named)
         record.encoder, record.classifier = encoder, classifier
@@ -279,7 +260,9 @@ def classify(
     for one in shown:
         one.print()
     written.complete(
-        About(reports.title(inputs, from_file), encoder.name, classifier.classnames), limit, workers
+        About(reports.title(inputs, from_file), encoder.name, classifier.classnames),
+        engine.decoding.max_pixels,
+        engine.workers,
     )
     summary.print(", ".join([*map(shown_path, written.files), *on_ray.places]), found.left_out)
     if summary.failed and not allow_failures:

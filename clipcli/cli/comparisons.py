@@ -184,7 +184,7 @@ def _passes(
     from clipcli.output.feature_evaluators import ComparisonEvaluator
 
     for number, request in enumerate(requests, 1):
-        with passes.opened(request) as run, told_once():
+        with passes.encoding.opened(request) as run, told_once():
             encoder = run.encoder()
             classifiers = [run.classifier(encoder, prompts) for prompts in prompt_sets]
             evaluator = ComparisonEvaluator(classifiers, targets)

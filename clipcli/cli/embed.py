@@ -14,6 +14,7 @@ from clipcli.cli import console, options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import PerVideoOption, Picked, counted
 from clipcli.cli.ray_options import OnRay
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 from clipcli.errors import UsageError
 from clipcli.files import shown as shown_path
 
@@ -51,11 +52,7 @@ def embed(
     keep: options.Keep = None,
     picked: Picked = Picked(),
     per_video: PerVideoOption = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    chosen_model: ModelChoice = ModelChoice(),
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -76,19 +73,9 @@ def embed(
             rich_help_panel=options.OUTPUT,
         ),
     ] = "float32",
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    gpu_decode: options.GpuDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
     on_ray: OnRay = OnRay(),
 ) -> None:
     """Write the features of images, or of texts, for other tools.
@@ -101,12 +88,9 @@ def embed(
 
     Example: `clipcli embed photos/ -o features.parquet`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli import api
     from clipcli.cli import progress, ray_runs, session, startup
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import consume
     from clipcli.output.feature_files import check_feature_files
     from clipcli.ray_stages import Work
@@ -118,18 +102,16 @@ def embed(
         raise UsageError("features have no best score, and so `per_video` cannot be max", "Use mean.")
     startup.lift_pillow_limit()
     output = output or []
-    startup.prepare_hub_client(offline)
+    startup.prepare_hub_client(chosen_model.offline)
     check_feature_files(output)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
+    decoding, request = encoding.decoding, chosen_model.request()
     summary = progress.Summary()
     if texts is not None and on_ray.is_chosen:
         raise UsageError("texts are encoded in this process", "Leave --engine ray out.")
     if texts is not None:
         lines = _lines(texts, inputs, from_file)
         chosen = session.templates_of(templates) if templates else ()
-        with session.opened(request, cache, no_cache, verify) as run:
+        with encoding.opened(request) as run:
             encoder = run.encoder()
             writers = _writers(output, encoder, {}, dtype, "text")
             with progress.working("encoding texts"):
@@ -143,21 +125,21 @@ def embed(
     columns = session.columns_to_keep(keep)
     found = picked.inputs(inputs, from_file, image_column, columns)
     images = session.at_least_one(found)
-    with session.opened(request, cache, no_cache, verify) as run:
+    with encoding.opened(request) as run:
         encoder = run.encoder()
         writers = _writers(output, encoder, found.columns, dtype, "image")
         outcomes = partial(
             api.encode,
             images,
             encoder,
-            batch_size=batch_size,
-            workers=workers,
+            batch_size=encoding.batch_size,
+            workers=encoding.workers,
             decoding=decoding,
             cache=run.cache,
             mean_per_video=per_video is not None,
         )
         if on_ray.is_chosen:
-            work = Work(found, request, encoder.preprocess, None, decoding, batch_size)
+            work = Work(found, request, encoder.preprocess, None, decoding, encoding.batch_size)
             outcomes = partial(ray_runs.outcomes, on_ray, work)
         if folder is not None:
             about = {"fingerprint": encoder.fingerprint, **encoder.provenance()}

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import console, eval_options, fit_options, options, reject_options
+from clipcli.cli import eval_options, fit_options, options, reject_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 
 if TYPE_CHECKING:
     from clipcli.prompts.templates import PromptSet
@@ -33,11 +34,7 @@ def evaluate(
     from_file: options.FromFile = None,
     image_column: options.ImageColumn = None,
     picked: Picked = Picked(),
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    chosen_model: ModelChoice = ModelChoice(),
     compare_templates: eval_options.CompareTemplates = None,
     compare_models: eval_options.CompareModels = None,
     compare_classes: eval_options.CompareClasses = None,
@@ -60,19 +57,9 @@ def evaluate(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    gpu_decode: options.GpuDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Measure how well a model labels images whose true labels are known.
 
@@ -102,7 +89,7 @@ def evaluate(
 
     Example: `clipcli eval labelled-photos/ --compare-templates photo,imagenet7 -o metrics.json`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import (
         comparisons,
         fitting,
@@ -115,13 +102,10 @@ def evaluate(
         truths,
     )
     from clipcli.cli.passes import Passes
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.output.metrics_file import check_outputs
 
     startup.lift_pillow_limit()
-    startup.prepare_hub_client(offline)
+    startup.prepare_hub_client(chosen_model.offline)
     outputs = output or []
     check_outputs(outputs)
     chosen = fitting.check(fit, min_precision, coverage, seed)
@@ -141,15 +125,12 @@ def evaluate(
     }
     asked = comparisons.asked(
         {"templates": compare_templates, "models": compare_models, "classes": compare_classes},
-        {**given, "templates": templates, "model": model, "pretrained": pretrained, "captions": captions},
+        {**given, "templates": templates, "captions": captions, **chosen_model.named},
         outputs,
     )
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
     named = _named_classifier(classifier_file, labels, label, classes, templates, concept)
-    model = model or (named.provenance.get("model") if named else None)
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, outputs, allow_failures)
+    request = chosen_model.request(named.provenance.get("model") if named else None)
+    passes = Passes(encoding, outputs, allow_failures)
     if captions is not None:
         retrieval.check_alone(given, outputs)
         retrieval.measure(

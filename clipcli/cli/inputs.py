@@ -15,6 +15,7 @@ from clipcli import choices
 from clipcli.cli import console, options, output_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.run_options import Messages
 
 if TYPE_CHECKING:
     from clipcli.output.listing import Listing
@@ -60,9 +61,7 @@ def inputs(
         ),
     ] = None,
     excel: output_options.Excel = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """List the images that other commands would read, without reading them.
 
@@ -75,7 +74,7 @@ def inputs(
 
     Example: `clipcli inputs photos/ --exclude drafts/ --count`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import session, startup
     from clipcli.cli.left_out import told
     from clipcli.output.listing import Listing

@@ -102,7 +102,7 @@ def measure(
     targets, left_out = _matched(labelled, prompts.classnames)
     to_fit = fitting.begin(wanted.fit, wanted.options, targets)
     summary = progress.Summary()
-    with passes.opened(request) as run:
+    with passes.encoding.opened(request) as run:
         encoder = run.encoder()
         classifier, scores = rejecting.begun(wanted.outliers, run, encoder, prompts, targets)
         wanted.tell(classifier)
@@ -117,7 +117,7 @@ def measure(
     counted = {"failed": failed, "left_out": left_out}
     _write(tables, evaluation, encoder, counted, _others(to_fit, classifier, scores))
     about = About(title, encoder.name, prompts.classnames, evaluation)
-    reports.write_all(writers, about, passes.decoding.max_pixels, passes.workers)
+    reports.write_all(writers, about, passes.encoding.decoding.max_pixels, passes.encoding.workers)
     _end(summary, [*passes.outputs, wanted.fit], failed, passes.allow_failures)
 
 
@@ -143,7 +143,7 @@ def _outcomes(
     """
     from clipcli import api
 
-    size, workers, decoding = passes.batch_size, passes.workers, passes.decoding
+    size, workers, decoding = passes.encoding.batch_size, passes.encoding.workers, passes.encoding.decoding
     how = {"batch_size": size, "workers": workers, "decoding": decoding, "cache": run.cache, "stop": stop}
     if classifier.weights is None:
         return api.classify(images, encoder, classifier, top_k=1, score="cosine", **how)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,8 @@ from clipcli.errors import UsageError
 from clipcli.files import shown as shown_path
 
 if TYPE_CHECKING:
+    from clipcli.cli.run_options import Encoding
     from clipcli.cli.session import Session
-    from clipcli.images.decode import DecodeOptions
-    from clipcli.models.request import ModelRequest
     from clipcli.output.consumers import Consumer
     from clipcli.records import Encoder, ImageFailure, ImageFeatures, Item
     from clipcli.scoring.comparison import Comparison
@@ -30,30 +28,20 @@ class Passes:
     """How images are encoded, as the options of a command say.
 
     Args:
-        folder: of the cache; None is the user's own.
-        no_cache: whether to do without a cache.
-        verify: whether files are read again that seem to be known.
-        batch_size: images encoded together; None is what suits the device.
-        workers: threads that read and decode; None is one per core.
-        decoding: how image files are read.
+        encoding: how images are read and encoded, and where their features are kept.
         outputs: files for the figures.
         allow_failures: whether images that cannot be read are fine.
+
+    Raises:
+        UsageError: a value of an option that cannot be.
     """
 
-    folder: Path | None
-    no_cache: bool
-    verify: bool
-    batch_size: int | None
-    workers: int | None
-    decoding: DecodeOptions
+    encoding: Encoding
     outputs: Sequence[Path]
     allow_failures: bool
 
-    def opened(self, request: ModelRequest) -> AbstractContextManager[Session]:
-        """A session with a model, and with the cache."""
-        from clipcli.cli import session
-
-        return session.opened(request, self.folder, self.no_cache, self.verify)
+    def __post_init__(self) -> None:
+        self.encoding.engine  # noqa: B018 (tells now of a value that cannot be)
 
     def over(
         self,
@@ -82,9 +70,9 @@ class Passes:
             lambda stop: api.encode(
                 images,
                 encoder,
-                batch_size=self.batch_size,
-                workers=self.workers,
-                decoding=self.decoding,
+                batch_size=self.encoding.batch_size,
+                workers=self.encoding.workers,
+                decoding=self.encoding.decoding,
                 cache=run.cache,
                 stop=stop,
             ),

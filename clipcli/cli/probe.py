@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from clipcli import choices
-from clipcli.cli import console, options
+from clipcli.cli import options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 
 PROBE = "Probe"
 
@@ -95,23 +96,10 @@ def probe(
         ),
     ] = None,
     picked: Picked = Picked(),
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    chosen_model: ModelChoice = ModelChoice(),
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Learn classes from a few examples of each.
 
@@ -128,21 +116,15 @@ def probe(
 
     Example: `clipcli probe labelled/ corrections.csv -o mine.safetensors`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import probing, startup
     from clipcli.cli.passes import Passes
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.scoring.probe import ProbeOptions
 
     startup.lift_pillow_limit()
-    startup.prepare_hub_client(offline)
+    startup.prepare_hub_client(chosen_model.offline)
     asked = probing.asked(ProbeOptions(method, seed), shots, seeds, output or [])
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated)
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, asked.outputs, allow_failures)
+    passes = Passes(encoding, asked.outputs, allow_failures)
     found = probing.examples_of(examples or [], label_column, picked)
     words = probing.Words(labels, label, classes, templates, concept, no_words)
-    probing.measure(asked, found, words.prompts(found), request, passes)
+    probing.measure(asked, found, words.prompts(found), chosen_model.request(), passes)

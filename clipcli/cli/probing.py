@@ -184,7 +184,7 @@ def measure(
     from clipcli.scoring.probe_classes import check_words
 
     collected = LabelledFeatures()
-    with passes.opened(request) as run:
+    with passes.encoding.opened(request) as run:
         encoder = run.encoder()
         words = run.classifier(encoder, prompts) if prompts else None
         if words is not None:

@@ -12,6 +12,7 @@ import typer
 from clipcli.cli import console, options, reject_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +26,7 @@ def prompts(
     classes: options.Classes = None,
     templates: options.Templates = None,
     concept: options.Concept = "",
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    chosen_model: ModelChoice = ModelChoice(),
     output: Annotated[
         Path | None,
         typer.Option(
@@ -51,19 +48,9 @@ def prompts(
         bool,
         typer.Option("--dry-run", help="Print all prompts as CSV and stop, without loading a model."),
     ] = False,
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    gpu_decode: options.GpuDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Turn labels and templates into class embeddings, and save them.
 
@@ -75,7 +62,7 @@ def prompts(
 
     Example: `clipcli prompts --classes oxford-pets --templates pets -o pets.safetensors`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import adapting, session, startup, values
 
     prompt_set = session.prompt_set(labels, label, classes, templates, concept)
@@ -88,23 +75,17 @@ def prompts(
         )
     from clipcli import api
     from clipcli.cli.passes import Passes
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.scoring.classifier_file import check_output
 
     check_output(output)
     startup.lift_pillow_limit()
-    startup.prepare_hub_client(offline)
+    startup.prepare_hub_client(chosen_model.offline)
     shares = values.numbers("prior", prior)
     asked = adapting.Asked(weight_on, weight_by, shares, reject, reject_on, reject_rate, picked)
     template_sets = session.template_sets(labels, label, classes, templates, concept) if weight_on else []
     asked.check(template_sets)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
-    passes = Passes(cache, no_cache, verify, batch_size, workers, decoding, [output], allow_failures)
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    with passes.opened(request) as run:
+    passes = Passes(encoding, [output], allow_failures)
+    with encoding.opened(chosen_model.request()) as run:
         classifier = adapting.learned(asked, prompt_set, template_sets, run, passes)
         api.save_classifier(classifier, output)
     texts = sum(map(len, prompt_set.prompts))

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from clipcli.cli import console, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.run_options import Messages
 from clipcli.errors import UsageError
 
 
+@grouped
 def report(
     predictions: Annotated[
         str,
@@ -36,9 +39,7 @@ def report(
     ] = False,
     max_pixels: options.MaxPixels = None,
     workers: options.Workers = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Make a page to look at predictions and to correct them.
 
@@ -50,7 +51,7 @@ def report(
 
     Example: `clipcli report predictions.csv -o report.html --open`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import reports, startup
     from clipcli.images.decode import MAX_PIXELS
     from clipcli.inputs.predictions import read_predictions

@@ -108,7 +108,7 @@ def measure(
     filled = (
         tuple(add_concept(one, session.as_text(concept)) for one in filled) if concept.strip() else filled
     )
-    with passes.opened(request) as run:
+    with passes.encoding.opened(request) as run:
         encoder = run.encoder()
         evaluator = RetrievalEvaluator(found.captions.of)
         summary = passes.over(found.images, run, encoder, evaluator, lambda: len(found.images))

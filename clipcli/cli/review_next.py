@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli import console, options
+from clipcli.cli import options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 from clipcli.errors import UsageError
 
 
+@grouped
 def review_next(
     predictions: Annotated[
         str,
@@ -34,19 +37,9 @@ def review_next(
     count: Annotated[
         int, typer.Option("--number", "-n", metavar="N", min=1, help="The number of images to choose.")
     ] = 50,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
-    max_pixels: options.MaxPixels = None,
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    chosen_model: ModelChoice = ModelChoice(),
+    encoding: Encoding = Encoding(),
+    messages: Messages = Messages(),
 ) -> None:
     """Choose the images whose labels would teach most.
 
@@ -57,19 +50,14 @@ def review_next(
 
     Example: `clipcli review-next predictions.csv -n 50 -o next.csv`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import reviewing, startup
     from clipcli.cli.passes import Passes
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
     from clipcli.inputs.predictions import read_predictions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
 
     startup.lift_pillow_limit()
     found = [one for one in read_predictions(predictions) if one.status != "error" and one.labels]
     if not found:
         raise UsageError(f"{predictions} has no labelled image", "Write it with `clipcli classify -o`.")
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    passes = Passes(cache, no_cache, False, batch_size, workers, DecodeOptions(limit), [], True)
-    reviewing.write(reviewing.chosen(found, predictions, count, request, passes), output)
+    passes = Passes(encoding, [], allow_failures=True)
+    reviewing.write(reviewing.chosen(found, predictions, count, chosen_model.request(), passes), output)

@@ -44,7 +44,7 @@ def chosen(
     images = [replace(one, image=located(one.image, table)) for one in found]
     items = [with_truth(item_named(one.image), str(number)) for number, one in enumerate(images)]
     collected = LabelledFeatures()
-    with passes.opened(request) as run:
+    with passes.encoding.opened(request) as run:
         passes.over(items, run, run.encoder(), collected, lambda: len(items)).print("")
     read = [images[int(number)] for number in collected.truths]
     margins = np.array([1.0 if one.margin is None else one.margin for one in read], dtype=np.float32)

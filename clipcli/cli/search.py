@@ -11,6 +11,7 @@ import typer
 from clipcli.cli import console, options, output_options
 from clipcli.cli.grouped import grouped
 from clipcli.cli.image_options import Picked
+from clipcli.cli.run_options import Encoding, Messages, ModelChoice
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,11 +108,7 @@ def search(
     image_column: options.ImageColumn = None,
     keep: options.Keep = None,
     picked: Picked = Picked(),
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    chosen_model: ModelChoice = ModelChoice(),
     top_k: Annotated[
         int | None,
         typer.Option(
@@ -162,19 +159,9 @@ def search(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
-    max_pixels: options.MaxPixels = None,
-    exact_decode: options.ExactDecode = False,
-    gpu_decode: options.GpuDecode = False,
-    truncated: options.Truncated = "error",
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    cache: options.Cache = None,
-    no_cache: options.NoCache = False,
-    verify: options.Verify = False,
+    encoding: Encoding = Encoding(),
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Find images by a text, or by images that they should be like.
 
@@ -190,21 +177,17 @@ def search(
 
     Example: `clipcli search "a red car at night" photos/`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli import api
     from clipcli.cli import progress, session, shown, startup
     from clipcli.cli.asked import asked_for
     from clipcli.gallery import Gallery
-    from clipcli.images.decode import MAX_PIXELS, DecodeOptions
-    from clipcli.models.registry import DEFAULT_MODEL
-    from clipcli.models.request import ModelRequest
     from clipcli.output.hits import DUPLICATE_COLUMNS, HIT_COLUMNS, FoundTable
     from clipcli.scoring.search import Cut
 
     startup.lift_pillow_limit()
-    startup.prepare_hub_client(offline)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    decoding = DecodeOptions(limit, exact_decode, truncated, gpu_decode)
+    startup.prepare_hub_client(chosen_model.offline)
+    request, how = chosen_model.request(), encoding.engine
     asked = asked_for(words or [], query, like, minus, queries, near_duplicates)
     chosen = session.templates_of(templates) if templates else ()
     cut = Cut(_TOP_K if (top_k, min_score, within) == (None, None, None) else top_k, min_score, within)
@@ -212,7 +195,7 @@ def search(
     found = None
     if known:
         named = bool(asked.inputs or from_file or image_column or keep or not picked.is_default)
-        _check_known(named, no_cache or verify, near_duplicates is not None)
+        _check_known(named, encoding.no_cache or encoding.verify, near_duplicates is not None)
     else:
         found = picked.inputs(asked.inputs, from_file, image_column, columns)
     rows = FoundTable(
@@ -221,11 +204,10 @@ def search(
     shows = shown.Shown(rows, output, format_name, excel, table, paths_only, null)
     images = session.at_least_one(found) if found else iter(())
 
-    request = ModelRequest(model or DEFAULT_MODEL, pretrained, device, precision, offline)
     summary = progress.Summary()
-    with session.opened(request, cache, no_cache, verify) as run:
+    with encoding.opened(request) as run:
         encoder = run.encoder()
-        engine = api.engine_options(encoder, batch_size, workers, decoding)
+        engine = api.engine_options(encoder, how.batch_size, how.workers, how.decoding)
         encoded = _encoded(asked.queries, encoder, chosen, engine, run)
         if found is None:
             gallery = _known_images(encoder, engine, run)
@@ -235,7 +217,7 @@ def search(
             run.run(lambda stop: gallery.fill(images, stop), [], summary, count)
         with progress.working("searching"):
             hits = _hits(gallery, encoded, cut, near_duplicates)
-    shows.write(hits, gallery.failures, encoder.name, limit, workers)
+    shows.write(hits, gallery.failures, encoder.name, how.decoding.max_pixels, how.workers)
     if found is not None:
         summary.print(shows.files, found.left_out)
     console.tell(shown.counted(hits))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli import console, filing, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.run_options import Messages
 from clipcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _DONE = {"link": "linked", "hardlink": "hard-linked", "copy": "copied", "move": "moved"}
 
 
+@grouped
 def sort(
     predictions: filing.Predictions = None,
     into: Annotated[
@@ -78,9 +81,7 @@ def sort(
     apply: filing.Apply = False,
     undo: filing.Undo = None,
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Put images into folders by their labels: as links, copies, or by moving them.
 
@@ -98,7 +99,7 @@ def sort(
 
     To take it back: `clipcli sort --undo sorted/clipcli-sort-1.jsonl`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     mode = _mode({"link": link, "hardlink": hardlink, "copy": copy, "move": move})
     filing.check_options(predictions, undo, into is not None or apply, min_score)
     if undo is not None:

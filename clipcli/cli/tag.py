@@ -11,6 +11,8 @@ import typer
 
 from clipcli import choices
 from clipcli.cli import console, filing, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.run_options import Messages
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from clipcli.output.filing.tagging import TagPlan
 
 
+@grouped
 def tag(
     predictions: filing.Predictions = None,
     top_k: Annotated[
@@ -62,9 +65,7 @@ def tag(
     apply: filing.Apply = False,
     undo: filing.Undo = None,
     allow_failures: options.AllowFailures = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Give images their labels as keywords, which photo programs show and search.
 
@@ -83,7 +84,7 @@ def tag(
 
     To take it back: `clipcli tag --undo clipcli-tag-1.jsonl`
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     filing.check_options(predictions, undo, apply or embed or rating, min_score)
     if top_k < 1:
         raise UsageError(f"`top_k` must be 1 or more, not {top_k}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipcli.cli import completion, console, options
+from clipcli.cli.grouped import grouped
+from clipcli.cli.run_options import Messages
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _MODEL, _TRAINING, _VIEWS, _ENGINE = "Model", "Training", "Views of images", "Engine"
 
 
+@grouped
 def train(
     pairs: Annotated[
         Path,
@@ -200,9 +203,7 @@ def train(
     ] = 500,
     allow_failures: options.AllowFailures = False,
     workers: options.Workers = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log: options.Log = None,
+    messages: Messages = Messages(),
 ) -> None:
     """Train a model on images with captions, or continue a run that was stopped.
 
@@ -216,7 +217,7 @@ def train(
     58 images; the model is in mine: clipcli classify --model mine
     ```
     """
-    console.begin(quiet, verbose, log)
+    messages.begin()
     from clipcli.cli import progress
     from clipcli.cli.interrupts import Interrupted, StopOnSignal
     from clipcli.train.pairs import read_pairs

@@ -192,6 +192,33 @@ def test_thirty_corrections_make_the_other_270_images_better(run_cli: Cli, tmp_p
     assert run_cli("report", second, "-o", tmp_path / "report.html").code == 0
 
 
+def test_the_next_images_are_chosen_by_features_as_they_were_made(run_cli: Cli, tmp_path: Path) -> None:
+    predictions = tmp_path / "predictions.csv"
+    exact = (*NANO, "--exact-decode", "--cache", tmp_path / "cache")
+    assert run_cli("classify", EXAMPLES, "-l", "cat,fish", *exact, "-o", predictions).code == 0
+    result = run_cli("review-next", predictions, "-n", 3, *exact, "-o", tmp_path / "next.csv")
+    assert "58 known from the cache" in result.err
+    result = run_cli("review-next", predictions, "-n", 3, *NANO, "--cache", tmp_path / "cache")
+    assert "known from the cache" not in result.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", EXAMPLES, "--truth", EXAMPLES / "labels.csv"),
+        ("probe", EXAMPLES / "labels.csv"),
+        ("search", "a cat", EXAMPLES),
+        ("prompts", "-l", "cat,dog", "-o", "never.npz"),
+    ],
+)
+def test_values_that_cannot_be_are_told_before_the_model_is_loaded(
+    run_cli: Cli, words: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_cli(*words, "--model", f"local-dir:{tmp_path}/none", "--batch-size", 0)
+    assert (result.code, result.err) == (2, "error: --batch-size must be at least 1, not 0\n")
+
+
 def true_label(image: str) -> str:
     return Path(image).stem[:-3]
 

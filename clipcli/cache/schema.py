@@ -41,14 +41,16 @@ def _key_by_libraries(connection: sqlite3.Connection) -> None:
     """Version 3: an encoder's key names the libraries, which are taken to be those of now.
 
     Vectors of images in formats whose decoding was wrong keep the key of then, and are not found any more.
-    Those of classes are made again: some were cut wrongly, and it was not noted which words a model knows.
+    So do those of int8, because towers are made int8 in another way since. Those of classes are made again:
+    some were cut wrongly, and it was not noted which words a model knows.
     """
     names = connection.execute("SELECT name, digest FROM files")
     wrong = [(digest,) for name, digest in names if name.lower().endswith(_DECODED_WRONGLY)]
     connection.execute("CREATE TEMPORARY TABLE wrong (digest BLOB PRIMARY KEY)")
     connection.executemany("INSERT OR IGNORE INTO wrong VALUES (?)", wrong)
     for (key,) in connection.execute("SELECT DISTINCT encoder FROM features").fetchall():
-        if found := re.fullmatch(r"([0-9a-f]{16}-(\w+)-\w+)-pixels2(.*)", key):
+        found = re.fullmatch(r"([0-9a-f]{16}-(\w+)-\w+)-pixels2(.*)", key)
+        if found and found[2] != "int8":
             tower, precision, decoding = found.groups()
             new = f"{tower}-{tower_libraries(precision)}-pixels3-{pixel_libraries()}{decoding}"
             kept = "encoder = ? AND digest NOT IN (SELECT digest FROM wrong)"

@@ -349,6 +349,15 @@ def test_a_file_changed_after_its_vector_was_made_is_not_the_one_of_0_1_0(old_ca
         assert cache.features_of_versions(OLD_ENCODER, [OLD_VERSION._replace(token=token)]) == [None]
 
 
+def test_int8_of_0_1_0_is_encoded_again(old_cache: Path) -> None:
+    """Its towers were made in another way."""
+    with contextlib.closing(sqlite3.connect(old_cache / NAME)) as connection, connection:
+        connection.execute("UPDATE features SET encoder = replace(encoder, '-fp32-', '-int8-')")
+        assert connection.execute("SELECT count(*) FROM features WHERE encoder LIKE '%-int8-%'").fetchone()[0]
+    with contextlib.closing(FeatureCache(old_cache)) as cache:
+        assert not any(tower_libraries("int8") in encoder for encoder in cache.info().features)
+
+
 def test_images_that_0_1_0_decoded_wrongly_are_encoded_again(old_cache: Path) -> None:
     with contextlib.closing(sqlite3.connect(old_cache / NAME)) as connection, connection:
         names = [b"/photos/cat-1.TIFF", b"/photos/cat-1.jpg"]

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import EXAMPLES, Result
+from gate import BUCKET
 from PIL import Image
-from s3_server import BUCKET, S3Server, connected
+from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.remote import buckets, retries
@@ -44,18 +45,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: str) ->
 def web() -> Iterator[WebServer]:
     with WebServer() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    with connected(server):
-        yield server
 
 
 def images(count: int) -> dict[str, bytes]:
@@ -221,7 +210,8 @@ def test_offline_refuses_addresses(run_cli: Cli, web: WebServer) -> None:
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_a_service_whose_library_is_missing(run_cli: Cli) -> None:
+def test_a_service_whose_library_is_missing(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
     result = run_cli(*CLASSIFY, "gs://bucket/photos/")
     assert result.code == 2
     assert "gs:// needs gcsfs" in result.err

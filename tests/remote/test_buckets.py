@@ -12,25 +12,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, S3Server, connected
+from gate import BUCKET
+from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
 from clipcli.remote import buckets, objects, retries
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(retries.TIMEOUT, "2")
-    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    with connected(server):
-        yield server
 
 
 def url(key: str) -> str:
@@ -179,7 +171,7 @@ def test_a_stream_reads_what_is_needed(s3: S3Server) -> None:
 def test_a_stream_whose_object_goes_away(s3: S3Server) -> None:
     s3.put("going", b"x" * 10_000_000)
     with objects.opened(url("going")) as stream:
-        s3.request("DELETE", f"/{BUCKET}/going")
+        s3.remove("going")
         with pytest.raises(OSError, match="no such object"):
             stream.read(10)
 

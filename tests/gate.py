@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from unittest import mock
 from urllib.parse import unquote, urlsplit
 
-from clipcli.remote import buckets
+from clipcli.remote import clients
 
 BUCKET = "photos"
 
@@ -151,11 +151,11 @@ Running = TypeVar("Running", bound=BucketServer)
 @contextlib.contextmanager
 def connected(server: Running) -> Iterator[Running]:
     """Let this process find the server, by new connections and without the faults of earlier tests."""
-    buckets._file_system.cache_clear()
+    clients.file_system_of.cache_clear()
     server.gate.reset()
     with mock.patch.dict(os.environ, server.environment):
         yield server
-    buckets._file_system.cache_clear()
+    clients.file_system_of.cache_clear()
 
 
 class _Server(ThreadingHTTPServer):

@@ -21,7 +21,7 @@ from PIL import Image
 from s3_server import S3Server
 from web_server import WebServer
 
-from clipcli.remote import buckets, retries
+from clipcli.remote import buckets, clients, retries
 
 Cli = Callable[..., Result]
 FP32 = ("--device", "cpu", "--precision", "fp32")
@@ -211,7 +211,7 @@ def test_offline_refuses_addresses(run_cli: Cli, web: WebServer) -> None:
 
 
 def test_a_service_whose_library_is_missing(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     result = run_cli(*CLASSIFY, "gs://bucket/photos/")
     assert result.code == 2
     assert "gs:// needs gcsfs" in result.err

@@ -22,7 +22,7 @@ from clipcli.inputs.opening import item_named
 from clipcli.inputs.remote import RemoteItem, remote_item
 from clipcli.inputs.streams import opened
 from clipcli.records import ImageFailure
-from clipcli.remote import buckets
+from clipcli.remote import clients
 
 KEYS = (
     "a/1.jpg",
@@ -145,7 +145,7 @@ def test_a_listing_that_breaks_off_is_a_row(s3: S3Server, monkeypatch: pytest.Mo
 
 
 def test_a_library_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="gs:// needs gcsfs") as raised:
         Inputs(("gs://bucket/a.png",))
     assert raised.value.hint == "pip install 'clipcli[gcs]'"

@@ -17,7 +17,7 @@ from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, objects, retries
+from clipcli.remote import buckets, clients, failures, objects, retries
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_too_large(s3: S3Server) -> None:
 def test_a_listing_comes_page_by_page(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         s3.put(f"many/{number}.png", b"content")
-    system = buckets._file_system("s3", os.getpid())
+    system = clients.file_system_of("s3", os.getpid())
     real = system.call_s3
     monkeypatch.setattr(system, "call_s3", lambda *args, **kwargs: real(*args, MaxKeys=3, **kwargs))
     listing = buckets.below(url("many/"), enters)
@@ -202,7 +202,7 @@ def test_places_that_cannot_be_written(s3: S3Server) -> None:
 def test_a_library_that_is_not_installed(
     address: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     with pytest.raises(RemoteError, match=library) as raised:
         buckets.fetch(address)
     assert raised.value.hint == f"pip install 'clipcli[{extra}]'"
@@ -237,7 +237,7 @@ def test_a_process_that_was_forked_has_its_own_connections(s3: S3Server) -> None
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """fsspec's file system in memory, in the place of Google's."""
+    """fsspec's file system in memory, in the place of the hub's."""
     import fsspec
 
     system = fsspec.filesystem("memory", skip_instance_cache=True)
@@ -245,7 +245,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     system.pseudo_dirs[:] = [""]
     for name in ("b/x/1.png", "b/x/y/2.png", "b/x/z/3.png", "b/w.png"):
         system.pipe_file(name, name.encode())
-    monkeypatch.setattr(buckets, "_system", lambda url: _Stripped(system))
+    monkeypatch.setattr(buckets, "file_system", lambda url: _Stripped(system))
     yield system
     system.store.clear()
 
@@ -260,7 +260,7 @@ class _Stripped:
         function = getattr(self._system, name)
 
         def called(*args: object, **kwargs: object) -> object:
-            plain = [one.removeprefix("gs://") if isinstance(one, str) else one for one in args]
+            plain = [one.removeprefix("hf://") if isinstance(one, str) else one for one in args]
             found = function(*plain, **kwargs)
             return [{**info, "name": info["name"].lstrip("/")} for info in found] if name == "ls" else found
 
@@ -268,23 +268,23 @@ class _Stripped:
 
 
 def test_any_service_lists_what_it_has(memory: object) -> None:
-    found = [entry.url for entry in buckets.below("gs://b/", lambda folder: folder != "x/z")]
-    assert found == ["gs://b/w.png", "gs://b/x/1.png", "gs://b/x/y/2.png"]
-    level = [(entry.url, entry.is_folder) for entry in buckets.children("gs://b/x/")]
-    assert level == [("gs://b/x/1.png", False), ("gs://b/x/y/", True), ("gs://b/x/z/", True)]
+    found = [entry.url for entry in buckets.below("hf://b/", lambda folder: folder != "x/z")]
+    assert found == ["hf://b/w.png", "hf://b/x/1.png", "hf://b/x/y/2.png"]
+    level = [(entry.url, entry.is_folder) for entry in buckets.children("hf://b/x/")]
+    assert level == [("hf://b/x/1.png", False), ("hf://b/x/y/", True), ("hf://b/x/z/", True)]
 
 
 def test_any_service_gives_and_takes(memory: object, tmp_path: Path) -> None:
-    assert buckets.fetch("gs://b/w.png") == b"b/w.png"
+    assert buckets.fetch("hf://b/w.png") == b"b/w.png"
     (tmp_path / "a").write_bytes(b"content")
-    buckets.check_writable("gs://b/new")
+    buckets.check_writable("hf://b/new")
     with pytest.raises(RemoteError, match="no such object"):
-        buckets.fetch("gs://b/new")
-    buckets.upload(str(tmp_path / "a"), "gs://b/new")
-    with buckets.opened("gs://b/new") as stream:
+        buckets.fetch("hf://b/new")
+    buckets.upload(str(tmp_path / "a"), "hf://b/new")
+    with buckets.opened("hf://b/new") as stream:
         assert stream.read() == b"content"
     with pytest.raises(RemoteError, match="no such object"):
-        buckets.facts("gs://b/x")
+        buckets.facts("hf://b/x")
 
 
 def test_what_tells_of_a_change() -> None:
@@ -315,9 +315,9 @@ def test_failures_of_any_library_without_their_secrets() -> None:
     class Busy(Exception):
         response = Response()
 
-    assert buckets._reason(Refused("no")).args[0] == "refused: HTTP 400"
-    assert isinstance(buckets._reason(Busy("no")), retries.Temporary)
-    told = buckets._reason(PermissionError("GET https://h/a?sig=geheim&sv=1 failed\nmore"))
+    assert failures.reason_of(Refused("no")).args[0] == "refused: HTTP 400"
+    assert isinstance(failures.reason_of(Busy("no")), retries.Temporary)
+    told = failures.reason_of(PermissionError("GET https://h/a?sig=geheim&sv=1 failed\nmore"))
     assert told.args[0] == "access denied: GET https://h/a failed"
 
 

@@ -47,9 +47,9 @@ class AzureServer(BucketServer):
         """Create `BUCKET`."""
         self._client().create_container()
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, metadata: dict[str, str] | None = None) -> None:
         """Store an object, whose key has the escapes of addresses."""
-        self._client().upload_blob(unquote(key), content, overwrite=True)
+        self._client().upload_blob(unquote(key), content, overwrite=True, metadata=metadata)
 
     def remove(self, key: str) -> None:
         """Remove an object."""

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial, partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
-from gate import BUCKET, BucketServer
+from gate import BUCKET, BucketServer, connected
+from other_bucket_servers import AzureServer
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, objects, retries
+from clipcli.remote import buckets, clients, objects, retries
 
 IMPATIENT = 0.5  # seconds, far less than what the libraries would wait or try again for
 
@@ -110,6 +113,67 @@ def test_a_folder_that_is_an_object_too(service: BucketServer) -> None:
     service.put("made/empty/", b"")
     assert names(service, "made/") == ["folder/a.png"]
     assert names(service, "made/folder/") == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["hdi_isfolder", "Hdi_isfolder", "is_directory"])
+def test_what_azure_keeps_of_a_folder_is_no_object(azure_of_module: AzureServer, name: str) -> None:
+    """As in hierarchical namespaces: a blob for each folder, beside the blobs in it."""
+    azure_of_module.put(f"{name}/folder", b"", {name: "true"})
+    azure_of_module.put(f"{name}/folder/a.png", b"content", {"is_directory": "false"})
+    with connected(azure_of_module) as service:
+        assert names(service, f"{name}/") == ["folder/a.png"]
+        (folder,) = buckets.children(url(service, f"{name}/"))
+        assert (folder.url, folder.is_folder) == (url(service, f"{name}/folder/"), True)
+        with pytest.raises(RemoteError, match="no such object"):
+            buckets.facts(url(service, f"{name}/folder"))
+
+
+def paged(service: BucketServer, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have listings come in pages of this size: Google's emulator has none, so that its answers are cut."""
+    system = clients.file_system(url(service, ""))
+    if service.scheme == "s3":
+        monkeypatch.setattr(system, "call_s3", partial(system.call_s3, MaxKeys=size))
+        return
+    if service.scheme == "az":
+        from azure.storage.blob.aio import ContainerClient
+
+        for listing in ("list_blobs", "walk_blobs"):
+            fewer = partialmethod(getattr(ContainerClient, listing), results_per_page=size)
+            monkeypatch.setattr(ContainerClient, listing, fewer)
+        return
+    whole = system.call
+
+    def cut(*request: Any, pageToken: str | None = None, **options: Any) -> Any:
+        answer = whole(*request, **options)
+        found = [*answer.get("items", ()), *answer.get("prefixes", ())]
+        start = int(pageToken or 0)
+        page = found[start : start + size]
+        parts = {
+            "items": [one for one in page if isinstance(one, dict)],
+            "prefixes": [one for one in page if isinstance(one, str)],
+        }
+        following = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
+        return {name: part for name, part in parts.items() if part} | following
+
+    monkeypatch.setattr(system, "call", cut)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_listing_comes_page_by_page(
+    service: BucketServer, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["many/0.png", "many/1.png", "many/2/a.png", "many/3.png", "many/4/b.png"]
+    for key in keys:
+        service.put(key, b"content")
+    paged(service, size, monkeypatch)
+    address = url(service, "many/")
+    listing = buckets.below(address, enters)
+    assert next(listing).url == f"{address}0.png"
+    assert len(service.gate.seen) == 1
+    assert [one.url for one in listing] == [url(service, key) for key in keys[1:]]
+    assert len(service.gate.seen) >= len(keys) / size
+    level = [one.url.removeprefix(address) for one in buckets.children(address)]
+    assert sorted(level) == ["0.png", "1.png", "2/", "3.png", "4/"]
 
 
 def test_nothing_there(service: BucketServer) -> None:

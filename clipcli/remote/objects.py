@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+import shutil
+from typing import IO, BinaryIO
 
 from clipcli.errors import RemoteError
 from clipcli.remote import buckets, web
@@ -41,6 +42,22 @@ def opened(url: str) -> BinaryIO:
         RemoteError: there is none, or it cannot be read.
     """
     return buckets.opened(url) if is_bucket(url) else io.BytesIO(web.fetch(url))
+
+
+def save(url: str, file: IO[bytes]) -> None:
+    """Copy a list or table into a file of this machine.
+
+    Raises:
+        RemoteError: there is none, it cannot be read, or there is no room for it.
+    """
+    try:
+        if not is_bucket(url):
+            file.write(web.fetch(url, wanted="list"))
+            return
+        with buckets.opened(url) as stream:
+            shutil.copyfileobj(stream, file)
+    except OSError as error:
+        raise RemoteError(error.strerror or str(error)) from None
 
 
 def check_writable(url: str) -> None:

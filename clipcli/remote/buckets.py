@@ -12,7 +12,7 @@ from clipcli.errors import RemoteError
 from clipcli.remote.addresses import scheme_of
 from clipcli.remote.clients import GOOGLE, S3, file_system
 from clipcli.remote.facts import MAX_BYTES, NO_OBJECT, Entry, Facts, check_size
-from clipcli.remote.failures import asked, failures
+from clipcli.remote.failures import asked
 from clipcli.remote.files import RemoteFile
 from clipcli.remote.listings import LISTED, in_bucket, pages
 
@@ -76,7 +76,9 @@ def opened(url: str) -> BinaryIO:
     Raises:
         RemoteError: it cannot be opened; an `OSError` tells that of reading it.
     """
-    return RemoteFile(partial(asked, partial(file_system(url).open, url, "rb")), failures).buffered()
+    # by itself, gcsfs would read ahead at any distance, and nothing more once that has failed
+    opens = partial(file_system(url).open, url, "rb", cache_type="readahead")
+    return RemoteFile(opens, asked).buffered()
 
 
 def children(folder: str) -> Iterator[Entry]:

@@ -268,6 +268,25 @@ def test_a_stream_reads_what_is_needed(service: BucketServer, monkeypatch: pytes
         assert stream.read(16) == content[1000:1016]
 
 
+def test_parts_of_a_stream_are_tried_again(service: BucketServer) -> None:
+    content = bytes(range(256)) * 40_000
+    service.put("parts", content)
+    with objects.opened(url(service, "parts")) as stream:
+        service.gate.busy["parts"] = 4
+        assert stream.read(16) == content[:16]
+        stream.seek(9_000_000)
+        service.gate.stalls["parts"] = 1
+        assert stream.read(16) == content[9_000_000:][:16]
+        service.gate.busy["parts"] = 99
+        stream.seek(-16, io.SEEK_END)
+        assert stream.read() == content[-16:], "it is there already"
+    with (
+        objects.opened(url(service, "parts")) as stream,
+        pytest.raises(OSError, match="server busy: HTTP 503"),
+    ):
+        stream.read(16)
+
+
 def test_a_stream_whose_object_goes_away(service: BucketServer) -> None:
     service.put("going", b"x" * 10_000_000)
     with objects.opened(url(service, "going")) as stream:

@@ -308,9 +308,8 @@ def at_least_one(inputs: Inputs) -> Iterator[Item | ImageFailure]:
     first = next(images, None)
     if first is None:
         from clipcli.cli.left_out import by_request, told
-        from clipcli.remote.addresses import shown
 
-        where = ", ".join(map(shown, inputs.paths or (str(inputs.from_file),)))
+        where = ", ".join(inputs.paths) or inputs.from_file
         why = [why for why in (by_request(inputs.left_out), told(inputs.left_out)) if why]
         raise UsageError(f"no images found in {where}", ". ".join(one[0].upper() + one[1:] for one in why))
     return chain([first], images)

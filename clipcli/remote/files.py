@@ -55,15 +55,11 @@ class RemoteFile(io.RawIOBase):
             OSError: what is wanted cannot be read.
         """
         try:
-            part = self._asked(partial(self._read, self._file.tell(), len(buffer)))
+            part = self._asked(partial(self._file.read, len(buffer)))
         except RemoteError as error:
             raise OSError(str(error)) from None
         buffer[: len(part)] = part
         return len(part)
-
-    def _read(self, place: int, size: int) -> bytes:
-        self._file.seek(place)  # where it is, unless a part was read before it failed
-        return self._file.read(size)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Release the connection."""

@@ -73,6 +73,7 @@ def test_a_list_in_a_bucket(service: BucketServer, separator: str) -> None:
     service.put("lists/all.txt", separator.join(named).encode())
     service.put("lists/sub/b%20%231.png", b"content")
     found = Inputs(from_file=f"{place}/lists/all.txt")
+    assert not found.is_read_once
     expected = [
         f"{place}/{key}"
         for key in (
@@ -85,7 +86,6 @@ def test_a_list_in_a_bucket(service: BucketServer, separator: str) -> None:
         )
     ]
     assert names(found) == names(found) == expected
-    assert not found.is_read_once
     _, item, *_ = found
     assert not isinstance(item, ImageFailure)
     assert item.read() == b"content"
@@ -130,6 +130,12 @@ def test_columns_of_a_table_travel(s3: S3Server, web: WebServer, name: str) -> N
         assert [str(one.columns["number"]) for one in found] == ["1", "2"]
     kept = Inputs(from_file=f"{PLACE}/tables/{name}", image_column="image", keep=("number", "image"))
     assert [list(one.columns) for one in kept] == [["number", "image"]] * 2
+
+
+def test_the_suffix_counts_before_the_query(web: WebServer) -> None:
+    web.site.files["t.csv"] = b"image\na.png\n"
+    found = Inputs(from_file=f"{web.url}t.csv?X-Amz-Signature=x/y.txt")
+    assert names(found) == [f"{web.url}a.png"], "a table of one column, and no list"
 
 
 def test_what_lies_elsewhere_names_no_files_of_this_machine(s3: S3Server, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from clipcli.inputs.item import changed
 from clipcli.inputs.left_out import LeftOut, Tally
 from clipcli.inputs.lists import PathList, check_list
 from clipcli.inputs.reading import FIRST_IMAGES, Reading
-from clipcli.inputs.remote_lists import RemoteList
 from clipcli.inputs.sources import Source, each_opened, sources_of
 from clipcli.inputs.sources import listed as listed_images
 from clipcli.inputs.tables.recognise import looks_like_table, table_format
@@ -26,6 +25,7 @@ from clipcli.records import ImageFailure, Item
 from clipcli.remote.addresses import is_remote
 
 if TYPE_CHECKING:
+    from clipcli.inputs.remote_lists import RemoteList
     from clipcli.inputs.tables.table import Table
 
 
@@ -134,13 +134,15 @@ class Inputs:
 
     def _of_list(self, search: Search) -> Iterable[Item | ImageFailure]:
         listed = self._listed
-        if isinstance(listed, PathList | RemoteList):
+        if self._remote is not None and listed is self._remote:
+            yield from listed_images(self._remote.names(), search)
+        elif isinstance(listed, PathList):
             yield from listed_images(listed.names(), search)
         elif isinstance(listed, str):
             with Path(listed).open("rb") as file:
                 yield from listed_images(PathList(file, listed).names(), search)
-        elif listed is not None:
-            yield from each_opened(listed, search)
+        elif self._table is not None:
+            yield from each_opened(self._table, search)
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
         """The items; where several sources bring columns, with all that are wanted, of one type each."""
@@ -179,7 +181,8 @@ class Inputs:
     def _table(self) -> Table | None:
         """The table that `from_file` names."""
         listed = self._listed
-        return None if listed is None or isinstance(listed, PathList | RemoteList | str) else listed
+        is_list = listed is None or listed is self._remote or isinstance(listed, PathList | str)
+        return None if is_list else cast("Table", listed)
 
     @cached_property
     def _with_columns(self) -> list[Source]:
@@ -190,6 +193,8 @@ class Inputs:
         """What `from_file` names, if it is an address."""
         if self.from_file is None or not is_remote(self.from_file):
             return None
+        from clipcli.inputs.remote_lists import RemoteList
+
         return RemoteList(self.from_file)
 
     @cached_property

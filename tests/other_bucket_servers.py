@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import pytest
 from gate import BUCKET, BucketServer, Request, connected
@@ -85,9 +85,9 @@ class GoogleServer(BucketServer):
 
     def about(self, request: Request) -> Request:
         """The same request, with its key."""
-        start, name, path = request.path.partition(f"/storage/v1/b/{BUCKET}/o/")
-        key = path if name else _NO_OBJECT
-        return request._replace(key=key, is_body=bool(key != _NO_OBJECT and start == "/download"))
+        start, _, path = request.path.partition(f"/storage/v1/b/{BUCKET}/o/")
+        key = path or parse_qs(request.query).get("name", [_NO_OBJECT])[0]
+        return request._replace(key=key, is_body=start == "/download")
 
     def make_bucket(self) -> None:
         """Create `BUCKET`."""

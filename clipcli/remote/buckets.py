@@ -165,21 +165,3 @@ def upload(file: str, url: str) -> None:
         RemoteError: it cannot be written.
     """
     in_bucket(partial(file_system(url).put_file, file, url))
-
-
-def check_writable(url: str) -> None:
-    """See that there can be an object of this name, before the work is done.
-
-    Raises:
-        RemoteError: there cannot.
-    """
-    system = file_system(url)
-    if scheme_of(url) in S3:  # an upload that never ends leaves nothing that anybody sees
-        bucket, key, _ = system.split_path(url)
-        place = {"Bucket": bucket, "Key": key}
-        upload = asked(partial(system.call_s3, "create_multipart_upload", **place))["UploadId"]
-        asked(partial(system.call_s3, "abort_multipart_upload", **place, UploadId=upload))
-        return
-    attempt = f"{url}.partial"
-    in_bucket(partial(system.pipe_file, attempt, b""))
-    asked(partial(system.rm_file, attempt))

@@ -7,7 +7,7 @@ import shutil
 from typing import IO, BinaryIO
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, web
+from clipcli.remote import buckets, places, web
 from clipcli.remote.addresses import is_bucket, scheme_of
 from clipcli.remote.facts import NO_OBJECT, Facts
 
@@ -68,7 +68,7 @@ def check_writable(url: str) -> None:
     """
     if not is_bucket(url):
         raise RemoteError(f"{scheme_of(url)} has no way to write", "Use s3://, gs:// or az://, or a file.")
-    buckets.check_writable(url)
+    places.check_writable(url)
 
 
 def upload(file: str, url: str) -> None:

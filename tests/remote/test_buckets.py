@@ -17,7 +17,7 @@ from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, clients, failures, objects, retries
+from clipcli.remote import buckets, clients, failures, objects, places, retries
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +245,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     system.pseudo_dirs[:] = [""]
     for name in ("b/x/1.png", "b/x/y/2.png", "b/x/z/3.png", "b/w.png"):
         system.pipe_file(name, name.encode())
-    monkeypatch.setattr(buckets, "file_system", lambda url: _Stripped(system))
+    for module in (buckets, places):
+        monkeypatch.setattr(module, "file_system", lambda url: _Stripped(system))
     yield system
     system.store.clear()
 
@@ -277,7 +278,7 @@ def test_any_service_lists_what_it_has(memory: object) -> None:
 def test_any_service_gives_and_takes(memory: object, tmp_path: Path) -> None:
     assert buckets.fetch("hf://b/w.png") == b"b/w.png"
     (tmp_path / "a").write_bytes(b"content")
-    buckets.check_writable("hf://b/new")
+    places.check_writable("hf://b/new")
     with pytest.raises(RemoteError, match="no such object"):
         buckets.fetch("hf://b/new")
     buckets.upload(str(tmp_path / "a"), "hf://b/new")

@@ -311,9 +311,26 @@ def test_an_upload_appears_whole(
     assert names(service, "out/") == ["out.csv"]
 
 
+def test_the_check_of_a_place_changes_nothing_there(service: BucketServer) -> None:
+    service.put("place/old.csv", b"before")
+    before = buckets.facts(url(service, "place/old.csv"))
+    service.gate.seen.clear()
+    for name in ("old.csv", "new.csv"):
+        objects.check_writable(url(service, f"place/{name}"))
+    if service.scheme != "s3":  # where ending an upload needs a right that whoever began it has
+        assert not [request for request in service.gate.seen if request.method == "DELETE"]
+        assert len(service.gate.seen) == 2
+    assert buckets.facts(url(service, "place/old.csv")) == before
+    assert buckets.fetch(url(service, "place/old.csv")) == b"before"
+    assert names(service, "place/") == ["old.csv"]
+
+
 def test_places_that_cannot_be_written(service: BucketServer, tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="no such bucket"):
         objects.check_writable(f"{service.scheme}://no-such-bucket/out.csv")
+    service.gate.statuses["denied.csv"] = 403
+    with pytest.raises(RemoteError, match="access denied"):
+        objects.check_writable(url(service, "denied.csv"))
     (tmp_path / "a").write_bytes(b"content")
     with pytest.raises(RemoteError, match="no such bucket"):
         objects.upload(str(tmp_path / "a"), f"{service.scheme}://no-such-bucket/out.csv")

@@ -52,7 +52,7 @@ def reason_of(error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError):
         return RemoteError(NO_BUCKET if "bucket does not exist" in str(error) else NO_OBJECT)
     names = " ".join(type(one).__name__ for one in chain)
-    if "Credential" in names:
+    if "Credential" in names or ("ClientAuthentication" in names and not status):  # the latter is Azure's
         return RemoteError("access denied: no credentials are found")
     if isinstance(error, PermissionError):
         return RemoteError(f"access denied: {_told(error)}")

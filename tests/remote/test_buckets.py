@@ -316,6 +316,13 @@ def test_failures_of_any_library_without_their_secrets() -> None:
     class Busy(Exception):
         response = Response()
 
+    class ClientAuthenticationError(Exception):
+        """Azure's: by its client, or with a status by its service."""
+
+    nobody, denied = ClientAuthenticationError("none"), ClientAuthenticationError("no")
+    denied.status_code = 403  # type: ignore[attr-defined]
+    assert failures.reason_of(nobody).args[0] == "access denied: no credentials are found"
+    assert failures.reason_of(denied).args[0] == "access denied: HTTP 403"
     assert failures.reason_of(Refused("no")).args[0] == "refused: HTTP 400"
     assert isinstance(failures.reason_of(Busy("no")), retries.Temporary)
     told = failures.reason_of(PermissionError("GET https://h/a?sig=geheim&sv=1 failed\nmore"))

@@ -48,6 +48,9 @@ settings.register_profile(
 settings.load_profile("ci")  # `make fuzz` takes the other
 
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["s3_server", "other_bucket_servers"]
+"""Modules with fixtures of their own."""
+
 EXAMPLES = ROOT / "examples" / "drawings"
 PHOTOGRAPHS = ROOT / "examples" / "photographs"
 

@@ -1,26 +1,15 @@
-"""S3 on 127.0.0.1: moto's server in a process of its own, behind a gate that counts and has faults."""
+"""S3 on 127.0.0.1: moto's server."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import os
-import socket
-import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from unittest import mock
-from urllib.parse import unquote, urlsplit
 
-from clipcli.remote import buckets
+import pytest
+from gate import BUCKET, BucketServer, Request, connected
 
-BUCKET = "photos"
+from clipcli.remote import retries
+
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "geheim",
@@ -29,180 +18,58 @@ _ENVIRONMENT = {
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-
-
-class Request(NamedTuple):
-    """A request: its method, and the path and query of its address."""
-
-    method: str
-    path: str
-    query: str
-
-    @property
-    def is_body(self) -> bool:
-        """Whether it asks for the content of an object."""
-        return self.method == "GET" and self.path.count("/") > 1 and self.path != f"/{BUCKET}/"
-
-
-@dataclass
-class Gate:
-    """What passes, and what does not. Keys are those of objects in `BUCKET`.
-
-    Args:
-        busy: how often the content of each of these is answered with 503 before it is served.
-        stalls: how often the content of each of these is held up before it is served.
-        statuses: with which requests for each of these are answered.
-    """
-
-    seen: list[Request] = field(default_factory=list)
-    busy: Counter[str] = field(default_factory=Counter)
-    stalls: Counter[str] = field(default_factory=Counter)
-    statuses: dict[str, int] = field(default_factory=dict)
-
-    def reset(self) -> None:
-        """Forget all of it."""
-        self.seen.clear()
-        self.busy.clear()
-        self.stalls.clear()
-        self.statuses.clear()
-
-    def bodies(self) -> int:
-        """How many contents were asked for."""
-        return sum(request.is_body for request in self.seen)
-
-
-class S3Server:
-    """The server and its gate, while the context lasts; `url` is for `AWS_ENDPOINT_URL`."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self._ended = threading.Event()
-        shared = {"gate": self.gate, "port": self._port, "ended": self._ended, "lock": threading.Lock()}
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), shared))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> S3Server:
-        command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(self._port)]
-        self._moto = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        self._wait()
-        self.request("PUT", f"/{BUCKET}")
-        return self
-
-    def _wait(self) -> None:
-        for _ in range(600):
-            try:
-                socket.create_connection(("127.0.0.1", self._port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise TimeoutError("moto does not start")
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._moto.kill()
-        self._moto.wait()
-
-    def request(self, method: str, path: str, content: bytes = b"") -> bytes:
-        """What the server itself answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        connection.request(method, path, content, {"Authorization": _AUTHORIZATION})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        assert answer.status < 300, (method, path, answer.status, body)
-        return body
-
-    def put(self, key: str, content: bytes) -> None:
-        """Store an object."""
-        self.request("PUT", f"/{BUCKET}/{key}", content)
-
-
-@contextlib.contextmanager
-def connected(server: S3Server) -> Iterator[S3Server]:
-    """Let this process find the server, by new connections and without the faults of earlier tests."""
-    buckets._file_system.cache_clear()
-    server.gate.reset()
-    with mock.patch.dict(os.environ, {**_ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}):
-        yield server
-    buckets._file_system.cache_clear()
-
-
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
+class S3Server(BucketServer):
+    """Moto's server and its gate, while the context lasts."""
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+    scheme = "s3"
 
+    @property
+    def command(self) -> list[str]:
+        """What starts it on its port."""
+        return [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(self.port)]
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    gate: Gate
-    port: int
-    ended: threading.Event
-    lock: threading.Lock
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which its client finds the gate."""
+        return {**_ENVIRONMENT, "AWS_ENDPOINT_URL": self.url}
 
-    def _respond(self) -> None:
-        parts = urlsplit(self.path)
-        request = Request(self.command, unquote(parts.path), parts.query)
+    def about(self, request: Request) -> Request:
+        """The same request, with its key: the path as it is where it is not that of an object."""
         key = request.path.removeprefix(f"/{BUCKET}/")
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            content = self._chunks()
-        with self.lock:
-            self.gate.seen.append(request)
-            busy = request.is_body and self.gate.busy[key] > 0
-            self.gate.busy[key] -= busy
-            stalls = request.is_body and not busy and self.gate.stalls[key] > 0
-            self.gate.stalls[key] -= stalls
-        status = 503 if busy else self.gate.statuses.get(key)
-        if stalls:
-            self.ended.wait(30)
-        elif status is not None:
-            self._answer(status, [], b"")
-        else:
-            self._forward(content)
+        is_body = request.method == "GET" and request.path.count("/") > 1 and key != ""
+        return request._replace(key=key, is_body=is_body)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _respond
+    def make_bucket(self) -> None:
+        """Create `BUCKET`."""
+        self._ask("PUT", f"/{BUCKET}")
 
-    def _chunks(self) -> bytes:
-        content = b""
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            content += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return content
+    def put(self, key: str, content: bytes) -> None:
+        """Store an object, whose key has the escapes of addresses."""
+        self._ask("PUT", f"/{BUCKET}/{key}", content)
 
-    def _forward(self, content: bytes) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        left_out = ("content-length", "transfer-encoding", "connection", "expect")
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
-        connection.request(self.command, self.path, content or None, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        self._answer(answer.status, answer.getheaders(), body)
+    def remove(self, key: str) -> None:
+        """Remove an object."""
+        self._ask("DELETE", f"/{BUCKET}/{key}")
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-        self.send_response_only(status)
-        for name, value in headers:
-            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                self.send_header(name, value)
-        length = next((value for name, value in headers if name.lower() == "content-length"), None)
-        self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+    def _ask(self, method: str, path: str, content: bytes = b"") -> None:
+        self.request(method, path, content, {"Authorization": _AUTHORIZATION})
 
-    def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
+
+@pytest.fixture(scope="module")
+def s3_of_module() -> Iterator[S3Server]:
+    """A server of its own for each module, in which its tests find what earlier ones have stored."""
+    for library in ("s3fs", "moto"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    with S3Server() as running:
+        yield running
+
+
+@pytest.fixture
+def s3(s3_of_module: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The module's server, which this process finds, without faults, and tried again with short waits."""
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
+    with connected(s3_of_module):
+        yield s3_of_module

@@ -397,16 +397,62 @@ INTERNALS = (
         "onnxruntime:SessionOptions",
         "models/optimize/int8.py runs MatMulIntegerToFloat of the domain com.microsoft",
     ),
-    Internal(
-        "s3fs", "s3fs:S3FileSystem.call_s3", "remote/buckets.py lists page by page, and asks for versions"
-    ),
+    Internal("s3fs", "s3fs:S3FileSystem.call_s3", "remote/listings.py lists page by page"),
     Internal(
         "s3fs",
         "s3fs:S3FileSystem.__init__",
-        "remote/buckets.py asks it to read an object in one request",
+        "remote/clients.py asks it to read an object in one request",
         ("max_concurrency", "config_kwargs"),
     ),
-    Internal("s3fs", "s3fs:S3FileSystem", "remote/buckets.py asks it to try once", check=sets("retries")),
+    Internal("s3fs", "s3fs:S3FileSystem", "remote/clients.py asks it to try once", check=sets("retries")),
+    Internal(
+        "gcsfs",
+        "gcsfs.core:GCSFileSystem._request",
+        "remote/clients.py asks it to try once",
+        ("method", "path", "headers", "data"),
+        check=lambda function: inspect.iscoroutinefunction(function.__wrapped__),
+    ),
+    Internal(
+        "gcsfs",
+        "gcsfs.core:GCSFileSystem.call",
+        "remote/listings.py lists page by page",
+    ),
+    Internal(
+        "gcsfs",
+        "gcsfs.core:GCSFileSystem.__init__",
+        "remote/clients.py says how long to wait",
+        ("requests_timeout",),
+    ),
+    Internal(
+        "gcsfs",
+        "gcsfs.retry:validate_response",
+        "remote/failures.py knows statuses by what it raises",
+        check=says("Forbidden: ", "ProxyError"),
+    ),
+    Internal(
+        "adlfs",
+        "adlfs:AzureBlobFileSystem",
+        "remote/listings.py lists by its client",
+        check=sets("service_client", "split_path"),
+    ),
+    Internal(
+        "azure-storage-blob",
+        "azure.storage.blob.aio:BlobServiceClient",
+        "remote/clients.py asks all clients that it makes to try once, and to wait no longer than we do",
+        check=lambda client: says("_pipeline", "_impl_policies")(client.get_blob_client),
+    ),
+    Internal(
+        "azure-storage-blob",
+        "azure.storage.blob._shared.policies:StorageRetryPolicy",
+        "remote/clients.py asks it to try once",
+        check=sets("total_retries"),
+    ),
+    Internal(
+        "azure-core",
+        "azure.core.pipeline.transport:AioHttpTransport.__init__",
+        "remote/clients.py says how long to wait",
+        check=says("self.connection_config"),
+    ),
     Internal(
         "torchcodec", "torchcodec.decoders:decode_jpeg", "models/nvjpeg.py decodes on a GPU; not in its stubs"
     ),

@@ -19,11 +19,10 @@ from commands import clipcli
 from PIL import Image
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytest.importorskip("s3fs", reason="s3fs is not installed")
-pytest.importorskip("moto", reason="moto is not installed")
 
+from gate import BUCKET, connected
 from ray.cluster_utils import Cluster as Machines
-from s3_server import BUCKET, S3Server, connected
+from s3_server import S3Server
 from test_ray_engine import joined
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # Ray warns of itself
@@ -45,11 +44,11 @@ def image(number: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running, connected(running):
+def server(s3_of_module: S3Server) -> Iterator[S3Server]:
+    with connected(s3_of_module):
         for number in range(IMAGES):
-            running.put(f"all/{number:05}.png", image(number))
-        yield running
+            s3_of_module.put(f"all/{number:05}.png", image(number))
+        yield s3_of_module
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,8 @@ FromFile = Annotated[
         "-f",
         metavar="LIST|TABLE",
         help="A list of image paths, separated by newlines or NUL; or a .csv, .tsv, .jsonl, .parquet, .arrow,"
-        " .feather or .xlsx table with a column of image paths. Use - for standard input.",
+        " .feather or .xlsx table with a column of image paths. A file, or an address such as"
+        " s3://bucket/list.csv. Use - for standard input.",
         rich_help_panel=IMAGES,
     ),
 ]

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 
 from clipcli.errors import RemoteError, UsageError
 from clipcli.inputs.remote import RemoteItem, remote_item
+from clipcli.inputs.tables.recognise import table_format
 from clipcli.inputs.walk import Globs, Search, any_search, is_taken
 from clipcli.records import ImageFailure, Item
 from clipcli.remote import buckets, objects
-from clipcli.remote.addresses import is_bucket, shown
+from clipcli.remote.addresses import is_bucket, shown, without_query
 from clipcli.remote.facts import Entry, check_online
 
 
@@ -23,12 +24,14 @@ class Address:
         url: the address.
 
     Raises:
-        UsageError: nothing is there, it may not be looked at, the network is not to be used, or the library
-            behind the service is not installed.
+        UsageError: nothing is there, or a table; it may not be looked at, the network is not to be used, or
+            the library behind the service is not installed.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
+        if table_format(without_query(url)) and not glob.has_magic(url):
+            raise UsageError(f"{shown(url)} is a table, not an image", f"Use `from_file` {shown(url)}.")
         try:
             check_online()
             if is_bucket(url) and not self._exists():

@@ -22,8 +22,10 @@ from clipcli.inputs.tables.recognise import looks_like_table, table_format
 from clipcli.inputs.tables.rows import as_type, common_type
 from clipcli.inputs.walk import PathFilter, Search
 from clipcli.records import ImageFailure, Item
+from clipcli.remote.addresses import is_remote
 
 if TYPE_CHECKING:
+    from clipcli.inputs.remote_lists import RemoteList
     from clipcli.inputs.tables.table import Table
 
 
@@ -34,8 +36,9 @@ class Inputs:
     Args:
         paths: files, folders and globs, in order; `-` is a list on standard input.
         from_file: a list of paths, separated by newlines or NUL, or a table of which one column holds paths;
-            a file or a pipe, `-` is standard input. It is a table if its suffix says so (.csv, .tsv, .jsonl,
-            .parquet, .arrow, .feather, .xlsx), if `image_column` is given or, from a pipe, if it begins so.
+            a file, a pipe or an address, `-` is standard input. It is a table if its suffix says so (.csv,
+            .tsv, .jsonl, .parquet, .arrow, .feather, .xlsx), if `image_column` is given or, from a pipe or an
+            address, if it begins so. Paths in what lies at an address start there.
         include: globs, as in .gitignore, of which files in folders must match one.
         exclude: globs of files and folders to leave out.
         image_column: the column of each table that names or holds the images; None finds it.
@@ -60,7 +63,7 @@ class Inputs:
         if not self.paths and self.from_file is None:
             raise UsageError("no images given", "Name files, folders or globs, or use `from_file` LIST.")
         self._filter  # noqa: B018 (tells now that a glob is malformed)
-        if self.from_file not in (None, "-"):
+        if self._remote is None and self.from_file not in (None, "-"):
             check_list(str(self.from_file))
         self._sources  # noqa: B018 (tells now what does not exist)
         tables = self.image_column is None or self._holds_tables
@@ -98,7 +101,7 @@ class Inputs:
             return True
         opened = self.__dict__.get("_listed")  # opening a pipe would wait for whoever writes to it
         is_file = self.from_file is None or (self.from_file != "-" and os.path.isfile(self.from_file))
-        return not is_file and (opened is None or isinstance(opened, PathList))
+        return not is_file and self._remote is None and (opened is None or isinstance(opened, PathList))
 
     def __iter__(self) -> Iterator[Item | ImageFailure]:
         """Every image in order; a folder that cannot be listed is an `ImageFailure`."""
@@ -131,13 +134,15 @@ class Inputs:
 
     def _of_list(self, search: Search) -> Iterable[Item | ImageFailure]:
         listed = self._listed
-        if isinstance(listed, PathList):
+        if self._remote is not None and listed is self._remote:
+            yield from listed_images(self._remote.names(), search)
+        elif isinstance(listed, PathList):
             yield from listed_images(listed.names(), search)
         elif isinstance(listed, str):
             with Path(listed).open("rb") as file:
                 yield from listed_images(PathList(file, listed).names(), search)
-        elif listed is not None:
-            yield from each_opened(listed, search)
+        elif self._table is not None:
+            yield from each_opened(self._table, search)
 
     def _alike(self, items: Iterable[Item | ImageFailure]) -> Iterator[Item | ImageFailure]:
         """The items; where several sources bring columns, with all that are wanted, of one type each."""
@@ -176,18 +181,30 @@ class Inputs:
     def _table(self) -> Table | None:
         """The table that `from_file` names."""
         listed = self._listed
-        return None if listed is None or isinstance(listed, PathList | str) else listed
+        is_list = listed is None or listed is self._remote or isinstance(listed, PathList | str)
+        return None if is_list else cast("Table", listed)
 
     @cached_property
     def _with_columns(self) -> list[Source]:
         return [source for source in self._sources if source.columns]
 
     @cached_property
-    def _listed(self) -> Table | PathList | str | None:
+    def _remote(self) -> RemoteList | None:
+        """What `from_file` names, if it is an address."""
+        if self.from_file is None or not is_remote(self.from_file):
+            return None
+        from clipcli.inputs.remote_lists import RemoteList
+
+        return RemoteList(self.from_file)
+
+    @cached_property
+    def _listed(self) -> Table | PathList | RemoteList | str | None:
         """What `from_file` is: a table, an open pipe or a file of paths; of a pipe the beginning is read."""
         path = self.from_file
         if path is None:
             return None
+        if self._remote is not None:
+            return self._remote.table(self.image_column, self._kept_of_table) or self._remote
         if path != "-" and (self.image_column is not None or table_format(path)):
             return self._as_table(path)
         if path != "-" and os.path.isfile(path):
@@ -203,8 +220,11 @@ class Inputs:
     def _as_table(self, source: str | BufferedReader, **stream: Any) -> Table:
         from clipcli.inputs.tables.table import Table
 
-        keep = None if self._with_columns else self.keep  # else another source may have what it has not
-        return Table(source, self.image_column, keep, **stream)
+        return Table(source, self.image_column, self._kept_of_table, **stream)
+
+    @property
+    def _kept_of_table(self) -> tuple[str, ...] | None:
+        return None if self._with_columns else self.keep  # another source may have what it has not
 
 
 def _stdin() -> BufferedReader:

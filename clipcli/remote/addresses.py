@@ -57,6 +57,32 @@ def address_of(path: object) -> str | None:
     return url if is_remote(url) else None
 
 
+def without_query(url: str) -> str:
+    """An address without what follows its path; in buckets, all belongs to that."""
+    return re.split("[?#]", url, maxsplit=1)[0] if scheme_of(url) in WEB else url
+
+
+def beside(name: str, url: str) -> str:
+    """The address that is meant by a name in a list or table at an address.
+
+    Args:
+        name: an address, a path from the list's folder, or with a slash in front one from the top of its
+            bucket or server.
+        url: the address of the list.
+    """
+    if is_remote(name):
+        return name
+    scheme, _, place = without_query(url).partition("://")
+    top, _, path = place.partition("/")
+    parts = [] if name.startswith("/") else path.split("/")[:-1]
+    for part in name.removeprefix("/").split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part != ".":
+            parts.append(part)
+    return f"{scheme}://{'/'.join([top, *parts])}"
+
+
 def shown(url: str) -> str:
     """An address as outputs and messages have it: without a password, and without what signs it.
 

@@ -1,51 +1,24 @@
-"""Objects in buckets, through fsspec: what they are, what they hold, and listings that are never held whole.
-
-The libraries behind fsspec are asked to try once: `retries` is the one policy.
-"""
+"""Objects in buckets, through fsspec: what they are, what they hold, and listings that are not held whole."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache, partial
-from importlib.util import find_spec
-from typing import Any, BinaryIO, TypeVar, cast
+from functools import partial
+from typing import Any, BinaryIO, cast
 
 from clipcli.errors import RemoteError
-from clipcli.remote.addresses import scheme_of, without_secrets
-from clipcli.remote.facts import MAX_BYTES, NO_OBJECT, Entry, Facts, check_online, check_size
+from clipcli.remote.addresses import scheme_of
+from clipcli.remote.clients import GOOGLE, S3, file_system
+from clipcli.remote.facts import MAX_BYTES, NO_OBJECT, Entry, Facts, check_size
+from clipcli.remote.failures import asked
 from clipcli.remote.files import RemoteFile
-from clipcli.remote.retries import TEMPORARY, Temporary, reads_at_once, retried, timeout
-from clipcli.remote.web import refusal
-
-_NEEDS = {
-    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
-    **dict.fromkeys(("az", "abfs"), ("adlfs", "azure")),
-    "s3": ("s3fs", "s3"),
-    "hf": ("huggingface_hub", "hf"),
-}
-"""The library behind each service, and the extra that brings it."""
+from clipcli.remote.listings import LISTED, in_bucket, pages
 
 _CONTENT = ("ETag", "etag", "blob_id", "crc32c", "generation")
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime")
 """What the libraries call that which tells of an object's content, and the time of its last change."""
-
-Result = TypeVar("Result")
-
-
-def check_installed(url: str) -> None:
-    """See that the library behind an address is there.
-
-    Raises:
-        RemoteError: it must be installed first.
-    """
-    library, extra = _NEEDS[scheme_of(url)]
-    if find_spec(library) is None:
-        hint = f"pip install 'clipcli[{extra}]'"
-        raise RemoteError(f"{scheme_of(url)}:// needs {library}", hint)
 
 
 def facts(url: str) -> Facts:
@@ -54,25 +27,27 @@ def facts(url: str) -> Facts:
     Raises:
         RemoteError: there is no such object, or it cannot be looked at.
     """
-    system = _system(url)
-    if scheme_of(url) == "s3":
+    system = file_system(url)
+    if scheme_of(url) in (*S3, *GOOGLE):
         bucket, key, _ = system.split_path(url)
         if not key:
             raise RemoteError(NO_OBJECT)
-        return facts_of(_asked(partial(system.call_s3, "head_object", Bucket=bucket, Key=key)))
-    info = _asked(partial(system.info, url))
+        if scheme_of(url) in S3:
+            return facts_of(asked(partial(system.call_s3, "head_object", Bucket=bucket, Key=key)))
+        return facts_of(asked(partial(system.call, "GET", "b/{}/o/{}", bucket, key, json_out=True)))
+    info = asked(partial(system.info, url))
     if info["type"] == "directory":
         raise RemoteError(NO_OBJECT)
     return facts_of(info)
 
 
-def facts_of(info: dict[str, Any]) -> Facts:
+def facts_of(info: Mapping[str, Any]) -> Facts:
     """What a listing or an answer says of one object."""
     size = info.get("ContentLength", info.get("size", info.get("Size")))
     content = [str(info[name]).strip('"') for name in _CONTENT if info.get(name)]
     changed = [_seconds(info[name]) for name in _CHANGED if info.get(name)]
     known = [*content[:1], *changed[:1]]
-    return Facts(" ".join([*known, str(size)]) if known else None, size)
+    return Facts(" ".join([*known, str(size)]) if known else None, None if size is None else int(size))
 
 
 def _seconds(time: Any) -> str:
@@ -92,7 +67,7 @@ def fetch(url: str, size: int | None = None, limit: int = MAX_BYTES) -> bytes:
         RemoteError: there is none, or it is larger than the limit.
     """
     check_size(facts(url).size if size is None else size, limit)
-    return cast(bytes, _asked(partial(_system(url).cat_file, url)))
+    return cast(bytes, asked(partial(file_system(url).cat_file, url)))
 
 
 def opened(url: str) -> BinaryIO:
@@ -101,7 +76,9 @@ def opened(url: str) -> BinaryIO:
     Raises:
         RemoteError: it cannot be opened; an `OSError` tells that of reading it.
     """
-    return RemoteFile(partial(_asked, partial(_system(url).open, url, "rb")), _failures).buffered()
+    # by itself, gcsfs would read ahead at any distance, and nothing more once that has failed
+    opens = partial(file_system(url).open, url, "rb", cache_type="readahead")
+    return RemoteFile(opens, asked).buffered()
 
 
 def children(folder: str) -> Iterator[Entry]:
@@ -113,9 +90,7 @@ def children(folder: str) -> Iterator[Entry]:
     Raises:
         RemoteError: it cannot be listed.
     """
-    if scheme_of(folder) == "s3":
-        return _s3_listing(folder, "/")
-    return _listed(folder)
+    return _listing(folder, "/") if scheme_of(folder) in LISTED else _listed(folder)
 
 
 def below(folder: str, enters: Callable[[str], bool]) -> Iterator[Entry]:
@@ -128,8 +103,8 @@ def below(folder: str, enters: Callable[[str], bool]) -> Iterator[Entry]:
     Raises:
         RemoteError: it cannot be listed.
     """
-    if scheme_of(folder) == "s3":
-        return _entered(_s3_listing(folder), folder, enters)
+    if scheme_of(folder) in LISTED:
+        return _entered(_listing(folder), folder, enters)
     return _walked(folder, folder, enters)
 
 
@@ -143,9 +118,9 @@ def _walked(folder: str, root: str, enters: Callable[[str], bool]) -> Iterator[E
 
 def _listed(folder: str) -> Iterator[Entry]:
     """One folder, through what all services have in common: it is held while it is listed."""
-    system = _system(folder)
+    system = file_system(folder)
     scheme = scheme_of(folder)
-    for info in sorted(_asked(partial(system.ls, folder, detail=True)), key=lambda info: info["name"]):
+    for info in sorted(asked(partial(system.ls, folder, detail=True)), key=lambda info: info["name"]):
         url = f"{scheme}://{info['name']}"
         if info["type"] == "directory":
             yield Entry(f"{url.rstrip('/')}/", Facts(None, None), True)
@@ -153,21 +128,15 @@ def _listed(folder: str) -> Iterator[Entry]:
             yield Entry(url, facts_of(info))
 
 
-def _s3_listing(folder: str, delimiter: str = "") -> Iterator[Entry]:
-    """What S3 lists below a folder, or with a delimiter in it: page by page, in the order of the bytes."""
-    system = _system(folder)
-    bucket, prefix, _ = system.split_path(folder)
-    request = {"Bucket": bucket, "Prefix": f"{prefix.rstrip('/')}/" if prefix else "", "Delimiter": delimiter}
-    while True:
-        page = _asked(partial(system.call_s3, "list_objects_v2", **request))
-        objects = {one["Key"]: one for one in page.get("Contents", ()) if not one["Key"].endswith("/")}
-        folders = {one["Prefix"]: None for one in page.get("CommonPrefixes", ())}
-        for key, found in sorted((objects | folders).items(), key=lambda pair: pair[0].encode()):
-            url = f"s3://{bucket}/{key}"
-            yield Entry(url, facts_of(found)) if found else Entry(url, Facts(None, None), True)
-        if not page.get("IsTruncated"):
-            return
-        request["ContinuationToken"] = page["NextContinuationToken"]
+def _listing(folder: str, delimiter: str = "") -> Iterator[Entry]:
+    """What a service lists below a folder, or with a delimiter in it, but for what stands for a folder."""
+    start = "/".join(folder.split("/", 3)[:3])
+    for page in pages(folder, delimiter):
+        found = {key: info for key, info in page.objects.items() if not key.endswith("/")}
+        folders = dict.fromkeys(page.folders)
+        for key, info in sorted((found | folders).items(), key=lambda pair: pair[0].encode()):
+            url = f"{start}/{key}"
+            yield Entry(url, Facts(None, None), True) if info is None else Entry(url, facts_of(info))
 
 
 def _entered(entries: Iterator[Entry], root: str, enters: Callable[[str], bool]) -> Iterator[Entry]:
@@ -195,137 +164,4 @@ def upload(file: str, url: str) -> None:
     Raises:
         RemoteError: it cannot be written.
     """
-    _asked(partial(_system(url).put_file, file, url))
-
-
-def check_writable(url: str) -> None:
-    """See that there can be an object of this name, before the work is done.
-
-    Raises:
-        RemoteError: there cannot.
-    """
-    system = _system(url)
-    if scheme_of(url) == "s3":  # an upload that never ends leaves nothing that anybody sees
-        bucket, key, _ = system.split_path(url)
-        place = {"Bucket": bucket, "Key": key}
-        upload = _asked(partial(system.call_s3, "create_multipart_upload", **place))["UploadId"]
-        _asked(partial(system.call_s3, "abort_multipart_upload", **place, UploadId=upload))
-        return
-    attempt = f"{url}.partial"
-    _asked(partial(system.pipe_file, attempt, b""))
-    _asked(partial(system.rm_file, attempt))
-
-
-def _system(url: str) -> Any:
-    check_online()
-    check_installed(url)
-    return _file_system(scheme_of(url), os.getpid())
-
-
-@lru_cache(maxsize=len(_NEEDS))
-def _file_system(scheme: str, pid: int) -> Any:
-    """The file system of this process for a service: one for all threads, which share its connections."""
-    import fsspec
-
-    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-    if scheme == "s3":
-        once = {"total_max_attempts": 1, "mode": "standard"}
-        slow = {"connect_timeout": timeout(), "read_timeout": timeout()}
-        options["max_concurrency"] = 1  # more begins each reading of an object by asking for its size
-        options["config_kwargs"] = {"retries": once, "max_pool_connections": reads_at_once(), **slow}
-    system = fsspec.filesystem(scheme, **options)
-    system.retries = 1
-    return system
-
-
-# --- Failures ------------------------------------------------------------------------------------
-
-
-def _asked(request: Callable[[], Result]) -> Result:
-    """What a service answers, tried again where that may help.
-
-    Raises:
-        RemoteError: it refuses, or cannot be reached.
-    """
-
-    def attempt() -> Result:
-        with _failures():
-            return request()
-
-    return retried(attempt)
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Turn what the libraries raise into reasons.
-
-    Raises:
-        RemoteError, Temporary: instead of any error.
-    """
-    try:
-        yield
-    except (RemoteError, Temporary):
-        raise
-    except Exception as error:  # each library has exceptions of its own, and fsspec passes most of them on
-        raise _reason(error) from None
-
-
-def _reason(error: Exception) -> Exception:
-    chain = list(_chain(error))
-    status = next(filter(None, map(_status, chain)), 0)
-    if status in TEMPORARY:
-        return Temporary(f"server busy: HTTP {status}", next(filter(None, map(_after, chain)), None))
-    if isinstance(error, FileNotFoundError):
-        return RemoteError("no such bucket" if "bucket does not exist" in str(error) else NO_OBJECT)
-    names = " ".join(type(one).__name__ for one in chain)
-    if "Credential" in names:
-        return RemoteError("access denied: no credentials are found")
-    if isinstance(error, PermissionError):
-        return RemoteError(f"access denied: {_told(error)}")
-    return _interrupted(names) or RemoteError(
-        refusal(status) if status >= 400 else f"refused: {_told(error)}"
-    )
-
-
-def _interrupted(names: str) -> Temporary | None:
-    """The failure of a connection, by the names of the exceptions."""
-    if "Timeout" in names:
-        return Temporary(f"timeout: no data for {timeout():g} s", attempts=2)
-    is_lost = any(word in names for word in ("Connect", "Disconnect", "Payload", "IncompleteRead"))
-    return Temporary("connection lost, or none to be had") if is_lost else None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status that an exception carries, wherever its library keeps it."""
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    else:
-        holders = (response, error)
-        names = ("status_code", "status", "code")
-        status = next(
-            (v for one in holders for name in names if isinstance(v := getattr(one, name, None), int)), 0
-        )
-    return int(status) if status else None
-
-
-def _after(error: BaseException) -> float | None:
-    """Seconds that the service asks to wait."""
-    response: Any = getattr(error, "response", None)
-    headers = (
-        response.get("ResponseMetadata", {}).get("HTTPHeaders", {}) if isinstance(response, dict) else {}
-    )
-    asked = str(headers.get("retry-after", ""))
-    return float(asked) if asked.isdecimal() else None
-
-
-def _told(error: BaseException) -> str:
-    """What a library says, in one line without secrets."""
-    lines = without_secrets(getattr(error, "strerror", None) or str(error)).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    in_bucket(partial(file_system(url).put_file, file, url))

@@ -14,8 +14,8 @@ MAX_BYTES = 2**31
 """Larger objects are refused, before they are read or while they are: 2.1 GB, as for files."""
 
 
-NO_OBJECT = "no such object"
-"""The reason where there is nothing at an address."""
+NO_OBJECT, NO_BUCKET = "no such object", "no such bucket"
+"""The reasons where there is nothing at an address."""
 
 
 class Facts(NamedTuple):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from clipcli.errors import RemoteError
-from clipcli.remote.retries import Temporary
 
 _BUFFER = 1 << 20
 
@@ -18,18 +17,16 @@ class RemoteFile(io.RawIOBase):
 
     Args:
         opens: opens that of the library.
-        failures: a context that turns what the library raises into `RemoteError` and `Temporary`.
+        asked: calls what asks the service for something, again where that may help.
 
     Raises:
         RemoteError: it cannot be opened.
     """
 
-    def __init__(
-        self, opens: Callable[[], Any], failures: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, opens: Callable[[], Any], asked: Callable[[Callable[[], Any]], Any]) -> None:
         super().__init__()
-        self._failures = failures
-        self._file = opens()
+        self._asked = asked
+        self._file = asked(opens)
 
     def buffered(self) -> BinaryIO:
         """The same, with a buffer."""
@@ -58,9 +55,8 @@ class RemoteFile(io.RawIOBase):
             OSError: what is wanted cannot be read.
         """
         try:
-            with self._failures():
-                part = self._file.read(len(buffer))
-        except (RemoteError, Temporary) as error:
+            part = self._asked(partial(self._file.read, len(buffer)))
+        except RemoteError as error:
             raise OSError(str(error)) from None
         buffer[: len(part)] = part
         return len(part)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+import shutil
+from typing import IO, BinaryIO
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, web
+from clipcli.remote import buckets, places, web
 from clipcli.remote.addresses import is_bucket, scheme_of
 from clipcli.remote.facts import NO_OBJECT, Facts
 
@@ -43,6 +44,22 @@ def opened(url: str) -> BinaryIO:
     return buckets.opened(url) if is_bucket(url) else io.BytesIO(web.fetch(url))
 
 
+def save(url: str, file: IO[bytes]) -> None:
+    """Copy a list or table into a file of this machine.
+
+    Raises:
+        RemoteError: there is none, it cannot be read, or there is no room for it.
+    """
+    try:
+        if not is_bucket(url):
+            file.write(web.fetch(url, wanted="list"))
+            return
+        with buckets.opened(url) as stream:
+            shutil.copyfileobj(stream, file)
+    except OSError as error:
+        raise RemoteError(error.strerror or str(error)) from None
+
+
 def check_writable(url: str) -> None:
     """See that an object can be written here.
 
@@ -51,7 +68,7 @@ def check_writable(url: str) -> None:
     """
     if not is_bucket(url):
         raise RemoteError(f"{scheme_of(url)} has no way to write", "Use s3://, gs:// or az://, or a file.")
-    buckets.check_writable(url)
+    places.check_writable(url)
 
 
 def upload(file: str, url: str) -> None:

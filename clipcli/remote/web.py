@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipcli.errors import RemoteError
 from clipcli.remote.addresses import unsigned_digest
@@ -26,7 +26,8 @@ _PART = 1 << 16
 _LARGE = 1 << 26  # bytes; of larger bodies, one is read at a time
 _SLOWEST = 1000  # bytes a second
 _RACY_SECONDS = 2  # a time of change has whole seconds
-_PAGES = ("text/html", "application/xhtml", "application/json", "application/xml", "text/xml")
+_MARKUP = ("text/html", "application/xhtml", "application/xml", "text/xml")
+_PAGES = {"image": (*_MARKUP, "application/json"), "list": _MARKUP}
 _HEADERS = {
     "User-Agent": f"clipcli/{__version__}",
     "Accept": "image/*,*/*;q=0.8",
@@ -47,13 +48,18 @@ def facts(url: str) -> Facts:
         return _facts(response.headers, url)
 
 
-def fetch(url: str, limit: int = MAX_BYTES) -> bytes:
+def fetch(url: str, limit: int = MAX_BYTES, wanted: Literal["image", "list"] = "image") -> bytes:
     """The content of an object.
 
+    Args:
+        url: its address.
+        limit: how many bytes it may have.
+        wanted: what it should be; a list, or a table, may be JSON.
+
     Raises:
-        RemoteError: there is none, it is larger than the limit, or no image but a page.
+        RemoteError: there is none, it is larger than the limit, or not what is wanted but a page.
     """
-    return retried(partial(_body, url, limit))
+    return retried(partial(_body, url, limit, wanted))
 
 
 def _facts(headers: Any, url: str) -> Facts:
@@ -74,7 +80,7 @@ def _is_racy(changed: str, now: str) -> bool:
     return seconds < _RACY_SECONDS
 
 
-def _body(url: str, limit: int) -> bytes:
+def _body(url: str, limit: int, wanted: Literal["image", "list"]) -> bytes:
     with _answer("GET", url) as response, _failures():
         length = response.headers.get("Content-Length", "")
         check_size(int(length) if length.isdecimal() else None, limit)
@@ -82,7 +88,7 @@ def _body(url: str, limit: int) -> bytes:
         with contextlib.ExitStack() as stack:
             for part in _parts(response.raw):
                 if not content:
-                    _check_is_no_page(response.headers.get("Content-Type", ""), part)
+                    _check_is_no_page(response.headers.get("Content-Type", ""), part, wanted)
                 elif len(content) <= _LARGE < len(content) + len(part):
                     stack.enter_context(_large)
                 content += part
@@ -106,14 +112,14 @@ def _parts(stream: Any) -> Iterator[bytes]:
             raise Temporary(f"timeout: less than {_SLOWEST} bytes a second", attempts=2)
 
 
-def _check_is_no_page(kind: str, start: bytes) -> None:
+def _check_is_no_page(kind: str, start: bytes, wanted: Literal["image", "list"]) -> None:
     """Servers send pages, to log in with or to say what is wrong, with the status of a success.
 
     Raises:
         RemoteError: this is one.
     """
-    if kind.lower().startswith(_PAGES) and start.lstrip()[:1] in (b"<", b"{", b"["):
-        raise RemoteError(f"no image but a page, perhaps to log in with: {kind.partition(';')[0]}")
+    if kind.lower().startswith(_PAGES[wanted]) and start.lstrip()[:1] in (b"<", b"{", b"["):
+        raise RemoteError(f"no {wanted} but a page, perhaps to log in with: {kind.partition(';')[0]}")
 
 
 def _answer(method: str, url: str, slow_attempts: int = 2) -> requests.Response:

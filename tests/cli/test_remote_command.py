@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import EXAMPLES, Result
+from gate import BUCKET
 from PIL import Image
-from s3_server import BUCKET, S3Server, connected
+from s3_server import S3Server
 from web_server import WebServer
 
-from clipcli.remote import buckets, retries
+from clipcli.remote import buckets, clients, retries
 
 Cli = Callable[..., Result]
 FP32 = ("--device", "cpu", "--precision", "fp32")
@@ -44,18 +45,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: str) ->
 def web() -> Iterator[WebServer]:
     with WebServer() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    with connected(server):
-        yield server
 
 
 def images(count: int) -> dict[str, bytes]:
@@ -221,7 +210,8 @@ def test_offline_refuses_addresses(run_cli: Cli, web: WebServer) -> None:
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_a_service_whose_library_is_missing(run_cli: Cli) -> None:
+def test_a_service_whose_library_is_missing(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     result = run_cli(*CLASSIFY, "gs://bucket/photos/")
     assert result.code == 2
     assert "gs:// needs gcsfs" in result.err
@@ -341,3 +331,60 @@ def test_an_output_appears_complete_or_not_at_all(run_cli: Cli, s3: S3Server) ->
     kept = Path(result.err.partition("images are in ")[2].split()[0].rstrip("."))
     assert len(rows(kept.read_text())) == 58
     assert written("before/out.csv") == b"as it was"
+
+
+# --- Lists and tables ------------------------------------------------------------------------------
+
+
+def test_a_table_in_a_bucket(run_cli: Cli, s3: S3Server) -> None:
+    s3.put("lists/photos/cat.jpg", CAT)
+    s3.put("lists/all.csv", b"image,sku\nphotos/cat.jpg,17\nphotos/none.jpg,18\n")
+    place = f"s3://{BUCKET}/lists"
+    for _ in range(2):
+        result = run_cli(
+            *CLASSIFY, "--from-file", f"{place}/all.csv", "-o", f"{place}/out.csv", "--provenance"
+        )
+        assert result.code == 3, result.err
+        found = rows(written("lists/out.csv").decode())
+        assert [(row["image"], row["sku"], row["error"]) for row in found] == [
+            (f"{place}/photos/cat.jpg", "17", ""),
+            (f"{place}/photos/none.jpg", "18", "no such object"),
+        ]
+    bodies = Counter(request.key for request in s3.gate.seen if request.is_body)
+    assert bodies["lists/photos/cat.jpg"] == 1, "the second run has it from the cache"
+
+
+def test_a_list_on_a_web_server_whose_address_is_signed(run_cli: Cli, web: WebServer) -> None:
+    web.site.files |= {"lists/all.txt": b"../cat.jpg\nnone.jpg\n", "cat.jpg": CAT, "empty.txt": b""}
+    signed = f"{web.url.replace('//', '//me:geheim@')}lists/all.txt?X-Amz-Signature=geheim&token=geheim"
+    outputs = [option for suffix in ("csv", "html", "xlsx") for option in ("-o", f"out.{suffix}")]
+    result = run_cli(*CLASSIFY, "-f", signed, *outputs, "--provenance", "--log", "log", "-v")
+    assert result.code == 3, result.err
+    assert [row["image"] for row in rows(Path("out.csv").read_text())] == [
+        f"{web.url}cat.jpg",
+        f"{web.url}lists/none.jpg",
+    ]
+    told = result.err + result.out
+    for address in (f"{web.url}empty.txt?token=geheim", f"{web.url}none.csv?token=geheim"):
+        refused = run_cli(*CLASSIFY, "-f", address)
+        assert refused.code == 2
+        told += refused.err + refused.out
+    assert f"no images found in {web.url}empty.txt?token=***" in told
+    assert f"{web.url}none.csv?token=*** cannot be read: no such object" in told
+    assert "geheim" not in told
+    for path in Path().iterdir():
+        assert b"geheim" not in path.read_bytes(), path
+    with zipfile.ZipFile("out.xlsx") as workbook:
+        assert not [name for name in workbook.namelist() if b"geheim" in workbook.read(name)]
+
+
+def test_a_table_at_an_address_that_is_no_image(run_cli: Cli, s3: S3Server) -> None:
+    s3.put("some.csv", b"image,x\na.png,1\n")
+    result = run_cli(*CLASSIFY, f"s3://{BUCKET}/some.csv")
+    assert result.code == 2
+    assert f"s3://{BUCKET}/some.csv is a table, not an image" in result.err
+    assert f"Use --from-file s3://{BUCKET}/some.csv" in " ".join(result.err.split())
+    for command in ("inputs", "embed"):
+        options = () if command == "inputs" else ("-o", "features.npy")
+        result = run_cli(command, "--from-file", f"s3://{BUCKET}/some.csv", *options)
+        assert f"s3://{BUCKET}/a.png" in result.out + result.err

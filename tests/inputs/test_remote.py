@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gate import BUCKET
 from hub_server import Hub
-from s3_server import BUCKET, S3Server, connected
+from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.errors import ImageError, UsageError
@@ -21,7 +22,7 @@ from clipcli.inputs.opening import item_named
 from clipcli.inputs.remote import RemoteItem, remote_item
 from clipcli.inputs.streams import opened
 from clipcli.records import ImageFailure
-from clipcli.remote import buckets, retries
+from clipcli.remote import clients
 
 KEYS = (
     "a/1.jpg",
@@ -40,18 +41,10 @@ KEYS = (
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        for key in KEYS:
-            running.put(key, key.encode())
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    with connected(server):
-        yield server
+def s3_of_module(s3_of_module: S3Server) -> S3Server:
+    for key in KEYS:
+        s3_of_module.put(key, key.encode())
+    return s3_of_module
 
 
 @pytest.fixture
@@ -152,7 +145,7 @@ def test_a_listing_that_breaks_off_is_a_row(s3: S3Server, monkeypatch: pytest.Mo
 
 
 def test_a_library_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="gs:// needs gcsfs") as raised:
         Inputs(("gs://bucket/a.png",))
     assert raised.value.hint == "pip install 'clipcli[gcs]'"

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from archive_files import archive, png
-
-pytest.importorskip("s3fs", reason="s3fs is not installed")
-pytest.importorskip("moto", reason="moto is not installed")
-
-from s3_server import BUCKET, S3Server, connected
+from gate import BUCKET
+from s3_server import S3Server
 
 from clipcli.inputs.inputs import Inputs
 from clipcli.inputs.opening import item_named, read_named
 from clipcli.inputs.reading import Reading
 from clipcli.records import ImageFailure
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    with connected(server):
-        yield server
 
 
 def sample(number: int, text: str) -> list[tuple[str, bytes]]:

@@ -12,25 +12,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, S3Server, connected
+from gate import BUCKET
+from s3_server import S3Server
 from web_server import WebServer
 
 from clipcli.errors import RemoteError
-from clipcli.remote import buckets, objects, retries
+from clipcli.remote import buckets, clients, failures, objects, places, retries
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(retries.TIMEOUT, "2")
-    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
-    with connected(server):
-        yield server
 
 
 def url(key: str) -> str:
@@ -114,7 +106,7 @@ def test_too_large(s3: S3Server) -> None:
 def test_a_listing_comes_page_by_page(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         s3.put(f"many/{number}.png", b"content")
-    system = buckets._file_system("s3", os.getpid())
+    system = clients.file_system_of("s3", os.getpid())
     real = system.call_s3
     monkeypatch.setattr(system, "call_s3", lambda *args, **kwargs: real(*args, MaxKeys=3, **kwargs))
     listing = buckets.below(url("many/"), enters)
@@ -179,7 +171,7 @@ def test_a_stream_reads_what_is_needed(s3: S3Server) -> None:
 def test_a_stream_whose_object_goes_away(s3: S3Server) -> None:
     s3.put("going", b"x" * 10_000_000)
     with objects.opened(url("going")) as stream:
-        s3.request("DELETE", f"/{BUCKET}/going")
+        s3.remove("going")
         with pytest.raises(OSError, match="no such object"):
             stream.read(10)
 
@@ -210,7 +202,7 @@ def test_places_that_cannot_be_written(s3: S3Server) -> None:
 def test_a_library_that_is_not_installed(
     address: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
     with pytest.raises(RemoteError, match=library) as raised:
         buckets.fetch(address)
     assert raised.value.hint == f"pip install 'clipcli[{extra}]'"
@@ -245,7 +237,7 @@ def test_a_process_that_was_forked_has_its_own_connections(s3: S3Server) -> None
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """fsspec's file system in memory, in the place of Google's."""
+    """fsspec's file system in memory, in the place of the hub's."""
     import fsspec
 
     system = fsspec.filesystem("memory", skip_instance_cache=True)
@@ -253,7 +245,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     system.pseudo_dirs[:] = [""]
     for name in ("b/x/1.png", "b/x/y/2.png", "b/x/z/3.png", "b/w.png"):
         system.pipe_file(name, name.encode())
-    monkeypatch.setattr(buckets, "_system", lambda url: _Stripped(system))
+    for module in (buckets, places):
+        monkeypatch.setattr(module, "file_system", lambda url: _Stripped(system))
     yield system
     system.store.clear()
 
@@ -268,7 +261,7 @@ class _Stripped:
         function = getattr(self._system, name)
 
         def called(*args: object, **kwargs: object) -> object:
-            plain = [one.removeprefix("gs://") if isinstance(one, str) else one for one in args]
+            plain = [one.removeprefix("hf://") if isinstance(one, str) else one for one in args]
             found = function(*plain, **kwargs)
             return [{**info, "name": info["name"].lstrip("/")} for info in found] if name == "ls" else found
 
@@ -276,23 +269,23 @@ class _Stripped:
 
 
 def test_any_service_lists_what_it_has(memory: object) -> None:
-    found = [entry.url for entry in buckets.below("gs://b/", lambda folder: folder != "x/z")]
-    assert found == ["gs://b/w.png", "gs://b/x/1.png", "gs://b/x/y/2.png"]
-    level = [(entry.url, entry.is_folder) for entry in buckets.children("gs://b/x/")]
-    assert level == [("gs://b/x/1.png", False), ("gs://b/x/y/", True), ("gs://b/x/z/", True)]
+    found = [entry.url for entry in buckets.below("hf://b/", lambda folder: folder != "x/z")]
+    assert found == ["hf://b/w.png", "hf://b/x/1.png", "hf://b/x/y/2.png"]
+    level = [(entry.url, entry.is_folder) for entry in buckets.children("hf://b/x/")]
+    assert level == [("hf://b/x/1.png", False), ("hf://b/x/y/", True), ("hf://b/x/z/", True)]
 
 
 def test_any_service_gives_and_takes(memory: object, tmp_path: Path) -> None:
-    assert buckets.fetch("gs://b/w.png") == b"b/w.png"
+    assert buckets.fetch("hf://b/w.png") == b"b/w.png"
     (tmp_path / "a").write_bytes(b"content")
-    buckets.check_writable("gs://b/new")
+    places.check_writable("hf://b/new")
     with pytest.raises(RemoteError, match="no such object"):
-        buckets.fetch("gs://b/new")
-    buckets.upload(str(tmp_path / "a"), "gs://b/new")
-    with buckets.opened("gs://b/new") as stream:
+        buckets.fetch("hf://b/new")
+    buckets.upload(str(tmp_path / "a"), "hf://b/new")
+    with buckets.opened("hf://b/new") as stream:
         assert stream.read() == b"content"
     with pytest.raises(RemoteError, match="no such object"):
-        buckets.facts("gs://b/x")
+        buckets.facts("hf://b/x")
 
 
 def test_what_tells_of_a_change() -> None:
@@ -323,9 +316,16 @@ def test_failures_of_any_library_without_their_secrets() -> None:
     class Busy(Exception):
         response = Response()
 
-    assert buckets._reason(Refused("no")).args[0] == "refused: HTTP 400"
-    assert isinstance(buckets._reason(Busy("no")), retries.Temporary)
-    told = buckets._reason(PermissionError("GET https://h/a?sig=geheim&sv=1 failed\nmore"))
+    class ClientAuthenticationError(Exception):
+        """Azure's: by its client, or with a status by its service."""
+
+    nobody, denied = ClientAuthenticationError("none"), ClientAuthenticationError("no")
+    denied.status_code = 403  # type: ignore[attr-defined]
+    assert failures.reason_of(nobody).args[0] == "access denied: no credentials are found"
+    assert failures.reason_of(denied).args[0] == "access denied: HTTP 403"
+    assert failures.reason_of(Refused("no")).args[0] == "refused: HTTP 400"
+    assert isinstance(failures.reason_of(Busy("no")), retries.Temporary)
+    told = failures.reason_of(PermissionError("GET https://h/a?sig=geheim&sv=1 failed\nmore"))
     assert told.args[0] == "access denied: GET https://h/a failed"
 
 

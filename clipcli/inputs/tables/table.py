@@ -23,7 +23,7 @@ from clipcli.inputs.tables.parted import is_parted
 from clipcli.inputs.tables.recognise import ROW, TableFormat, looks_like_table, table_format
 from clipcli.inputs.tables.rows import LONE_SURROGATE, Row, as_text, as_type, named_errors, temporary_file
 from clipcli.records import NO_COLUMNS, Columns, ImageFailure, Item
-from clipcli.remote.addresses import is_remote
+from clipcli.remote.addresses import beside, is_remote, shown
 
 _HEAD_BYTES = 1 << 16
 _NESTED = (bytes, dict, list)
@@ -47,8 +47,8 @@ class Table:
         stored_as: the format; None tells it by the suffix, or else by the first bytes.
         head: what has been read from the stream already.
         name: what errors call a stream.
-        called: what errors and the names of images call a file that is not the user's own: it is no path, and
-            paths in its cells name no files of this machine.
+        called: the address of a file that was fetched from there: errors and the names of images have it, and
+            paths in its cells start at its folder, or at the top of its bucket or server.
 
     Raises:
         UsageError: the file is missing, damaged or no table, a column is missing or named twice, or
@@ -68,7 +68,7 @@ class Table:
         called: str | None = None,
     ) -> None:
         self.name, self._folder, path = self._opened(source, head, name)
-        self.name, self._is_own = called or self.name, called is None
+        self.name, self._address = self.name if called is None else shown(called), called
         stored_as = stored_as or table_format(self.name) or _recognised(path, self.name, image_column)
         self._file = TableFile(path, self.name, stored_as)
         found = self.all_columns = self._file.columns()
@@ -125,7 +125,7 @@ class Table:
         columns = {name: as_type(row.cells.get(name), kind) for name, kind in wanted.items()}
         cell = row.cells.get(self.image_column)
         if self._images.cells is not None:
-            linked = _linked(cell, self._folder) if self._is_own else None
+            linked = _linked(cell, self._folder) if self._address is None else None
             name = self._name_of_cell(number)
             return CellItem(name, self._images.cells, number, columns, linked=linked)
         if isinstance(cell, _NESTED):
@@ -158,13 +158,18 @@ class Table:
             return file_named(cell, columns)
         url = _URL.fullmatch(cell)
         if url is None:
-            return file_named(beside_table(cell, self._folder), columns)
+            return file_named(self._beside(cell), columns)
         if url[1].lower() != "file":
             return ImageFailure(cell, f"{url[1]}:// cannot be read: download it first", columns)
         host, slash, path = url[2].partition("/")
-        if host not in ("", "localhost"):
-            return ImageFailure(cell, f"on another computer: {host}", columns)
+        if self._address is not None or host not in ("", "localhost"):
+            return ImageFailure(cell, f"on another computer: {host or 'that of its table'}", columns)
         return FileItem(os.fsdecode(unquote_to_bytes(slash + path)), columns)
+
+    def _beside(self, path: str) -> str:
+        if self._address is not None:
+            return beside(path, self._address)
+        return beside_table(path, self._folder)
 
 
 def beside_table(path: str, folder: str) -> str:

@@ -135,12 +135,12 @@ def encode(
             yield batch
 
     lookups = min(workers, _LOOKUP_THREADS)
-    chunk = max(1, batch_size // (2 * lookups))  # items that are looked up together
+    chunk = max(1, batch_size // lookups)  # items that are looked up together
     looked_up = chain.from_iterable(
         prefetch_map(stages.look_up, in_chunks(items, chunk), lookups, prefetch=lookups)
     )
     prefetch = (1 + in_flight) * batch_size + workers
-    prefetch -= (lookups + 1) * chunk - 1  # of which so many are looked up and not yet begun
+    prefetch -= (lookups + 1) * chunk // 2  # twice as many are looked up and not yet begun, which holds little
     at_hand = read_ahead(stages.read, looked_up, _is_slow, _bytes_of, batch_size)
     fetched = prefetch_map(stages.fetch, at_hand, workers, prefetch, known=_nothing_to_read)
     if in_flight == 1:

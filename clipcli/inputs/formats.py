@@ -54,7 +54,7 @@ _KINDS: dict[str, FileKind] = {
 }
 
 
-@lru_cache(maxsize=4096)  # the same name is asked for some four times on its way
+@lru_cache(maxsize=256)  # the same name is asked for some four times on its way
 def kind_of(name: str) -> FileKind:
     """What a file holds, as far as its suffix tells."""
     lower = name.lower()

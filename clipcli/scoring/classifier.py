@@ -248,12 +248,13 @@ class Classifier:
         scores = self.scores(similarities, ranking.score)
         ranked_by = self.ranked_by(similarities, ranking.score)
         order = best_classes(ranked_by, max(ranking.top_k, 2))
-        top_scores, top_cosines = (np.take_along_axis(x, order, axis=1).tolist() for x in (scores, cosines))
+        rows = np.arange(len(order))[:, np.newaxis]
+        top_scores, top_cosines = scores[rows, order].tolist(), cosines[rows, order].tolist()
         ranked = map(self.ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
         is_probs = ranking.score in ("auto", self.activation)
         is_judged = self.thresholds is not None or self.conformal_quantile is not None
         probs = scores if is_probs or not is_judged else self.scores(similarities)
-        unsure = self.is_unsure(order[:, 0], np.take_along_axis(probs, order[:, :1], axis=1)[:, 0])
+        unsure = self.is_unsure(order[:, 0], probs[rows[:, 0], order[:, 0]])
         rejected, reject_scores = self._rejected(image_features, cosines, similarities)
         sets = self._label_sets(probs, ranked_by)
         verdicts = zip(unsure.tolist(), sets, reject_scores, strict=True)

@@ -248,13 +248,13 @@ class Classifier:
         scores = self.scores(similarities, ranking.score)
         ranked_by = self.ranked_by(similarities, ranking.score)
         order = best_classes(ranked_by, max(ranking.top_k, 2))
-        rows = np.arange(len(order))[:, np.newaxis]
-        top_scores, top_cosines = scores[rows, order].tolist(), cosines[rows, order].tolist()
+        top = np.arange(len(order))[:, np.newaxis], order
+        top_scores, top_cosines = scores[top].tolist(), cosines[top].tolist()
         ranked = map(self.ranked, images, order.tolist(), top_scores, top_cosines, repeat(ranking.top_k))
-        is_probs = ranking.score in ("auto", self.activation)
         is_judged = self.thresholds is not None or self.conformal_quantile is not None
-        probs = scores if is_probs or not is_judged else self.scores(similarities)
-        unsure = self.is_unsure(order[:, 0], probs[rows[:, 0], order[:, 0]])
+        is_other = is_judged and ranking.score not in ("auto", self.activation)
+        probs = self.scores(similarities) if is_other else scores
+        unsure = self.is_unsure(order[:, 0], probs[top][:, 0])
         rejected, reject_scores = self._rejected(image_features, cosines, similarities)
         sets = self._label_sets(probs, ranked_by)
         verdicts = zip(unsure.tolist(), sets, reject_scores, strict=True)
@@ -319,9 +319,8 @@ def status_of(best_scores: list[float], ranking: Ranking) -> Status:
     if ranking.min_score is not None and best_scores[0] < np.float32(ranking.min_score):
         return "unknown"
     margin = margin_of(best_scores)
-    if margin is None or ranking.min_margin is None:
-        return "ok"
-    return "unknown" if margin < ranking.min_margin else "ok"
+    is_near = margin is not None and ranking.min_margin is not None and margin < ranking.min_margin
+    return "unknown" if is_near else "ok"
 
 
 def margin_of(best_scores: list[float]) -> float | None:

@@ -232,7 +232,10 @@ def _container(file: BinaryIO) -> tuple[Any, Any]:
         for stream in container.streams.video:
             if not stream.disposition & Disposition.attached_pic:
                 return container, _prepared(stream)
+        has_sound = bool(container.streams.audio)
         container.close()
+    if not has_sound:
+        raise ImageError("damaged video: nothing is found in it")
     raise ImageError("no frames in this video: it holds sound only")
 
 

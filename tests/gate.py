@@ -13,10 +13,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, TypeVar
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple, TypeVar
 from unittest import mock
 from urllib.parse import unquote, urlsplit
+
+from web_server import QuietServer
 
 from clipcli.remote import clients
 
@@ -79,7 +81,7 @@ class BucketServer(ABC):
             self.port = free.getsockname()[1]
         self._ended = threading.Event()
         shared = {"server_behind": self, "ended": self._ended, "lock": threading.Lock()}
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), shared))
+        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), shared))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     @property
@@ -156,14 +158,6 @@ def connected(server: Running) -> Iterator[Running]:
     with mock.patch.dict(os.environ, server.environment):
         yield server
     clients.file_system_of.cache_clear()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

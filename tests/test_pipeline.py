@@ -196,3 +196,11 @@ def test_the_cache_does_not_lift_the_limit_of_pixels(
     )
     assert [isinstance(outcome, ImageFailure) for outcome in batch.outcomes] == [False, False, True, False]
     cache.close()
+
+
+def test_outcomes_of_items_have_all_that_was_found() -> None:
+    item = FileItem("a.png", {"sku": 7}, "cat")
+    given: dict[str, Any] = {"status": "unknown", "margin": 0.25, "label_set": ("cat",), "reject_score": 0.5}
+    found = ImagePredictions("a.png", (), np.zeros(2, np.float32), **given)
+    expected = found._replace(columns=item.columns, truth="cat", known=True)
+    assert all(one is other for one, other in zip(found.of_item(item, True), expected, strict=True))

@@ -50,7 +50,7 @@ class WebServer:
         handler = type(
             "Handler", (_Handler,), {"site": self.site, "ended": self._ended, "lock": threading.Lock()}
         )
-        self._server = _Server(("127.0.0.1", 0), handler)
+        self._server = QuietServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
 
     def __enter__(self) -> WebServer:
@@ -63,7 +63,7 @@ class WebServer:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 

@@ -104,7 +104,7 @@ def embed(
     output = output or []
     startup.prepare_hub_client(chosen_model.offline)
     check_feature_files(output)
-    decoding, request = encoding.decoding, chosen_model.request()
+    engine, request = encoding.engine, chosen_model.request()
     summary = progress.Summary()
     if texts is not None and on_ray.is_chosen:
         raise UsageError("texts are encoded in this process", "Leave --engine ray out.")
@@ -132,14 +132,14 @@ def embed(
             api.encode,
             images,
             encoder,
-            batch_size=encoding.batch_size,
-            workers=encoding.workers,
-            decoding=decoding,
+            batch_size=engine.batch_size,
+            workers=engine.workers,
+            decoding=engine.decoding,
             cache=run.cache,
             mean_per_video=per_video is not None,
         )
         if on_ray.is_chosen:
-            work = Work(found, request, encoder.preprocess, None, decoding, encoding.batch_size)
+            work = Work(found, request, encoder.preprocess, None, engine.decoding, engine.batch_size)
             outcomes = partial(ray_runs.outcomes, on_ray, work)
         if folder is not None:
             about = {"fingerprint": encoder.fingerprint, **encoder.provenance()}

@@ -209,6 +209,8 @@ def test_the_next_images_are_chosen_by_features_as_they_were_made(run_cli: Cli, 
         ("probe", EXAMPLES / "labels.csv"),
         ("search", "a cat", EXAMPLES),
         ("prompts", "-l", "cat,dog", "-o", "never.npz"),
+        ("classify", EXAMPLES, "-l", "cat,dog"),
+        ("embed", EXAMPLES, "-o", "never.npz"),
     ],
 )
 def test_values_that_cannot_be_are_told_before_the_model_is_loaded(

@@ -53,7 +53,7 @@ def split(files: ModelFiles, job: Job, device: str, repeats: int) -> None:
         decoder = NvjpegDecoder(encoder.devices, preprocess)
         for start in range(0, len(job.paths), size):
             files = prefetch_map(read_file, job.paths[start : start + size], workers, size)
-            decoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data))])
+            decoder.decode_jpegs([jpeg for data in files if (jpeg := ordinary_jpeg(data, preprocess))])
 
     def copy() -> None:
         for batch in batches:

@@ -228,9 +228,10 @@ class _Stages:
         vector = self.cache.features(self.key, digest) if self.cache else None
         if vector is not None:
             return Known(one.item, vector, one.version, digest)
-        jpeg = ordinary_jpeg(content, self.decoding) if self.decoder and isinstance(content, bytes) else None
-        if jpeg is not None:
-            return Undecoded(one.item, jpeg, one.version, digest)
+        if self.decoder and isinstance(content, bytes):
+            jpeg = ordinary_jpeg(content, self.preprocess, self.decoding)
+            if jpeg is not None:
+                return Undecoded(one.item, jpeg, one.version, digest)
         return Decoded(one.item, decode(content, self.preprocess, self.decoding), one.version, digest)
 
     def encode(self, batch: Sequence[Pending]) -> EncodedBatch:

@@ -30,7 +30,7 @@ from clipcli.images.loading import JPEGS, load
 from clipcli.images.memory import BUDGET, bytes_needed, bytes_needed_by, check_size, size_before_opening
 from clipcli.images.metadata import check_properties, large_profile, without_metadata
 from clipcli.images.reasons import as_image_errors
-from clipcli.images.resize import EXTREME_ASPECT, resize
+from clipcli.images.resize import EXTREME_ASPECT, enlarges, resize
 from clipcli.images.tiff_directory import (
     BIG_ENDIAN_BIG_TIFF,
     check_samples,
@@ -102,7 +102,7 @@ class DecodeOptions:
         """Tells apart, in the cache, options that can give an image other pixels or make it unreadable."""
         limit = "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
         exact, partial = "-exact" if self.exact else "", "-partial" if self.truncated == "ok" else ""
-        gpu = "-gpu" if self.on_gpu else ""
+        gpu = "-gpu2" if self.on_gpu else ""  # before, images that are enlarged were decoded there too
         return f"-pixels{PIXELS_VERSION}-{pixel_libraries()}{exact}{partial}{gpu}{limit}"
 
 
@@ -153,11 +153,12 @@ def decode_whole(
         return to_srgb(to_rgb(_upright(content), profile), profile, content.mode)
 
 
-def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
+def ordinary_jpeg(data: bytes, preprocess: Preprocess, options: DecodeOptions = DEFAULT) -> Jpeg | None:
     """The file as a `Jpeg` if it is complete and ordinary enough for a GPU to decode, else None.
 
     Not ordinary are CMYK, colours stored as RGB, several images in one file, extreme shapes, whatever
-    `decode` refuses by its first bytes, and files above 1 MB: many of them would wait for the GPU in
+    `decode` refuses by its first bytes, images that the model sees enlarged (a GPU's coarser colours would
+    show, and a CPU is fast with them), and files above 1 MB: many of them would wait for the GPU in
     memory, and decoding them at reduced size on the CPU is the better way.
     """
     if len(data) > _LARGEST_FOR_GPU or not (data.startswith(_JPEG_START) and data.endswith(_JPEG_END)):
@@ -171,7 +172,7 @@ def ordinary_jpeg(data: bytes, options: DecodeOptions = DEFAULT) -> Jpeg | None:
         return None
     if not getattr(image, "quantization", None) or _HUFFMAN_TABLES not in data:
         return None  # a GPU takes tables from elsewhere and says nothing
-    if max(image.size) > EXTREME_ASPECT * min(image.size):
+    if max(image.size) > EXTREME_ASPECT * min(image.size) or enlarges(image.size, preprocess):
         return None
     return Jpeg(data, math.prod(image.size), image.mode, image.info.get("icc_profile"))
 

@@ -66,6 +66,12 @@ def fitted_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int
     return round(size[0] / ratio), round(size[1] / ratio)
 
 
+def enlarges(size: tuple[int, int], preprocess: Preprocess) -> bool:
+    """Whether an image of this (width, height) has fewer pixels in a row or column than the model sees."""
+    width, height = fitted_size(size, preprocess)
+    return width > size[0] or height > size[1]
+
+
 def crop_offset(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
     """(left, top) of a centred crop; rounding as torchvision does."""
     return round((size[0] - crop[0]) / 2.0), round((size[1] - crop[1]) / 2.0)

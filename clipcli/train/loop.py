@@ -211,7 +211,8 @@ class _Run:
         """Change the weights; returns the loss before the change."""
         try:
             self.optimizer.zero_grad(set_to_none=True)
-            loss = backward(self.trainable, views, self.options.batch_size, self._set_seed)
+            with self.trainable.exactly():
+                loss = backward(self.trainable, views, self.options.batch_size, self._set_seed)
         except (torch.OutOfMemoryError, MemoryError):
             raise ModelError(
                 f"out of memory with {self.options.batch_size} pairs at a time on {self.trainable.device}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import normalize
 from clipcli.choices import Loss
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.build import build_model, build_random, build_tokenizer
+from clipcli.models.devices import without_tf32
 from clipcli.models.locate import ModelFiles
 from clipcli.models.text_tower import causal_tower, encode_causal_texts, longest, token_counts
 from clipcli.records import Uint8Array
@@ -91,6 +93,11 @@ class Trainable:
             else:
                 features = encode_causal_texts(self._causal, tokens[:, : longest(self._causal, tokens)])
         return normalize(features.float(), dim=-1)
+
+    def exactly(self) -> AbstractContextManager[None]:
+        """A context in which fp32 is fp32, backwards too: on CUDA GPUs torch would round to TF32."""
+        fp32_on_cuda = self.device.type == "cuda" and self.dtype == torch.float32
+        return without_tf32() if fp32_on_cuda else nullcontext()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)

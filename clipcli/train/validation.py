@@ -53,7 +53,7 @@ def validate(trainable: Trainable, pairs: Sequence[Pair], batch_size: int, worke
     captions = list(dict.fromkeys(caption for pair in pairs for caption in pair.captions))
     texts = [caption.text for caption in captions]
     trainable.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), trainable.exactly():
         image_features = np.concatenate(list(_image_features(trainable, pairs, batch_size, workers)))
         text_features = np.concatenate(
             [

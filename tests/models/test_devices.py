@@ -58,7 +58,8 @@ def test_without_a_gpu_auto_is_one_device(gpus: Callable[..., None], monkeypatch
     assert resolve_devices("auto") == (torch.device("cpu"),)
 
 
-def test_devices_that_are_not_there() -> None:
+def test_devices_that_are_not_there(gpus: Callable[..., None]) -> None:
+    gpus()
     for device, message in (("cuda", "no device 'cuda'"), ("toaster", "unknown device 'toaster'")):
         with pytest.raises(UsageError, match=message):
             resolve_device(device)

@@ -46,6 +46,8 @@ RECIPES = [
     Preprocess((48, 64), interpolation="bilinear"),
 ]
 
+TINY = Preprocess((4, 4))  # no image of these tests has fewer pixels
+
 
 def soft(width: int, height: int, seed: int = 0) -> Image.Image:
     """A picture without edges, of which decoders agree to a level or two."""
@@ -65,15 +67,29 @@ def turned(orientation: int) -> bytes:
 
 
 def by_torchcodec(files: Sequence[bytes], preprocess: Preprocess, device: str) -> list[Uint8Array | None]:
-    jpegs = [ordinary_jpeg(data) for data in files]
+    jpegs = [ordinary_jpeg(data, preprocess) for data in files]
     assert None not in jpegs
     return nvjpeg.decode_jpegs(jpegs, preprocess, device)  # type: ignore[arg-type]
 
 
-LEVELS = {"cpu": 3, "cuda": 40}  # a GPU repeats colours of halved size where a CPU interpolates
+def with_repeated_colours(data: bytes) -> bytes:
+    """A JPEG with colours of halved size as a PNG with the pixels of a GPU, which repeats them."""
+    full, half = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(data))
+    assert [sampling for _, *sampling, _ in full.layer] == [[2, 2], [1, 1], [1, 1]]  # type: ignore[attr-defined]
+    full.draft("YCbCr", full.size)
+    half.draft("YCbCr", (full.width // 2, full.height // 2))  # as they are stored
+    repeated = half.resize((2 * half.width, 2 * half.height), Image.Resampling.NEAREST).crop(
+        (0, 0, *full.size)
+    )
+    bands = (full.getchannel(0), repeated.getchannel(1), repeated.getchannel(2))
+    return encoded(Image.merge("YCbCr", bands).convert("RGB"))
 
 
-def assert_alike(pixels: Uint8Array | None, expected: Uint8Array, levels: int = LEVELS["cpu"]) -> None:
+def expected_of(data: bytes, preprocess: Preprocess, device: str) -> Uint8Array:
+    return decode(data if device == "cpu" else with_repeated_colours(data), preprocess, EXACT)
+
+
+def assert_alike(pixels: Uint8Array | None, expected: Uint8Array, levels: int = 3) -> None:
     assert pixels is not None and pixels.dtype == np.uint8 and pixels.shape == expected.shape
     differences = np.abs(pixels.astype(int) - expected)
     assert differences.max() <= levels
@@ -86,28 +102,39 @@ def assert_alike(pixels: Uint8Array | None, expected: Uint8Array, levels: int = 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("preprocess", RECIPES, ids=str)
 def test_pixels_are_those_of_pillow(preprocess: Preprocess, device: str) -> None:
-    sizes = [(300, 200), (200, 301), (64, 64), (31, 47), (640, 90), (1, 1)]
+    sizes = [(300, 200), (200, 301), (64, 64), (640, 90), (65, 129)]
     files = [encoded(soft(*size, seed), "JPEG", quality=95) for seed, size in enumerate(sizes)]
     for data, pixels in zip(files, by_torchcodec(files, preprocess, device), strict=True):
-        assert_alike(pixels, decode(data, preprocess, EXACT), LEVELS[device])
+        assert_alike(pixels, expected_of(data, preprocess, device))
+
+
+def test_repeated_colours_show_where_an_image_is_not_made_smaller() -> None:
+    """Which is why images that the model sees enlarged are not for a GPU."""
+    differences = []
+    for side in (32, 64, 128, 256):
+        data = encoded(soft(side, side), "JPEG", quality=95)
+        one, other = (expected_of(data, RECIPES[0], device).astype(int) for device in ("cpu", "cuda"))
+        differences.append(np.abs(one - other).mean())
+    assert differences == sorted(differences, reverse=True)
+    assert differences[0] > 5 and differences[-1] < 1
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_pictures_are_put_upright(device: str) -> None:
     files = [turned(orientation) for orientation in range(1, 9)]
-    upright = [decode(data, RECIPES[0], EXACT) for data in files]
+    upright = [decode(data, RECIPES[0], EXACT) for data in files]  # large enough for either way of colours
     assert len({pixels.tobytes() for pixels in upright}) == 8
     for pixels, expected in zip(by_torchcodec(files, RECIPES[0], device), upright, strict=True):
-        assert_alike(pixels, expected, LEVELS[device])
+        assert_alike(pixels, expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_grey_and_progressive_files(device: str) -> None:
     grey = encoded(soft(120, 90).convert("L"), "JPEG", quality=95)
     progressive = encoded(soft(120, 90), "JPEG", quality=95, progressive=True)
-    files = [grey, progressive]
-    for data, pixels in zip(files, by_torchcodec(files, RECIPES[0], device), strict=True):
-        assert_alike(pixels, decode(data, RECIPES[0], EXACT), LEVELS[device])
+    of_grey, of_progressive = by_torchcodec([grey, progressive], RECIPES[0], device)
+    assert_alike(of_grey, decode(grey, RECIPES[0], EXACT))
+    assert_alike(of_progressive, expected_of(progressive, RECIPES[0], device))
 
 
 def test_colours_of_a_profile_become_srgb() -> None:
@@ -132,7 +159,7 @@ def test_memory_bounds_how_many_are_decoded_at_once(monkeypatch: pytest.MonkeyPa
 
 
 def jpeg(data: bytes) -> Jpeg:
-    found = ordinary_jpeg(data)
+    found = ordinary_jpeg(data, TINY)
     assert found is not None
     return found
 
@@ -184,40 +211,48 @@ def two_pictures() -> bytes:
     ids=["empty", "text", "png", "cut", "tail", "strip", "hollow", "inks", "rgb", "names", "adobe", "mpo"],
 )
 def test_other_files_are_not_for_the_gpu(data: bytes) -> None:
-    assert ordinary_jpeg(data) is None
+    assert ordinary_jpeg(data, TINY) is None
 
 
 def test_neither_are_large_files() -> None:
-    data = encoded(soft(40, 40), "JPEG")
+    data = encoded(soft(70, 70), "JPEG")
     filled = data[:-2] + bytes(2**20 - len(data)) + data[-2:]
     assert len(filled) == 2**20
-    assert ordinary_jpeg(filled)
-    assert ordinary_jpeg(filled[:-2] + b"\0" + filled[-2:]) is None
+    assert ordinary_jpeg(filled, TINY)
+    assert ordinary_jpeg(filled[:-2] + b"\0" + filled[-2:], TINY) is None
 
 
 def test_neither_are_files_above_the_limit_of_pixels() -> None:
-    data = encoded(soft(40, 40), "JPEG")
-    assert ordinary_jpeg(data, DecodeOptions(max_pixels=1600))
-    assert ordinary_jpeg(data, DecodeOptions(max_pixels=1599)) is None
+    data = encoded(soft(70, 70), "JPEG")
+    assert ordinary_jpeg(data, TINY, DecodeOptions(max_pixels=4900))
+    assert ordinary_jpeg(data, TINY, DecodeOptions(max_pixels=4899)) is None
+
+
+@pytest.mark.parametrize("preprocess", RECIPES, ids=lambda recipe: recipe.resize_mode + str(recipe.size))
+def test_neither_are_images_that_are_enlarged(preprocess: Preprocess) -> None:
+    height, width = preprocess.size
+    assert ordinary_jpeg(encoded(soft(width, height), "JPEG"), preprocess)
+    assert ordinary_jpeg(encoded(soft(width - 1, height - 1), "JPEG"), preprocess) is None
+    assert ordinary_jpeg(encoded(soft(1, 1), "JPEG"), preprocess) is None
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_damaged_file_costs_its_neighbours_nothing(device: str) -> None:
-    good = encoded(soft(90, 60), "JPEG", quality=95)
+    good = encoded(soft(130, 90), "JPEG", quality=95)
     before, damaged, after = by_torchcodec([good, with_bogus_tables(good), good], RECIPES[0], device)
     assert damaged is None
-    assert_alike(before, decode(good, RECIPES[0], EXACT), LEVELS[device])
+    assert_alike(before, expected_of(good, RECIPES[0], device))
     np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc4"], ids=["quantisation", "Huffman"])
 def test_a_file_without_tables_is_not_for_a_gpu(marker: bytes) -> None:
-    data = encoded(soft(90, 60), "JPEG", quality=95)
-    assert ordinary_jpeg(data)
+    data = encoded(soft(90, 70), "JPEG", quality=95)
+    assert ordinary_jpeg(data, TINY)
     while (start := data.find(marker)) >= 0:
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         data = data[:start] + data[end:]
-    assert ordinary_jpeg(data) is None
+    assert ordinary_jpeg(data, TINY) is None
 
 
 # --- In a run ------------------------------------------------------------------------------------
@@ -310,7 +345,7 @@ def test_batches_go_to_the_gpu_that_has_least_to_do(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(nvjpeg, "decode_jpegs", meet)
     decoder = nvjpeg.NvjpegDecoder(("cuda:0", "cuda:2"), RECIPES[0])
-    data = jpeg(encoded(soft(9, 9), "JPEG"))
+    data = jpeg(encoded(soft(90, 90), "JPEG"))
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(decoder.decode_jpegs, [[data], [data, data]])) == [[None], [None, None]]
     assert sorted(used) == ["cuda:0", "cuda:2"]
@@ -329,7 +364,7 @@ def test_a_run_on_a_gpu(folder: list[str]) -> None:
 def test_without_torchcodec_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torchcodec.decoders", None)
     with pytest.raises(UsageError) as raised:
-        by_torchcodec([encoded(soft(9, 9), "JPEG")], RECIPES[0], "cpu")
+        by_torchcodec([encoded(soft(90, 90), "JPEG")], RECIPES[0], "cpu")
     assert "clipcli[gpu-decode]" in str(raised.value.hint)
 
 

@@ -241,7 +241,7 @@ def test_lists_of_paths_that_are_missing_have_their_rows(head: bytes) -> None:
 
 
 def test_of_a_pipe_only_certain_signs_count() -> None:
-    for head in (b"cat\ndog\nbird\n", b"\x01\n", b"a\0b\0c\0d\0e", b"id,price\n1,2\n"):
+    for head in (b"cat\ndog\nbird\n", b"\x01\n", b"a\0b\0c\0d\0e", b"x\0.\0", b"id,price\n1,2\n", b"%PDF\n"):
         check_plain_list(head, "standard input", is_file=False)
     wide = "/a/folder/whose/name/is/long/and/without/a/dot/猫.png\n"
     for head in (

@@ -189,7 +189,7 @@ def test_exclude_holds_in_folders_that_a_glob_finds(glob: str) -> None:
     assert found(glob, exclude=("tmp",)) == ["in/cats/b.png"]
 
 
-@pytest.mark.parametrize("glob", ["in/*.jpg", "in/**/*.jpg", "*/nowhere/**"])
+@pytest.mark.parametrize("glob", ["in/*.jpg", "in/**/*.jpg", "*/nowhere/**", "in/\0/*", "\0*", "in/*/\0.tar"])
 def test_a_glob_without_a_match_is_an_error(glob: str) -> None:
     touch("in/a.png")
     with pytest.raises(UsageError) as error:

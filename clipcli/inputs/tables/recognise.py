@@ -43,7 +43,7 @@ _BINARY_MARKS = (
     b"PAR1",
     b"ARROW1\0",
     b"PK\x03\x04",
-    b"%PDF",
+    b"%PDF-",
     b"\x1f\x8b",
 )
 _ARROW_MARKS = (b"ARROW1\0\0", b"FEA1")  # the second is Feather's first version
@@ -57,6 +57,7 @@ _BEGINS_AS_PATH = re.compile(r"\.{0,2}/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9
 _BEGINS_AS_TEXT = tuple("<{[\"'`$#")
 # ASCII characters of UTF-16 in a row: some, and as few as a suffix has
 _UTF16_TEXT = re.compile(rb"(?:[\t\n\r -~]\0){9}|(?:\0[\t\n\r -~]){9}")
+_SUFFIX = re.compile(rb"\.\w\w")
 _UTF16_ASCII = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")
 
 
@@ -188,12 +189,14 @@ def _exists(line: str, folder: str) -> bool:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """With a byte-order mark, or every other byte is NUL, as in Latin letters: many, or a dot among them."""
+    """With a byte-order mark, or every other byte is NUL, as in Latin letters: many, or with a suffix."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _UTF16_TEXT.search(start):
         return True
     pairs = start[: len(start) & ~1][:64]
-    halves = pairs[::2], pairs[1::2]
-    return any(not any(zeros) and all(text) and b"." in text for zeros, text in (halves, halves[::-1]))
+    even, odd = pairs[::2], pairs[1::2]
+    return any(
+        not any(zeros) and all(text) and _SUFFIX.search(text) for zeros, text in ((even, odd), (odd, even))
+    )
 
 
 def _is_json_object(line: str) -> bool:

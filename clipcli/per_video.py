@@ -6,7 +6,7 @@ Frames follow each other, so that of a video no more is kept than a sum, or the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -26,7 +26,8 @@ _ROUNDING = 1e-6
 Row = TypeVar("Row")
 
 
-class _Entry(NamedTuple, Generic[Row]):
+@dataclass(frozen=True)  # Python 3.10 has no generic named tuples
+class _Entry(Generic[Row]):
     """An image or a video, with what was computed of it, unless it failed."""
 
     outcome: Item | ImageFailure
@@ -158,7 +159,7 @@ class _Videos(Generic[Row]):
             self._video = before if before is not None and one.row is None else one
         elif one.row is not None:
             row = self._together(before.row, one.row)
-            self._video = before._replace(row=row, known=before.known and one.known)
+            self._video = replace(before, row=row, known=before.known and one.known)
 
 
 def _place(outcome: Item | ImageFailure) -> tuple[str, int] | None:
@@ -173,7 +174,7 @@ def _of_video(entry: _Entry[Row], video: str) -> _Entry[Row]:
     """A frame's entry as the video's."""
     one = entry.outcome
     if isinstance(one, ImageFailure):
-        return entry._replace(outcome=one._replace(image=video), is_video=True)
+        return replace(entry, outcome=one._replace(image=video), is_video=True)
     item: Any = one
     whole = cast(Item, replace(item.whole, columns=item.columns, truth=item.truth))
-    return entry._replace(outcome=whole, is_video=True)
+    return replace(entry, outcome=whole, is_video=True)

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from clipcli.remote.retries import given_up_with, reads_at_once
 
@@ -17,7 +18,8 @@ _FADING = 0.98  # the weight of what was measured one item earlier: the last 50 
 _MOST_BYTES = 1 << 28  # that are read and wait
 
 
-class _Read(NamedTuple, Generic[Item]):
+@dataclass(frozen=True)  # Python 3.10 has no generic named tuples
+class _Read(Generic[Item]):
     """What was read, and how many seconds that took."""
 
     item: Item

@@ -6,7 +6,7 @@ Read with `ast` from the sources, so that imports inside functions and under `TY
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
@@ -227,14 +227,28 @@ def long_parts(modules: Iterable[Module]) -> Iterator[str]:
                 )
 
 
+def generic_tuples(sources: Mapping[str, str]) -> Iterator[str]:
+    """Named tuples with a further base, which Python 3.10 refuses when it imports them."""
+    for path, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if (
+                isinstance(node, ast.ClassDef)
+                and len(node.bases) > 1
+                and "NamedTuple" in map(ast.unparse, node.bases)
+            ):
+                yield f"{path}:{node.lineno} {node.name} is a named tuple and more: not in Python 3.10"
+
+
 # --- The package ---------------------------------------------------------------------------------
 
 
-def _package() -> list[Module]:
+def _sources() -> dict[str, str]:
     paths = sorted(PACKAGE.rglob("*.py"))
-    return read(
-        {path.relative_to(PACKAGE.parent).as_posix(): path.read_text(encoding="utf-8") for path in paths}
-    )
+    return {path.relative_to(PACKAGE.parent).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+def _package() -> list[Module]:
+    return read(_sources())
 
 
 def _refuse(violations: Iterable[str]) -> None:
@@ -259,6 +273,10 @@ def test_modules_and_functions_are_short() -> None:
     _refuse(long_parts(_package()))
 
 
+def test_named_tuples_are_nothing_else() -> None:
+    _refuse(generic_tuples(_sources()))
+
+
 def test_the_typical_function_is_short() -> None:
     lengths = [function.length for module in _package() for function in module.functions]
     assert median(lengths) <= MEDIAN_LINES
@@ -271,6 +289,12 @@ def test_tests_mirror_the_package() -> None:
 
 
 # --- The rules themselves ------------------------------------------------------------------------
+
+
+def test_a_generic_named_tuple_is_refused() -> None:
+    source = "class A(NamedTuple):\n    x: int\n\nclass B(NamedTuple, Generic[T]):\n    x: T\n"
+    (violation,) = generic_tuples({"clipcli/a.py": source})
+    assert violation.startswith("clipcli/a.py:4 B is a named tuple")
 
 
 def test_inputs_must_not_import_cli() -> None:

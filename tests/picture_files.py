@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import pytest
 from PIL import Image
 
 from clipcli.images.decode import decode
@@ -30,3 +32,14 @@ def as_stored(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         size = image.height, image.width
     return decode(data, Preprocess(size=size, resize_mode="squash"))
+
+
+def _packs_bits() -> bool:
+    try:
+        imagecodecs.packints_encode(np.arange(8, dtype=np.uint8), 6)
+    except NotImplementedError:
+        return False
+    return True
+
+
+needs_packed_bits = pytest.mark.skipif(not _packs_bits(), reason="this imagecodecs writes whole bytes only")

@@ -16,19 +16,19 @@ _ROWS_A_GROUP = 10_000
 
 
 class ParquetWriter(FeatureWriter):
-    """A row for each image: its name, `features` as a list of fixed size, `error`, and the user's columns."""
+    """A row for each image: its name, `features` as a list, `error`, and the user's columns.
+
+    The type of the lists has no fixed size: pyarrow before 26 cannot read such lists where one is missing.
+    """
 
     def _open(self) -> None:
         self._stream = self._file.partial.open("wb")
         self._pending: list[ImageFeatures | ImageFailure] = []
-        self._width = 0
         self._writer: Any = None
 
     def _write(self, outcome: ImageFeatures | ImageFailure) -> None:
         self._pending.append(outcome)
-        if isinstance(outcome, ImageFeatures):
-            self._width = len(outcome.features)
-        if len(self._pending) >= _ROWS_A_GROUP and self._width:
+        if len(self._pending) >= _ROWS_A_GROUP:
             self._flush()
 
     def _complete(self) -> None:
@@ -61,12 +61,12 @@ class ParquetWriter(FeatureWriter):
         """The features of the pending rows as an array of lists; none where there are none."""
         import pyarrow as pa
 
-        numbers = np.zeros((len(self._pending), kind.list_size), dtype=self.dtype)
-        for row, one in enumerate(self._pending):
-            if isinstance(one, ImageFeatures):
-                numbers[row] = one.features
+        none = np.empty(0, dtype=self.dtype)
+        rows = [none if isinstance(one, ImageFailure) else one.features for one in self._pending]
+        numbers = np.concatenate([none, *rows], dtype=self.dtype, casting="same_kind")
+        ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
         missing = pa.array([isinstance(one, ImageFailure) for one in self._pending], pa.bool_())
-        return pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), type=kind, mask=missing)
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(numbers), type=kind, mask=missing)
 
     def _begin(self) -> None:
         import pyarrow as pa
@@ -75,7 +75,7 @@ class ParquetWriter(FeatureWriter):
         number = pa.float16() if self.dtype.itemsize == 2 else pa.float32()
         own = {
             self.subject: pa.string(),
-            "features": pa.list_(number, self._width or 1),
+            "features": pa.list_(number),
             "error": pa.string(),
         }
         names = carried_names(tuple(self.carried), own)

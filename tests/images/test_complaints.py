@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from picture_files import encoded, noise
 from PIL import Image
@@ -23,6 +24,7 @@ from clipcli.records import Preprocess
 
 DOTS = Image.fromarray(np.random.default_rng(0).random((120, 200)) < 0.5)
 PREPROCESS = Preprocess((32, 32))
+LEAVES_PIXELS_UNSET = PIL.__version__ < "13"  # those that a damaged file does not give
 
 
 def damaged(compression: str, seed: int = 0) -> bytes:
@@ -88,8 +90,11 @@ def test_each_image_gets_its_own_complaints_whatever_thread_decodes_it() -> None
     expected = list(map(outcome, files))
     assert sum("Fax4Decode" in one for one in expected if isinstance(one, str)) > 80
     with ThreadPoolExecutor(8) as pool:
-        for one, alone in zip(pool.map(outcome, files), expected, strict=True):
-            np.testing.assert_array_equal(one, alone)
+        for data, one, alone in zip(files, pool.map(outcome, files), expected, strict=True):
+            if LEAVES_PIXELS_UNSET and data is not whole and isinstance(alone, np.ndarray):
+                assert isinstance(one, np.ndarray)
+            else:
+                np.testing.assert_array_equal(one, alone)
 
 
 def outcome(data: bytes) -> np.ndarray | str:

@@ -272,7 +272,7 @@ def _image(frame: Any, stream: Any) -> Image.Image:
 
 def _matrix(frame: Any) -> tuple[int, ...]:
     """Signs of the display matrix, the part that turns and mirrors; it has 16 bits behind the point."""
-    found = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    found = frame.side_data.get("DISPLAYMATRIX")
     if found is None:
         return ()
     a, b, _, c, d = struct.unpack_from("=5i", bytes(found))

@@ -258,6 +258,7 @@ def _words(error: Exception) -> str:
 
 def _image(frame: Any, stream: Any) -> Image.Image:
     """As players show it: pixels square, upright, and the colours of high definition by its own matrix."""
+    from av.video.reformatter import VideoReformatter
     from PIL import Image
 
     aspect = float(stream.sample_aspect_ratio or 1)
@@ -265,7 +266,8 @@ def _image(frame: Any, stream: Any) -> Image.Image:
     width = round(frame.width * aspect) if low <= aspect <= high else frame.width
     is_unsaid = frame.colorspace == _UNSPECIFIED and frame.height > _SD_LINES
     matrix = _BT709 if is_unsaid else None
-    image: Image.Image = frame.to_image(width=width, height=frame.height, src_colorspace=matrix)
+    scaler: Any = VideoReformatter()  # PyAV 19 shares one by default, which hangs in the child of a fork
+    image: Image.Image = scaler.reformat(frame, width, frame.height, "rgb24", matrix).to_image()
     turn = _TURNS.get(_matrix(frame))
     return image.transpose(Image.Transpose[turn]) if turn else image
 

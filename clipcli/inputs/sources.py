@@ -66,7 +66,7 @@ def sources_of(
     Raises:
         UsageError: as in `source_of`.
     """
-    if "\0" in path and not is_remote(path):  # which no name holds; glob and others raise errors of their own
+    if "\0" in path and not is_remote(path):  # no file is called so, and glob would raise a ValueError
         raise UsageError(*_missing(path))
     for one in names_of(path):
         if is_row(one):

@@ -7,11 +7,12 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import open_clip
@@ -268,6 +269,40 @@ def test_several_batches_a_step_are_one_large_batch(pairs: Pairs, tmp_path: Path
         [float(row["loss"]) for row in large], rel=1e-3
     )
     assert float(large[0]["loss"]) == pytest.approx(math.log(15), rel=0.2), "15 are compared, not 5"
+
+
+def test_fp32_on_a_gpu_does_without_tf32_and_all_else_leaves_it() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    for device, dtype, allowed in (
+        ("cuda", torch.float32, False),
+        ("cuda", torch.bfloat16, before),
+        ("cpu", torch.float32, before),
+    ):
+        with Trainable.exactly(mock.Mock(device=torch.device(device), dtype=dtype)):
+            assert torch.backends.cudnn.allow_tf32 == allowed
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_steps_and_validation_compute_exactly(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, seen = [False], []
+
+    @contextmanager
+    def exactly(_: Trainable) -> Iterator[None]:
+        inside[0] = True
+        yield
+        inside[0] = False
+
+    image_features = Trainable.image_features
+    monkeypatch.setattr(Trainable, "exactly", exactly)
+    monkeypatch.setattr(
+        Trainable,
+        "image_features",
+        lambda self, pixels: (seen.append(inside[0]), image_features(self, pixels))[1],
+    )
+    train(pairs, config(tmp_path), OPTIONS, tmp_path / "run")
+    assert seen and all(seen)
 
 
 def test_bf16_is_for_computing_and_weights_stay_fp32(pairs: Pairs, tmp_path: Path) -> None:

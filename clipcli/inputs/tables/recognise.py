@@ -55,9 +55,9 @@ _FEWEST_LINES = 2  # a single line has a row of its own, which says that there i
 _IMAGE_ENDS = tuple(IMAGE_SUFFIXES)
 _BEGINS_AS_PATH = re.compile(r"\.{0,2}/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://")
 _BEGINS_AS_TEXT = tuple("<{[\"'`$#")
+_SUFFIX = re.compile(rb"\.\w\w")
 # ASCII characters of UTF-16 in a row: some, and as few as a suffix has
 _UTF16_TEXT = re.compile(rb"(?:[\t\n\r -~]\0){9}|(?:\0[\t\n\r -~]){9}")
-_SUFFIX = re.compile(rb"\.\w\w")
 _UTF16_ASCII = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")
 
 
